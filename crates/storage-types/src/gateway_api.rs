@@ -1,0 +1,122 @@
+//! Bodies of storage-gateway's HTTP API, and of what the gateway tells the service.
+//!
+//! ```text
+//! POST   /v1/tables                       EnsureTable → 200, 409 schema differs
+//! POST   /v1/batches                      Manifest → 201 new, 200 same, 409 differs
+//! GET    /v1/batches/{id}                 BatchStatus, 404
+//! PUT    /v1/batches/{id}/chunks/{n}      bytes (`Content-Digest: blake3=:<base64>:`) → 204, 409, 413, 422
+//! POST   /v1/batches/{id}/commit          BatchStatus: 202 proving, 200 proven, 409 chunks missing, 422 refuted
+//! GET    /v1/batches/{id}/proof           Proof, computed afresh from the live cold table
+//! DELETE /v1/batches/{id}                 204; 409 once published
+//! POST   /v1/batches/{id}/published       204: the batch may no longer be deleted
+//! GET    /v1/batches                      Vec<Manifest> of every proven or published batch (rebuild)
+//! POST   /v1/query                        ColdQuery → the engine's stream
+//! GET    /v1/status                       GatewayStatus
+//! GET    /healthz, /readyz                no token
+//! ```
+//!
+//! Everything but health asks for `Authorization: Bearer <token>`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BatchId, BatchState, Column, Proof};
+
+/// A cold table the gateway must have before batches for it can come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsureTable {
+    /// Cold database, unquoted.
+    pub database: String,
+    /// Cold table, unquoted.
+    pub table: String,
+    /// Columns without `_batch`.
+    pub columns: Vec<Column>,
+    /// PARTITION BY expression, as `system.tables.partition_key` prints it.
+    pub partition_by: String,
+    /// ORDER BY expression, as `system.tables.sorting_key` prints it.
+    pub order_by: String,
+}
+
+/// Missing chunks `first..=last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkRange {
+    /// First missing chunk number.
+    pub first: u32,
+    /// Last missing chunk number.
+    pub last: u32,
+}
+
+/// What the gateway knows of a batch, judged by the bytes it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchStatus {
+    /// The batch.
+    pub batch: BatchId,
+    /// Its state on the gateway.
+    pub state: BatchState,
+    /// Chunks not held, in order.
+    pub missing: Vec<ChunkRange>,
+    /// Count and hash once proven.
+    pub proof: Option<Proof>,
+    /// Why the last commit failed.
+    pub error: Option<String>,
+}
+
+/// A read of the cold tables: one SELECT, run with `readonly=1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColdQuery {
+    /// One SELECT over cold tables.
+    pub sql: String,
+    /// ClickHouse format of the answer (`Native` from the service).
+    pub format: String,
+    /// Query id, so that KILL reaches it.
+    pub query_id: String,
+    /// `session_timezone`, when the caller's session has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_timezone: Option<String>,
+}
+
+/// State of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// `service.name` of its configuration.
+    pub name: String,
+    /// Version of the gateway.
+    pub version: String,
+    /// `version()` of its ClickHouse; `None` while it does not answer.
+    pub engine_version: Option<String>,
+    /// Free bytes where batches are spooled.
+    pub disk_free_bytes: u64,
+    /// Below this nothing is accepted.
+    pub min_free_bytes: u64,
+    /// Batches received but not proven.
+    pub batches_pending: u64,
+    /// Batches proven or published.
+    pub batches_held: u64,
+}
+
+/// `POST /internal/v1/heartbeat` on the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The gateway's state now.
+    pub status: GatewayStatus,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+}
+
+/// `POST /internal/v1/confirmations` on the service: how a commit ended, told by the gateway itself
+/// in case the answer to the commit was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// The batch and how it stands.
+    pub status: BatchStatus,
+}
+
+/// Every error body of both daemons.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// Stable, machine-readable name, e.g. `wrong_chunk_hash`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}

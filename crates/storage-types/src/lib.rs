@@ -1,0 +1,14 @@
+//! The nouns of Hybrid Storage: ids, time ranges, batch manifests, lifecycle states, and the
+//! bodies of both HTTP APIs. Pure: no I/O, no clock, no randomness.
+
+pub mod gateway_api;
+pub mod ids;
+pub mod lifecycle;
+pub mod manifest;
+pub mod service_api;
+pub mod time_range;
+
+pub use ids::{BatchId, MigrationId, MoveId};
+pub use lifecycle::{BatchState, MoveState};
+pub use manifest::{ChunkEntry, Column, ContentHash, Manifest, Proof, schema_hash};
+pub use time_range::TimeRange;
