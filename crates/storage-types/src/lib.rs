@@ -7,6 +7,7 @@ pub mod lifecycle;
 pub mod manifest;
 pub mod service_api;
 pub mod time_range;
+pub mod time_sql;
 
 pub use ids::{BatchId, MigrationId, MoveId};
 pub use lifecycle::{BatchState, MoveState};
