@@ -1,1 +1,33 @@
-//! Placeholder.
+//! From a query's text and a catalog snapshot to a plan: which statement the hot engine runs, and
+//! which reads of cold tables flow into it.
+//!
+//! Pure: no I/O, no clock, no randomness. The caller's text is tokenized with byte spans and
+//! **spliced**, never regenerated from a syntax tree: every byte that is not a reference to a logical
+//! table stays as it was, so whatever the engine understands keeps its meaning.
+//!
+//! The rule for everything the planner does not fully understand is to *widen*: more columns, a wider
+//! time range, raw rows instead of states, no push-down. Where even that could answer wrongly, the
+//! query is refused with a reason ([`Refusal`]).
+//!
+//! ```text
+//! let query = hybrid_planner::read(sql)?;
+//! let explain = query.needs_explain(&catalog, database).then(|| hot.run(query.explain_sql(&catalog, database)));
+//! let plan = hybrid_planner::plan(&PlanRequest { query: &query, catalog: &catalog, explain, … })?;
+//! let sql = plan.render(|n, arm| format!("url('http://…/{n}', 'Native', {})", quote::string(&arm.structure)));
+//! ```
+
+mod catalog;
+mod plan;
+mod query;
+pub mod quote;
+mod refusal;
+
+pub use catalog::{CatalogSnapshot, HotPart, Hide, TableName, TableSnapshot, VisibleBatch};
+pub use plan::{ColdArm, Plan, PlanKind, PlanRequest, Route, Template};
+pub use query::Query;
+pub use refusal::Refusal;
+
+/// Longest query that is read.
+pub const MAX_QUERY_BYTES: usize = 1 << 20;
+/// Deepest nesting of brackets.
+pub const MAX_DEPTH: usize = 200;
