@@ -1,0 +1,49 @@
+//! The daemons' binaries: how they are built, and where they then are.
+//!
+//! Everything is built with one set of features, so that demo, bench and tests share one build.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, ensure};
+
+/// Features of every build this repository runs: the daemons can be stopped at named points, which
+/// the crash matrix needs. Release builds leave them out.
+pub const FEATURES: &str = "storage-service/fault-injection,storage-gateway/fault-injection";
+
+/// The cargo that runs us, or the one on the path.
+pub fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Builds the three binaries a stack needs.
+pub fn build() -> Result<()> {
+    let status = cargo()
+        .args(["build", "--workspace", "--bins", "--features", FEATURES])
+        .status()
+        .context("run cargo build")?;
+    ensure!(status.success(), "cargo build failed");
+    Ok(())
+}
+
+/// The folder our own executable stands in (`target/debug`), or `HYBRID_STORAGE_BIN_DIR`.
+pub fn dir() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("HYBRID_STORAGE_BIN_DIR").filter(|v| !v.is_empty()) {
+        return Ok(PathBuf::from(dir));
+    }
+    let exe = std::env::current_exe().context("find our own executable")?;
+    let dir = exe.parent().context("our executable has no folder")?;
+    // Test executables stand one level deeper.
+    let dir = if dir.ends_with("deps") { dir.parent().context("target folder")? } else { dir };
+    Ok(dir.to_owned())
+}
+
+/// Path of one binary; an error when it was not built.
+pub fn path(name: &str) -> Result<PathBuf> {
+    let path = dir()?.join(name);
+    ensure!(
+        path.is_file(),
+        "{} is not built: run `cargo build --workspace --bins --features {FEATURES}` (or `cargo xtask test`)",
+        path.display()
+    );
+    Ok(path)
+}

@@ -1,0 +1,9 @@
+//! The repository's own commands as a library: the engine's download, a stack of two engines and two
+//! daemons on loopback, market data, the demo and the benchmarks. The black-box tests stand on the
+//! same stack.
+
+pub mod binaries;
+pub mod clients;
+pub mod engine;
+pub mod progress;
+pub mod stack;

@@ -1,0 +1,2 @@
+//! A stack.
+pub mod process;
