@@ -1,0 +1,73 @@
+//! Secrets come from files only, and never appear in a log.
+//!
+//! A password or token written into the YAML itself would end up in backups, in `git` and in
+//! support mails; so the configuration names a file, and the file must be private. Files under
+//! `/run/secrets` are exempt from the mode check: Docker mounts them world-readable inside the
+//! container, where only the daemon lives.
+
+use std::{fmt, fs, os::unix::fs::PermissionsExt, path::Path};
+
+/// A longer file is no secret but a mistake (a path to a log, a device).
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// A password or token. `Debug` prints `***`; there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret that came from a file or a generator.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, to be sent to its peer and nowhere else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Reads a secret: the file's text without surrounding white space. The error says what to do and
+/// never shows the content.
+pub(crate) fn read(path: &Path, min_len: usize) -> Result<Secret, String> {
+    let shown = path.display();
+    let meta = fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e} (create it, mode 0600)"))?;
+    if !meta.is_file() {
+        return Err(format!("{shown} is not a file (name a file that holds only the secret)"));
+    }
+    if meta.len() > MAX_SECRET_BYTES {
+        return Err(format!("{shown} has {} bytes (a secret has at most {MAX_SECRET_BYTES})", meta.len()));
+    }
+    let mode = meta.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 && !path.starts_with("/run/secrets") {
+        return Err(format!("{shown} is readable by others, mode {mode:04o} (chmod 0600 it)"));
+    }
+    let text = fs::read_to_string(path).map_err(|e| format!("{shown} cannot be read: {e} (it must be text)"))?;
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(format!("{shown} is empty (write the secret into it)"));
+    }
+    if text.len() < min_len {
+        return Err(format!("{shown} holds {} characters (at least {min_len} are needed)", text.len()));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("{shown} holds more than one line (write only the secret into it)"));
+    }
+    Ok(Secret::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        assert_eq!(format!("{:?}", Some(Secret::new("hunter2"))), "Some(***)");
+    }
+}
