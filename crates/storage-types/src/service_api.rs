@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! POST   /api/v1/query                    QueryRequest → stream; headers: see `headers`
+//! GET    /api/v1/queries/{query_id}       QueryReport of a running or recent query, 404
 //! POST   /api/v1/migrations               MigrationRequest → 202 MigrationAccepted, 200 DryRun
 //! GET    /api/v1/migrations               Vec<MigrationReport>, newest first
 //! GET    /api/v1/migrations/{id}          MigrationReport, 404
@@ -113,6 +114,49 @@ pub struct OrderBy {
     /// Descending.
     #[serde(default)]
     pub desc: bool,
+}
+
+/// `GET /api/v1/queries/{query_id}`: how a query went. Only the last ones are kept, in memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueryReport {
+    /// ClickHouse query id, as in the answer's `X-ClickHouse-Query-Id`.
+    pub query_id: String,
+    /// See [`headers::ROUTE`].
+    pub route: String,
+    /// See [`headers::PLAN`].
+    pub plan: String,
+    /// See [`headers::CATALOG_VERSION`].
+    pub catalog_version: u64,
+    /// Why raw rows came over the link instead of aggregate states.
+    pub why_not_partial: Option<String>,
+    /// Cold batches the plan may read.
+    pub cold_batches: u64,
+    /// Bytes over the link so far.
+    pub link_bytes: u64,
+    /// Bytes of the answer handed to the caller so far.
+    pub answer_bytes: u64,
+    /// Unix milliseconds.
+    pub started_at_ms: i64,
+    /// Milliseconds from its start to its end, or until now.
+    pub elapsed_ms: u64,
+    /// How it stands.
+    pub state: QueryState,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// State of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryState {
+    /// The answer is on its way.
+    Running,
+    /// The whole answer was sent.
+    Done,
+    /// It ended with an error.
+    Failed,
+    /// The caller hung up, or read too slowly.
+    Cancelled,
 }
 
 /// `POST /api/v1/migrations`.

@@ -1,0 +1,13 @@
+//! `storage-service`: the daemon in the cloud. It owns the catalog, answers every query over both
+//! tiers, and moves expired rows to the NAS.
+//!
+//! ```text
+//!  callers ──▶ api ──▶ router ──▶ hot engine ──url()──▶ api (cold ticket) ──▶ gateway
+//!                        │lease
+//!                     catalog ◀── migrator ──▶ hot engine, gateway
+//! ```
+//!
+//! `main.rs` builds the rooms and lets one supervisor run their loops; nothing else spawns a task.
+
+pub mod api;
+pub mod router;

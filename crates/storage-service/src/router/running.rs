@@ -1,0 +1,204 @@
+//! Answers on their way, and what each holds while it runs: its place among the running queries, its
+//! catalog lease, its tickets, its connections to both engines.
+//!
+//! An answer ends in one of four ways. Whole: the hot engine's stream ended and no cold read failed;
+//! only then does the body end cleanly. With an error: the body breaks off, so that the caller's
+//! HTTP client sees a truncated answer, never a short one that looks whole. By the caller hanging
+//! up: the body is dropped. Or by the watch: a caller that does not read for [`CALLER_STALL`], or a
+//! query older than [`QUERY_LIMIT`], is cut off, because its lease would hold up every fence.
+//! However it ends, dropping [`Open`] closes the connections, which cancels the query in both
+//! engines, revokes the unused tickets and returns the lease.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::{Stream, stream::BoxStream};
+use storage_types::service_api::QueryState;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    QueryError,
+    cold::{ColdProgress, TicketBook},
+    query_log::QueryRecord,
+};
+use crate::catalog::Lease;
+
+/// Longest time a caller may leave an answer unread.
+pub const CALLER_STALL: Duration = Duration::from_secs(60);
+/// Longest life of a query.
+pub const QUERY_LIMIT: Duration = Duration::from_secs(6 * 3600);
+/// How often the watch looks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What a running query holds; everything is given back when it is dropped.
+pub struct Open {
+    /// The hot engine's answer.
+    pub answer: BoxStream<'static, Result<Bytes, QueryError>>,
+    /// Its cold reads: the answer is whole only when none of them failed.
+    pub cold: Vec<Arc<ColdProgress>>,
+    /// Unused tickets, revoked at the end.
+    pub tickets: TicketBook,
+    /// Keeps what the plan names from being dropped.
+    pub lease: Option<Lease>,
+    /// Place among the running queries.
+    pub permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+enum Phase {
+    Open(Box<Open>),
+    /// Cut off by the watch; the reason is told to the body once.
+    Cut(Option<QueryError>),
+    Ended,
+}
+
+struct State {
+    phase: Phase,
+    /// Set while the body waits for the engine.
+    waker: Option<Waker>,
+    /// Since when it has been the caller's turn.
+    callers_turn: Instant,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    record: Arc<QueryRecord>,
+    started: Instant,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cuts the query off when it has used up its time.
+    fn judge(&self, now: Instant) {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Open(_)) {
+            return;
+        }
+        let stalled = state.waker.is_none() && now.duration_since(state.callers_turn) > CALLER_STALL;
+        let reason = if stalled {
+            format!("the caller did not read for {} s", CALLER_STALL.as_secs())
+        } else if now.duration_since(self.started) > QUERY_LIMIT {
+            format!("a query may run {} s", QUERY_LIMIT.as_secs())
+        } else {
+            return;
+        };
+        let waker = state.waker.take();
+        let cut = std::mem::replace(&mut state.phase, Phase::Cut(Some(QueryError::Deadline(reason.clone()))));
+        drop(state);
+        self.record.end(QueryState::Cancelled, Some(reason));
+        drop(cut);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Every running answer, for the watch.
+#[derive(Default)]
+pub struct Runnings {
+    all: Mutex<Vec<Weak<Shared>>>,
+}
+
+impl Runnings {
+    /// Starts to watch over an answer; the returned stream is the response's body.
+    pub fn begin(&self, open: Open, record: Arc<QueryRecord>) -> AnswerBody {
+        let now = Instant::now();
+        let state = State { phase: Phase::Open(Box::new(open)), waker: None, callers_turn: now };
+        let shared = Arc::new(Shared { state: Mutex::new(state), record, started: now });
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&shared));
+        AnswerBody { shared }
+    }
+
+    /// The watch: one task of the daemon, until `stop`.
+    pub async fn watch(&self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(WATCH_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.judge_all(Instant::now());
+        }
+    }
+
+    fn judge_all(&self, now: Instant) {
+        let alive: Vec<Arc<Shared>> = {
+            let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|weak| weak.strong_count() > 0);
+            all.iter().filter_map(Weak::upgrade).collect()
+        };
+        for shared in alive {
+            shared.judge(now);
+        }
+    }
+}
+
+/// The body of an answer.
+pub struct AnswerBody {
+    shared: Arc<Shared>,
+}
+
+impl AnswerBody {
+    /// Its record in the query log.
+    pub fn record(&self) -> &Arc<QueryRecord> {
+        &self.shared.record
+    }
+}
+
+impl Stream for AnswerBody {
+    type Item = Result<Bytes, QueryError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        let open = match &mut state.phase {
+            Phase::Open(open) => open,
+            Phase::Cut(reason) => return Poll::Ready(reason.take().map(Err)),
+            Phase::Ended => return Poll::Ready(None),
+        };
+        let Poll::Ready(item) = open.answer.as_mut().poll_next(cx) else {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        let broken = |error: &QueryError| open.cold.iter().find_map(|c| c.failure()).unwrap_or_else(|| error.clone());
+        let result = match item {
+            Some(Ok(bytes)) => {
+                shared.record.add_answer_bytes(bytes.len());
+                state.waker = None;
+                state.callers_turn = Instant::now();
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            Some(Err(error)) => Err(broken(&error)),
+            // The engine is content; the answer is whole only if no cold read broke off.
+            None => open.cold.iter().find_map(|c| c.failure()).map_or(Ok(()), Err),
+        };
+        state.waker = None;
+        let ended = std::mem::replace(&mut state.phase, Phase::Ended);
+        drop(state);
+        drop(ended);
+        match result {
+            Ok(()) => {
+                shared.record.end(QueryState::Done, None);
+                Poll::Ready(None)
+            }
+            Err(error) => {
+                tracing::warn!(query_id = %shared.record.facts().query_id, code = error.code(), "{error}");
+                shared.record.end(QueryState::Failed, Some(error.to_string()));
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        // Only the first end counts: an answer that ended keeps its own.
+        self.shared.record.end(QueryState::Cancelled, Some("the caller hung up".into()));
+        let phase = std::mem::replace(&mut self.shared.lock().phase, Phase::Ended);
+        drop(phase);
+    }
+}
