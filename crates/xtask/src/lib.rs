@@ -5,5 +5,6 @@
 pub mod binaries;
 pub mod clients;
 pub mod engine;
+pub mod market;
 pub mod progress;
 pub mod stack;

@@ -1,7 +1,10 @@
 //! `cargo xtask`: the repository's own commands.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask::stack;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Hybrid Storage's own commands")]
@@ -14,6 +17,29 @@ struct Arguments {
 enum Command {
     /// Fetch libchdb (about 180 MB, once) into the cache and check its SHA-256.
     FetchEngine,
+    /// Two engines and two daemons on loopback, in the background.
+    #[command(subcommand)]
+    Stack(StackCommand),
+}
+
+#[derive(Subcommand)]
+enum StackCommand {
+    /// Fetch the engine, build, start, and make the eight hot tables.
+    Up(StackArguments),
+    /// Where it listens and which processes run.
+    Status(StackArguments),
+    /// Stop it; its data stay.
+    Down(StackArguments),
+}
+
+#[derive(clap::Args)]
+struct StackArguments {
+    /// Folder of the stack.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> Result<()> {
@@ -22,5 +48,33 @@ fn main() -> Result<()> {
             println!("{}", xtask::engine::fetch()?.display());
             Ok(())
         }
+        Command::Stack(command) => run_stack(command),
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn run_stack(command: StackCommand) -> Result<()> {
+    let (info, json) = match command {
+        StackCommand::Up(a) => (runtime()?.block_on(stack::up(&a.dir))?, a.json),
+        StackCommand::Status(a) => (stack::status(&a.dir)?, a.json),
+        StackCommand::Down(a) => (stack::down(&a.dir)?, a.json),
+    };
+    if json {
+        println!("{}", serde_json::to_string(&info)?);
+        return Ok(());
+    }
+    let state = |pid: u32| if pid == 0 { "down".to_owned() } else { format!("pid {pid}") };
+    for (name, url, pid) in [
+        ("service", &info.service.url, info.service.pid),
+        ("gateway", &info.gateway.url, info.gateway.pid),
+        ("hot", &info.hot.url, info.hot.pid),
+        ("cold", &info.cold.url, info.cold.pid),
+    ] {
+        println!("{name:<8} {url:<24} {}", state(pid));
+    }
+    println!("folder   {} (tokens and passwords in secrets/, logs in logs/)", info.dir.display());
+    Ok(())
 }

@@ -1,2 +1,304 @@
-//! A stack.
+//! Two engines and two daemons on loopback, in one folder.
+//!
+//! The folder holds everything: configurations, secrets (0600), data, logs, and `stack.json`, which
+//! names ports and processes. Ports are chosen once, outside the range the kernel hands to outgoing
+//! connections, and kept over restarts, since both daemons have each other's address in their
+//! configuration. Readiness is asked for (`/ping`, `/readyz`) until a deadline; a process that ends
+//! meanwhile fails the start with the end of its log. Processes are known by id and start time.
+//!
+//! A [`Stack`] that is dropped kills its processes (so a failed test leaves none), unless it was
+//! started detached.
+
+mod command;
+mod configuration;
 pub mod process;
+mod record;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+pub use command::{down, status, up};
+pub use configuration::{Knobs, ManagedTable};
+pub use process::ProcessId;
+use process::Running;
+pub use record::{DaemonInfo, EngineInfo, Info, Record};
+
+use crate::{
+    binaries,
+    clients::{ClickHouse, Service},
+};
+
+/// User of both engines.
+pub const ENGINE_USER: &str = "storage";
+/// Longest wait for one process to answer.
+const READY: Duration = Duration::from_secs(60);
+/// Time a process gets to end by itself.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// One of the four processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The hot engine.
+    Hot,
+    /// The cold engine.
+    Cold,
+    /// storage-gateway.
+    Gateway,
+    /// storage-service.
+    Service,
+}
+
+impl Role {
+    /// In the order of starting; stopping goes backwards.
+    pub const ALL: [Self; 4] = [Self::Hot, Self::Cold, Self::Gateway, Self::Service];
+
+    /// Lower-case name, also of its log and data folder.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+            Self::Cold => "cold",
+            Self::Gateway => "gateway",
+            Self::Service => "service",
+        }
+    }
+
+    const fn binary(self) -> &'static str {
+        match self {
+            Self::Hot | Self::Cold => "clickhouse-embedded",
+            Self::Gateway => "storage-gateway",
+            Self::Service => "storage-service",
+        }
+    }
+}
+
+/// How a stack is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its folder; made when it is not there.
+    pub dir: PathBuf,
+    /// Let the processes outlive us.
+    pub detached: bool,
+    /// What the configurations say.
+    pub knobs: Knobs,
+}
+
+impl Options {
+    /// A stack in `dir` that dies with us, with the settings of [`Knobs::default`].
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), detached: false, knobs: Knobs::default() }
+    }
+}
+
+/// A running stack.
+#[derive(Debug)]
+pub struct Stack {
+    options: Options,
+    record: Record,
+    running: BTreeMap<Role, Running>,
+}
+
+impl Stack {
+    /// Starts all four processes and waits until they are ready.
+    pub async fn start(options: Options) -> Result<Self> {
+        let record = Record::prepare(&options.dir)?;
+        configuration::write(&options.dir, &record, &options.knobs)?;
+        let mut stack = Self { options, record, running: BTreeMap::new() };
+        for pair in [[Role::Hot, Role::Cold], [Role::Gateway, Role::Service]] {
+            for role in pair {
+                stack.launch(role)?;
+            }
+            for role in pair {
+                stack.ready(role).await?;
+            }
+        }
+        stack.save()?;
+        Ok(stack)
+    }
+
+    /// Folder of the stack.
+    pub fn dir(&self) -> &Path {
+        &self.options.dir
+    }
+
+    /// Addresses, secrets and process ids.
+    pub fn info(&self) -> Info {
+        self.record.info(&self.options.dir)
+    }
+
+    /// The hot engine.
+    pub fn hot(&self) -> Result<ClickHouse> {
+        let info = self.info().hot;
+        ClickHouse::new(&info.url, &info.user, &info.password)
+    }
+
+    /// The cold engine.
+    pub fn cold(&self) -> Result<ClickHouse> {
+        let info = self.info().cold;
+        ClickHouse::new(&info.url, &info.user, &info.password)
+    }
+
+    /// The service's API.
+    pub fn service(&self) -> Result<Service> {
+        let info = self.info().service;
+        Service::new(&info.url, &info.token)
+    }
+
+    /// The process of a role, while it runs.
+    pub fn process(&self, role: Role) -> Option<ProcessId> {
+        self.running.get(&role).map(Running::id)
+    }
+
+    /// Log of a role.
+    pub fn log(&self, role: Role) -> PathBuf {
+        log_path(&self.options.dir, role)
+    }
+
+    /// The folder in which a file named like a fault point stops the daemon that reaches it.
+    pub fn faults(&self) -> PathBuf {
+        self.options.dir.join("faults")
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, role: Role) -> Result<()> {
+        let running = self.running.remove(&role).with_context(|| format!("{} does not run", role.name()))?;
+        running.kill()?;
+        self.save()
+    }
+
+    /// SIGTERM, and SIGKILL when that does not help; whether it went by itself.
+    pub fn stop_one(&mut self, role: Role) -> Result<bool> {
+        let running = self.running.remove(&role).with_context(|| format!("{} does not run", role.name()))?;
+        let clean = running.stop(GRACE)?;
+        self.save()?;
+        Ok(clean)
+    }
+
+    /// Starts a process that was killed or stopped, on the same port and data, without waiting.
+    pub fn relaunch(&mut self, role: Role) -> Result<()> {
+        ensure!(!self.running.contains_key(&role), "{} runs already", role.name());
+        self.launch(role)?;
+        self.save()
+    }
+
+    /// Starts a process that was killed or stopped, and waits until it is ready.
+    pub async fn restart(&mut self, role: Role) -> Result<()> {
+        self.relaunch(role)?;
+        self.ready(role).await
+    }
+
+    /// Writes the configurations again, with other settings; daemons read them at their next start.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut Knobs)) -> Result<()> {
+        change(&mut self.options.knobs);
+        configuration::write(&self.options.dir, &self.record, &self.options.knobs)
+    }
+
+    /// Stops everything, daemons first.
+    pub fn stop(mut self) -> Result<()> {
+        for role in Role::ALL.into_iter().rev() {
+            if let Some(running) = self.running.remove(&role) {
+                let clean = running.stop(GRACE).with_context(|| format!("stop {}", role.name()))?;
+                ensure!(clean, "{} did not end within {} s of SIGTERM", role.name(), GRACE.as_secs());
+            }
+        }
+        self.save()
+    }
+
+    /// Leaves everything running and forgets it; `stack down` stops it.
+    pub fn leave(mut self) -> Info {
+        let info = self.info();
+        for (_, running) in std::mem::take(&mut self.running) {
+            running.leave();
+        }
+        info
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.record.processes = self.running.iter().map(|(role, running)| (*role, running.id())).collect();
+        self.record.write(&self.options.dir)
+    }
+
+    fn launch(&mut self, role: Role) -> Result<()> {
+        let mut command = Command::new(binaries::path(role.binary())?);
+        let dir = &self.options.dir;
+        let listen = format!("127.0.0.1:{}", self.record.ports.of(role));
+        match role {
+            Role::Hot | Role::Cold => {
+                let data = dir.join(role.name());
+                fs::create_dir_all(&data)?;
+                command.arg("--data").arg(data).arg("--listen").arg(listen).args(["--user", ENGINE_USER]);
+                command
+                    .arg("--password-file")
+                    .arg(record::secret_path(dir, &format!("{}_password", role.name())));
+                command.args(["--log-format", "json"]);
+            }
+            Role::Gateway => {
+                command.arg("--config").arg(configuration::nas_path(dir));
+            }
+            Role::Service => {
+                command.arg("--config").arg(configuration::cloud_path(dir));
+            }
+        }
+        // What the caller's shell says must not lead a test daemon astray.
+        command
+            .env_remove("CONFIG_PATH")
+            .env_remove("DEPLOYMENT_TYPE")
+            .env("STORAGE_FAULT_DIR", self.faults());
+        let running = Running::start(command, &log_path(dir, role), self.options.detached)?;
+        self.record.processes.insert(role, running.id());
+        self.running.insert(role, running);
+        Ok(())
+    }
+
+    /// Waits until a process answers that it is ready.
+    pub async fn ready(&mut self, role: Role) -> Result<()> {
+        let path = if matches!(role, Role::Hot | Role::Cold) { "/ping" } else { "/readyz" };
+        let url = format!("{}{path}", self.record.ports.url(role));
+        let http = crate::clients::http()?;
+        let deadline = Instant::now() + READY;
+        let mut last = "no answer".to_owned();
+        loop {
+            let running =
+                self.running.get_mut(&role).with_context(|| format!("{} was not started", role.name()))?;
+            running.check().with_context(|| format!("start {}", role.name()))?;
+            match http.get(&url).timeout(Duration::from_secs(2)).send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) => {
+                    last = format!("{} {}", answer.status(), answer.text().await.unwrap_or_default())
+                }
+                Err(_) => {}
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} is not ready after {} s (last: {last}); the end of its log:\n{}",
+                role.name(),
+                READY.as_secs(),
+                process::tail(&self.log(role), 30)
+            );
+            tokio::time::sleep(process::POLL).await;
+        }
+    }
+}
+
+pub(crate) fn log_path(dir: &Path, role: Role) -> PathBuf {
+    dir.join("logs").join(format!("{}.log", role.name()))
+}
+
+/// A free port below the range of outgoing connections, so that none of those can take it while its
+/// owner is being restarted.
+fn free_port(taken: &[u16]) -> Result<u16> {
+    for _ in 0..200 {
+        let port = rand::random_range(12_000..32_000);
+        if !taken.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no free port between 12000 and 32000 on loopback")
+}

@@ -1,0 +1,145 @@
+//! The eight hot tables as they run at the first user: partitioned by month and exchange, with a TTL
+//! that deletes after three days.
+
+use anyhow::Result;
+
+use crate::{clients::ClickHouse, stack::ManagedTable};
+
+/// Hot database.
+pub const HOT: &str = "marketprism_hot";
+/// Cold database.
+pub const COLD: &str = "marketprism_cold";
+/// Time column of all eight.
+pub const TIME: &str = "timestamp";
+
+/// One table: its own columns (between the shared ones) and its sorting key.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    /// Name on both sides.
+    pub name: &'static str,
+    /// Own columns, `name type [default]`, in order.
+    own: &'static [(&'static str, &'static str)],
+    /// ORDER BY.
+    order_by: &'static str,
+    /// Columns with a minmax skip index (hot only).
+    indexed: &'static [&'static str],
+}
+
+const DECIMAL: &str = "Decimal64(8)";
+const TIME64: &str = "DateTime64(3, 'UTC')";
+const WORD: &str = "LowCardinality(String)";
+const PERIOD: &str = "LowCardinality(String) DEFAULT '5m'";
+
+/// The eight tables.
+pub const ALL: [Table; 8] = [
+    Table {
+        name: "trades",
+        own: &[
+            ("trade_id", "String"),
+            ("price", DECIMAL),
+            ("quantity", DECIMAL),
+            ("side", WORD),
+            ("is_maker", "Bool DEFAULT false"),
+            ("trade_time", TIME64),
+        ],
+        order_by: "timestamp, exchange, symbol, trade_id",
+        indexed: &["price", "quantity"],
+    },
+    Table {
+        name: "orderbooks",
+        own: &[
+            ("last_update_id", "UInt64"),
+            ("bids_count", "UInt32"),
+            ("asks_count", "UInt32"),
+            ("best_bid_price", DECIMAL),
+            ("best_ask_price", DECIMAL),
+            ("best_bid_quantity", DECIMAL),
+            ("best_ask_quantity", DECIMAL),
+            ("bids", "String"),
+            ("asks", "String"),
+        ],
+        order_by: "timestamp, exchange, symbol, last_update_id",
+        indexed: &["best_bid_price", "best_ask_price"],
+    },
+    Table {
+        name: "funding_rates",
+        own: &[
+            ("funding_rate", DECIMAL),
+            ("funding_time", TIME64),
+            ("next_funding_time", TIME64),
+            ("mark_price", DECIMAL),
+            ("index_price", DECIMAL),
+        ],
+        order_by: "timestamp, exchange, symbol",
+        indexed: &["funding_rate"],
+    },
+    Table {
+        name: "open_interests",
+        own: &[("open_interest", DECIMAL), ("open_interest_value", DECIMAL), ("count", "UInt64")],
+        order_by: "timestamp, exchange, symbol",
+        indexed: &["open_interest"],
+    },
+    Table {
+        name: "liquidations",
+        own: &[("side", WORD), ("price", DECIMAL), ("quantity", DECIMAL), ("liquidation_time", TIME64)],
+        order_by: "timestamp, exchange, symbol",
+        indexed: &["price", "quantity"],
+    },
+    Table {
+        name: "lsr_top_positions",
+        own: &[("long_position_ratio", DECIMAL), ("short_position_ratio", DECIMAL), ("period", PERIOD)],
+        order_by: "timestamp, exchange, symbol, period",
+        indexed: &["long_position_ratio"],
+    },
+    Table {
+        name: "lsr_all_accounts",
+        own: &[("long_account_ratio", DECIMAL), ("short_account_ratio", DECIMAL), ("period", PERIOD)],
+        order_by: "timestamp, exchange, symbol, period",
+        indexed: &["long_account_ratio"],
+    },
+    Table {
+        name: "volatility_indices",
+        own: &[("index_value", DECIMAL), ("underlying_asset", WORD), ("maturity_date", "Date")],
+        order_by: "timestamp, exchange, symbol",
+        indexed: &["index_value"],
+    },
+];
+
+impl Table {
+    /// `CREATE TABLE` of the hot table.
+    pub fn create_hot(&self) -> String {
+        let delta =
+            |kind: &str| if kind.starts_with("DateTime64") { "CODEC(Delta, ZSTD)" } else { "CODEC(ZSTD)" };
+        let mut lines: Vec<String> =
+            [(TIME, TIME64), ("exchange", WORD), ("market_type", WORD), ("symbol", WORD)]
+                .into_iter()
+                .chain(self.own.iter().copied())
+                .chain([
+                    ("data_source", "LowCardinality(String) DEFAULT 'marketprism'"),
+                    ("created_at", "DateTime64(3, 'UTC') DEFAULT now64(3)"),
+                ])
+                .map(|(name, kind)| format!("  `{name}` {kind} {}", delta(kind)))
+                .collect();
+        lines.extend(self.indexed.iter().map(|c| format!("  INDEX idx_{c} `{c}` TYPE minmax GRANULARITY 1")));
+        format!(
+            "CREATE TABLE IF NOT EXISTS {HOT}.`{}`\n(\n{}\n)\nENGINE = MergeTree\nPARTITION BY (toYYYYMM({TIME}), exchange)\nORDER BY ({})\nTTL toDateTime({TIME}) + INTERVAL 3 DAY DELETE\nSETTINGS index_granularity = 8192",
+            self.name,
+            lines.join(",\n"),
+            self.order_by
+        )
+    }
+}
+
+/// The eight as a configuration lists them.
+pub fn managed() -> Vec<ManagedTable> {
+    ALL.iter().map(|t| ManagedTable::named(t.name, HOT, COLD, TIME)).collect()
+}
+
+/// Makes the hot database and tables where they are not there.
+pub async fn create_hot(hot: &ClickHouse) -> Result<()> {
+    hot.query(format!("CREATE DATABASE IF NOT EXISTS {HOT}")).await?;
+    for table in ALL {
+        hot.query(table.create_hot()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! The two configuration files of a stack.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use super::{
+    ENGINE_USER, Role,
+    record::{Record, secret_path},
+};
+
+/// One managed table.
+#[derive(Debug, Clone)]
+pub struct ManagedTable {
+    /// Logical name.
+    pub name: String,
+    /// `database.table` of the head.
+    pub hot: String,
+    /// `database.table` on the cold side.
+    pub cold: String,
+    /// Time column.
+    pub time_column: String,
+}
+
+impl ManagedTable {
+    /// A table that has its logical name on both sides, in the databases given.
+    pub fn named(name: &str, hot_database: &str, cold_database: &str, time_column: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            hot: format!("{hot_database}.{name}"),
+            cold: format!("{cold_database}.{name}"),
+            time_column: time_column.to_owned(),
+        }
+    }
+}
+
+/// Settings that demo, benchmarks and tests vary; the rest is what `config/` ships.
+#[derive(Debug, Clone)]
+pub struct Knobs {
+    /// Managed tables.
+    pub tables: Vec<ManagedTable>,
+    /// `hot_storage.retention_days`.
+    pub retention_days: u32,
+    /// `migration.compression_level`.
+    pub compression_level: String,
+    /// `migration.bandwidth_limit`.
+    pub bandwidth_limit: String,
+    /// `migration.chunk_size`.
+    pub chunk_size: String,
+    /// `migration.batch_rows`.
+    pub batch_rows: u64,
+    /// `migration.grace`.
+    pub grace: String,
+    /// `migration.fence_drain`.
+    pub fence_drain: String,
+    /// `service.min_free_bytes` of the service.
+    pub service_min_free: String,
+    /// `limits.min_free_bytes` of the gateway.
+    pub gateway_min_free: String,
+    /// `service.max_body_bytes` of the service.
+    pub max_body: String,
+    /// `connection.timeout` in seconds.
+    pub timeout_s: u32,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self {
+            tables: crate::market::tables::managed(),
+            retention_days: 7,
+            compression_level: "auto".to_owned(),
+            bandwidth_limit: "off".to_owned(),
+            chunk_size: "50MB".to_owned(),
+            batch_rows: 4_000_000,
+            grace: "0s".to_owned(),
+            fence_drain: "10s".to_owned(),
+            service_min_free: "1GiB".to_owned(),
+            gateway_min_free: "1GiB".to_owned(),
+            max_body: "16MiB".to_owned(),
+            timeout_s: 30,
+        }
+    }
+}
+
+pub(super) fn cloud_path(dir: &Path) -> PathBuf {
+    dir.join("config/cloud_storage.yaml")
+}
+
+pub(super) fn nas_path(dir: &Path) -> PathBuf {
+    dir.join("config/local_storage.yaml")
+}
+
+pub(super) fn write(dir: &Path, record: &Record, knobs: &Knobs) -> Result<()> {
+    for (path, text) in
+        [(cloud_path(dir), cloud(dir, record, knobs)), (nas_path(dir), nas(dir, record, knobs))]
+    {
+        let draft = path.with_extension("tmp");
+        fs::write(&draft, text).with_context(|| format!("write {}", draft.display()))?;
+        fs::rename(&draft, &path).with_context(|| format!("replace {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A double-quoted YAML scalar (JSON's quoting is YAML's).
+fn quoted(text: impl AsRef<str>) -> String {
+    serde_json::Value::from(text.as_ref()).to_string()
+}
+
+fn path(path: &Path) -> String {
+    quoted(path.to_string_lossy())
+}
+
+fn cloud(dir: &Path, record: &Record, knobs: &Knobs) -> String {
+    let ports = &record.ports;
+    let mut text = format!(
+        "service:
+  name: \"data-storage-service\"
+  deployment: \"cloud\"
+  listen: \"127.0.0.1:{port}\"
+  data_dir: {data}
+  internal_url: \"{url}\"
+  token_file: {token}
+  max_body_bytes: {max_body}
+  min_free_bytes: {min_free}
+hot_storage:
+  type: \"embedded\"
+  nodes: [\"{hot}\"]
+  retention_days: {retention}
+  user: \"{ENGINE_USER}\"
+  password_file: {password}
+cold_storage_proxy:
+  type: \"nas_proxy\"
+  connection: {{method: \"vpn\", vpn_endpoint: \"{gateway}\", timeout: {timeout}, retry_attempts: 3, token_file: {gateway_token}}}
+  fallback: {{enabled: true, cache_duration: \"24h\", backup_storage: \"cloud_backup_bucket\"}}
+migration:
+  schedule: \"0 2 * * *\"
+  bandwidth_limit: {bandwidth}
+  compression_level: {effort}
+  chunk_size: {chunk}
+  verification_enabled: true
+  batch_rows: {batch_rows}
+  grace: {grace}
+  fence_drain: {drain}
+tables:
+",
+        port = ports.of(Role::Service),
+        data = path(&dir.join("service")),
+        url = ports.url(Role::Service),
+        token = path(&secret_path(dir, "service_token")),
+        max_body = quoted(&knobs.max_body),
+        min_free = quoted(&knobs.service_min_free),
+        hot = ports.url(Role::Hot),
+        retention = knobs.retention_days,
+        password = path(&secret_path(dir, "hot_password")),
+        gateway = ports.url(Role::Gateway),
+        timeout = knobs.timeout_s,
+        gateway_token = path(&secret_path(dir, "gateway_token")),
+        bandwidth = quoted(&knobs.bandwidth_limit),
+        effort = quoted(&knobs.compression_level),
+        chunk = quoted(&knobs.chunk_size),
+        batch_rows = knobs.batch_rows,
+        grace = quoted(&knobs.grace),
+        drain = quoted(&knobs.fence_drain),
+    );
+    for table in &knobs.tables {
+        let _ = writeln!(
+            text,
+            "  - {{name: {}, hot: {}, cold: {}, time_column: {}}}",
+            quoted(&table.name),
+            quoted(&table.hot),
+            quoted(&table.cold),
+            quoted(&table.time_column)
+        );
+    }
+    text
+}
+
+fn nas(dir: &Path, record: &Record, knobs: &Knobs) -> String {
+    let ports = &record.ports;
+    format!(
+        "service:
+  name: \"local-storage-gateway\"
+  deployment: \"nas\"
+  listen: \"127.0.0.1:{port}\"
+  data_dir: {data}
+  token_file: {token}
+storage:
+  type: \"embedded\"
+  data_path: {cold_data}
+  compression: \"zstd\"
+  url: \"{cold}\"
+  user: \"{ENGINE_USER}\"
+  password_file: {password}
+connection:
+  cloud_endpoint: \"{cloud}\"
+  heartbeat_interval: 30
+  offline_mode: {{enabled: true, max_offline_duration: \"48h\", queue_incoming_data: true}}
+  token_file: {service_token}
+limits:
+  min_free_bytes: {min_free}
+",
+        port = ports.of(Role::Gateway),
+        data = path(&dir.join("gateway")),
+        token = path(&secret_path(dir, "gateway_token")),
+        cold_data = path(&dir.join("cold")),
+        cold = ports.url(Role::Cold),
+        password = path(&secret_path(dir, "cold_password")),
+        cloud = ports.url(Role::Service),
+        service_token = path(&secret_path(dir, "service_token")),
+        min_free = quoted(&knobs.gateway_min_free),
+    )
+}
