@@ -1,0 +1,87 @@
+//! The HTTP API: routes, who may call them, and what is refused before a room hears of it.
+//!
+//! Everything but health and the cold tickets asks for the bearer token (when one is configured;
+//! without one the service listens on loopback only). Bodies are limited, every error is an
+//! [`ErrorBody`](storage_types::gateway_api::ErrorBody) with a stable code. Handlers hold no state of
+//! their own: a request that is dropped drops what it was doing.
+
+mod body;
+mod cold;
+mod error;
+mod migrations;
+mod query;
+mod status;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{Method, StatusCode, Uri},
+    routing::{get, post},
+};
+use clickhouse_http::client::Client;
+use link::{BearerToken, Supervisor};
+
+pub use body::JsonBody;
+pub use error::ApiError;
+pub use status::LastHeartbeat;
+
+use crate::{catalog::Catalog, migrator::Migrator, router};
+
+/// What the handlers reach.
+pub struct App {
+    /// `service.name`.
+    pub name: String,
+    /// The hot engine.
+    pub hot: Client,
+    /// What is visible where.
+    pub catalog: Arc<Catalog>,
+    /// Moves rows.
+    pub migrator: Migrator,
+    /// Answers queries.
+    pub router: Arc<router::Router>,
+    /// The gateway's last word.
+    pub heartbeat: LastHeartbeat,
+    /// Knows of tasks that died.
+    pub supervisor: Supervisor,
+}
+
+/// Every route. `token`: what callers must present. `max_body_bytes`: longest request body.
+pub fn routes(app: Arc<App>, token: Option<BearerToken>, max_body_bytes: usize) -> Router {
+    let mut guarded = Router::new()
+        .route("/api/v1/query", post(query::post))
+        .route("/api/v1/queries/{query_id}", get(query::report))
+        .route("/api/v1/migrations", post(migrations::start).get(migrations::list))
+        .route("/api/v1/migrations/{id}", get(migrations::get).delete(migrations::cancel))
+        .route("/api/v1/catalog", get(migrations::catalog))
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/tables/{name}/adopt", post(migrations::adopt))
+        .route("/internal/v1/heartbeat", post(status::heartbeat))
+        .route("/internal/v1/confirmations", post(status::confirmation));
+    if let Some(token) = token {
+        guarded = guarded.route_layer(link::auth::require_bearer(token));
+    }
+    let open = Router::new()
+        .route("/internal/v1/cold/{ticket}", get(cold::get).head(cold::head))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz));
+    guarded
+        .merge(open)
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .with_state(app)
+}
+
+async fn unknown_route(uri: Uri) -> ApiError {
+    ApiError::not_found("unknown_route", format!("nothing is at {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "wrong_method",
+        format!("{method} is not for {}", uri.path()),
+    )
+}

@@ -1,0 +1,112 @@
+//! The shape of `catalog.sqlite`, and how an older file becomes a newer one.
+//!
+//! Every step runs in a transaction of its own and ends by setting `user_version`, so a crash between
+//! two steps leaves a file that the next start continues from. A file of a newer version is refused:
+//! guessing what its columns mean could show a row twice.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::CatalogError;
+
+/// One entry per version; never edited once released, only added to.
+const STEPS: &[&str] = &["
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+INSERT INTO meta VALUES ('version', '1');
+CREATE TABLE tables (
+    logical    TEXT PRIMARY KEY,
+    definition TEXT NOT NULL
+) STRICT;
+CREATE TABLE migrations (
+    id          INTEGER PRIMARY KEY,
+    trigger     TEXT NOT NULL,
+    state       TEXT NOT NULL,
+    before      INTEGER NOT NULL,
+    started_at  INTEGER NOT NULL,
+    finished_at INTEGER,
+    wire_bytes  INTEGER NOT NULL DEFAULT 0,
+    errors      TEXT NOT NULL DEFAULT '[]'
+) STRICT;
+CREATE TABLE moves (
+    id            INTEGER PRIMARY KEY,
+    migration     INTEGER NOT NULL REFERENCES migrations(id),
+    logical       TEXT NOT NULL,
+    kind          TEXT NOT NULL CHECK (kind IN ('partition', 'window', 'delta')),
+    partition_id  TEXT NOT NULL,
+    partition     TEXT NOT NULL,
+    lo            INTEGER NOT NULL,
+    hi            INTEGER NOT NULL,
+    source_delta  INTEGER,
+    state         TEXT NOT NULL,
+    definition    TEXT NOT NULL,
+    rows          INTEGER,
+    content_hash  TEXT,
+    late_rows     INTEGER NOT NULL DEFAULT 0,
+    fence_parts   TEXT NOT NULL DEFAULT '[]',
+    published_in  INTEGER,
+    published_at  INTEGER,
+    error         TEXT
+) STRICT;
+CREATE INDEX moves_by_migration ON moves(migration);
+CREATE INDEX moves_by_table ON moves(logical, partition_id, state);
+CREATE TABLE batches (
+    id            INTEGER PRIMARY KEY,
+    move          INTEGER NOT NULL REFERENCES moves(id),
+    logical       TEXT NOT NULL,
+    lo            INTEGER NOT NULL,
+    hi            INTEGER NOT NULL,
+    rows          INTEGER NOT NULL,
+    content_hash  TEXT NOT NULL,
+    state         TEXT NOT NULL,
+    raw_bytes     INTEGER NOT NULL DEFAULT 0,
+    encoded_bytes INTEGER NOT NULL DEFAULT 0,
+    manifest      TEXT,
+    visible       INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX batches_by_move ON batches(move);
+CREATE TABLE hot_parts (
+    name     TEXT PRIMARY KEY,
+    logical  TEXT NOT NULL,
+    move     INTEGER NOT NULL,
+    kind     TEXT NOT NULL CHECK (kind IN ('snapshot', 'delta')),
+    partition_id TEXT NOT NULL,
+    lo       INTEGER NOT NULL,
+    hi       INTEGER NOT NULL,
+    windowed INTEGER NOT NULL,
+    rows     INTEGER NOT NULL
+) STRICT;
+CREATE TABLE hides (
+    move         INTEGER PRIMARY KEY,
+    logical      TEXT NOT NULL,
+    lo           INTEGER NOT NULL,
+    hi           INTEGER NOT NULL,
+    partition_id TEXT,
+    snapshot     TEXT NOT NULL
+) STRICT;
+"];
+
+/// Opens (or creates) the file and brings it to the newest version.
+pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
+    let mut db = Connection::open(path)?;
+    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    let version: usize = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?
+        .try_into()
+        .map_err(|_| CatalogError::Corrupt("negative user_version".into()))?;
+    if version > STEPS.len() {
+        return Err(CatalogError::Corrupt(format!(
+            "version {version} was written by a newer release; this one knows {}",
+            STEPS.len()
+        )));
+    }
+    for (n, step) in STEPS.iter().enumerate().skip(version) {
+        let txn = db.transaction()?;
+        txn.execute_batch(step)?;
+        txn.pragma_update(None, "user_version", (n + 1) as i64)?;
+        txn.commit()?;
+    }
+    Ok(db)
+}

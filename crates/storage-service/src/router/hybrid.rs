@@ -1,0 +1,157 @@
+//! Running a plan on the hot engine, with its cold reads flowing in.
+
+use std::sync::Arc;
+
+use clickhouse_http::client::Query as Request;
+use futures::{StreamExt, TryStreamExt};
+use hybrid_planner::{ColdArm, Plan, quote};
+use storage_types::gateway_api::ColdQuery;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::{
+    HotBytes, QueryError, Router,
+    cold::{ColdProgress, ColdRead, TicketBook},
+    format::AnswerFormat,
+    query_log::QueryRecord,
+};
+
+/// Cold reads of one query.
+const MAX_COLD_READS: usize = 64;
+/// Cold reads that are opened before the hot engine is asked; the rest when it comes for them.
+const OPENED_FIRST: usize = 4;
+/// Most cold bytes that go to the hot engine as external tables.
+const EXTERNAL_LIMIT_BYTES: u64 = 64 << 20;
+
+/// `url()` must neither try twice, nor ask HEAD, nor split into ranges, nor give up on a cold query
+/// that takes long to its first row (our own stream ends when the NAS is away).
+const URL_SETTINGS: [(&str, &str); 8] = [
+    ("http_max_tries", "1"),
+    ("http_make_head_request", "0"),
+    ("http_connection_timeout", "5"),
+    ("http_receive_timeout", "1200"),
+    ("max_http_get_redirects", "0"),
+    ("max_download_threads", "1"),
+    ("engine_url_skip_empty_files", "0"),
+    ("schema_inference_use_cache_for_url", "0"),
+];
+
+/// One run of a planned query.
+pub(super) struct Run<'a> {
+    pub router: &'a Router,
+    pub query_id: &'a str,
+    pub format: &'a AnswerFormat,
+}
+
+impl Run<'_> {
+    /// The caller's text on the hot engine, as a read-only caller.
+    pub(super) async fn hot(&self, sql: &str) -> Result<HotBytes, QueryError> {
+        stream(self.request(sql.to_owned()).readonly()).await
+    }
+
+    /// Our splice of the caller's text, which the engine has judged already: it may read `url()`, so
+    /// `readonly=2`: still nothing is written, and hanging up still cancels.
+    pub(super) async fn hybrid(
+        &self,
+        plan: &Plan,
+        record: &Arc<QueryRecord>,
+        stop: &CancellationToken,
+        tickets: &mut TicketBook,
+        cold: &mut Vec<Arc<ColdProgress>>,
+    ) -> Result<HotBytes, QueryError> {
+        let Plan::Hybrid { arms, tables, .. } = plan else {
+            return Err(QueryError::BadRequest("not a hybrid plan".into()));
+        };
+        if arms.len() > MAX_COLD_READS {
+            return Err(QueryError::TooManyColdReads { arms: arms.len(), limit: MAX_COLD_READS });
+        }
+        let timezone = self.router.facts.timezone().await?;
+        let mut reads: Vec<ColdRead> = (0..)
+            .zip(arms)
+            .map(|(n, arm)| self.read(n, arm, &tables.join(", "), &timezone, record, stop))
+            .collect();
+        cold.extend(reads.iter().map(|read| Arc::clone(read.progress())));
+        let first = reads.iter_mut().take(OPENED_FIRST).map(ColdRead::open);
+        futures::future::try_join_all(first).await?;
+        match &self.router.internal_url {
+            Some(base) => self.by_url(plan, reads, base, tickets).await,
+            None => self.by_external_tables(plan, arms, reads).await,
+        }
+    }
+
+    async fn by_url(
+        &self,
+        plan: &Plan,
+        reads: Vec<ColdRead>,
+        base: &Url,
+        tickets: &mut TicketBook,
+    ) -> Result<HotBytes, QueryError> {
+        let base = base.as_str().trim_end_matches('/');
+        let urls: Vec<String> =
+            reads.into_iter().map(|read| format!("{base}/internal/v1/cold/{}", tickets.issue(read))).collect();
+        let sql = plan.render(|n, arm| {
+            let url = urls.get(n).map(String::as_str).unwrap_or_default();
+            format!("url({}, 'Native', {})", quote::string(url), quote::string(&arm.structure))
+        });
+        let mut request = self.request(sql.unwrap_or_default()).setting("readonly", "2");
+        for (name, value) in URL_SETTINGS {
+            request = request.setting(name, value);
+        }
+        stream(request).await
+    }
+
+    async fn by_external_tables(
+        &self,
+        plan: &Plan,
+        arms: &[ColdArm],
+        reads: Vec<ColdRead>,
+    ) -> Result<HotBytes, QueryError> {
+        let name = |n: usize| format!("_storage_cold_{n}");
+        let sql = plan.render(|n, _| quote::ident(&name(n)));
+        let mut request = self.request(sql.unwrap_or_default()).setting("readonly", "2");
+        let mut left = EXTERNAL_LIMIT_BYTES;
+        for (n, (arm, read)) in arms.iter().zip(reads).enumerate() {
+            let rows = read.collect(left).await.map_err(|error| match error {
+                QueryError::ColdTooLarge { .. } => QueryError::ColdTooLarge { limit_bytes: EXTERNAL_LIMIT_BYTES },
+                other => other,
+            })?;
+            left -= rows.len() as u64;
+            request = request.external_table(name(n), arm.structure.clone(), "Native", rows);
+        }
+        stream(request).await
+    }
+
+    fn read(
+        &self,
+        n: u32,
+        arm: &ColdArm,
+        tables: &str,
+        timezone: &str,
+        record: &Arc<QueryRecord>,
+        stop: &CancellationToken,
+    ) -> ColdRead {
+        let progress = ColdProgress::new(tables.to_owned(), arm.range, Arc::clone(record));
+        let query = ColdQuery {
+            sql: arm.sql.clone(),
+            format: "Native".to_owned(),
+            query_id: format!("{}-cold-{n}", self.query_id),
+            session_timezone: Some(timezone.to_owned()),
+        };
+        ColdRead::new(self.router.gateway.clone(), query, progress, stop.clone())
+    }
+
+    fn request(&self, sql: String) -> Request {
+        self.router
+            .hot
+            .query(sql)
+            .database(self.router.facts.database())
+            .query_id(self.query_id)
+            .format(&self.format.clickhouse)
+            .setting("cancel_http_readonly_queries_on_client_close", "1")
+    }
+}
+
+async fn stream(request: Request) -> Result<HotBytes, QueryError> {
+    let answer = request.stream().await?;
+    Ok(answer.map_err(QueryError::from).boxed())
+}

@@ -1,0 +1,257 @@
+//! Queries over both tiers: read, plan, run, stream.
+//!
+//! The caller's text is judged first: the planner refuses what it can see, and the engine judges the
+//! rest under `readonly=1`, either by running it so (hot only), or by explaining it so before our
+//! own splice of it runs with `url()` in it (hybrid; `readonly=2`, which still writes nothing).
+//!
+//! **Consistency**: a query is planned against one leased version of the catalog, and holds the lease
+//! until its answer has ended; nothing its plan names is dropped meanwhile. **Wholeness**: see
+//! [`running`]: an answer whose cold rows broke off never ends cleanly. **Cancellation**: everything
+//! a query holds hangs on its body; dropping that closes the connections to both engines.
+//! **Bounds**: queries at once, waiting for a place, cold reads per query, bytes collected, life.
+//!
+//! A hot-only query costs the hot engine exactly one request.
+
+pub mod cold;
+mod error;
+mod explain;
+mod format;
+pub mod hot;
+mod hybrid;
+mod query_log;
+pub mod running;
+pub mod tickets;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use clickhouse_http::client::Client;
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use hybrid_planner::{Plan, PlanKind, PlanRequest, Query, Route};
+use storage_types::service_api::{QueryReport, QueryRequest};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+pub use error::QueryError;
+pub use running::AnswerBody;
+
+use crate::catalog::{Catalog, Lease};
+use cold::{ColdProgress, Gateway, TicketBook};
+use format::AnswerFormat;
+use hot::HotFacts;
+use query_log::{QueryFacts, QueryLog};
+use running::{Open, Runnings};
+use tickets::Tickets;
+
+/// Queries that run at once.
+const MAX_RUNNING: usize = 64;
+/// Longest wait for a place among them.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
+
+/// A query's answer, on its way.
+pub struct Answer {
+    /// `Content-Type`.
+    pub content_type: String,
+    /// The bytes; its record tells route, plan and counts.
+    pub body: AnswerBody,
+}
+
+/// Bytes of the hot engine's answer.
+type HotBytes = BoxStream<'static, Result<bytes::Bytes, QueryError>>;
+
+/// Answers queries.
+pub struct Router {
+    hot: Client,
+    facts: HotFacts,
+    gateway: Gateway,
+    catalog: Arc<Catalog>,
+    /// Where the hot engine reaches this service.
+    internal_url: Option<Url>,
+    tickets: Arc<Tickets>,
+    log: QueryLog,
+    runnings: Runnings,
+    places: Arc<Semaphore>,
+}
+
+/// A query that is planned and leased.
+struct Planned {
+    plan: Plan,
+    lease: Option<Lease>,
+    catalog_version: u64,
+}
+
+impl Router {
+    /// `database`: the hot engine's database of unqualified names. `internal_url`: how the hot engine
+    /// reaches this service; without one, cold rows go to it as external tables.
+    pub fn new(
+        hot: Client,
+        database: String,
+        gateway: Gateway,
+        catalog: Arc<Catalog>,
+        internal_url: Option<Url>,
+    ) -> Self {
+        Self {
+            facts: HotFacts::new(hot.clone(), database),
+            hot,
+            gateway,
+            catalog,
+            internal_url,
+            tickets: Arc::default(),
+            log: QueryLog::default(),
+            runnings: Runnings::default(),
+            places: Arc::new(Semaphore::new(MAX_RUNNING)),
+        }
+    }
+
+    /// Pending cold reads, for the hot engine to fetch.
+    pub fn tickets(&self) -> &Tickets {
+        &self.tickets
+    }
+
+    /// How a running or recent query goes.
+    pub fn query_report(&self, query_id: &str) -> Option<QueryReport> {
+        self.log.find(query_id)
+    }
+
+    /// The watch over running answers: one task of the daemon.
+    pub async fn watch(&self, stop: CancellationToken) {
+        self.runnings.watch(stop).await;
+    }
+
+    /// Answers `request`: the body streams; an error means that nothing was sent yet.
+    pub async fn answer(&self, request: QueryRequest) -> Result<Answer, QueryError> {
+        let permit = self.place().await?;
+        let query_id = query_id(request.query_id.clone())?;
+        let (query, format) = self.read(&request)?;
+        let Planned { plan, lease, catalog_version } = self.plan(&query).await?;
+        let record = self.log.begin(facts(&query_id, &plan, catalog_version));
+        let stop = CancellationToken::new();
+        let mut tickets = TicketBook::new(Arc::clone(&self.tickets), stop.clone());
+        let mut cold = Vec::new();
+        let run = hybrid::Run { router: self, query_id: &query_id, format: &format };
+        let started = match &plan {
+            Plan::Passthrough => run.hot(query.text()).await,
+            Plan::Hot { sql, .. } => run.hot(sql).await,
+            Plan::Hybrid { .. } => run.hybrid(&plan, &record, &stop, &mut tickets, &mut cold).await,
+        };
+        let started = match started {
+            Ok(stream) => first_bytes(stream).await,
+            Err(error) => Err(error),
+        };
+        let answer = started.map_err(|error| {
+            let error = cold.iter().find_map(|c: &Arc<ColdProgress>| c.failure()).unwrap_or(error);
+            record.end(storage_types::service_api::QueryState::Failed, Some(error.to_string()));
+            error
+        })?;
+        let open = Open { answer, cold, tickets, lease, permit };
+        Ok(Answer { content_type: format.content_type.to_owned(), body: self.runnings.begin(open, record) })
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        let waiting = Arc::clone(&self.places).acquire_owned();
+        match tokio::time::timeout(PLACE_WAIT, waiting).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(QueryError::TooManyQueries { limit: MAX_RUNNING, waited_s: PLACE_WAIT.as_secs() }),
+        }
+    }
+
+    /// The text that is asked, and the format of the answer. A `format` of the request outranks the
+    /// text's own FORMAT clause.
+    fn read(&self, request: &QueryRequest) -> Result<(Query, AnswerFormat), QueryError> {
+        let query = match (&request.sql, &request.table) {
+            (Some(sql), None) => hybrid_planner::read(sql)?,
+            (None, Some(_)) => {
+                hybrid_planner::read(&hybrid_planner::structured(request, &self.catalog.current())?)?
+            }
+            _ => return Err(QueryError::BadRequest("give exactly one of sql and table".into())),
+        };
+        let named = request.format.as_deref().map(AnswerFormat::named).transpose();
+        let named = named.map_err(QueryError::BadRequest)?;
+        match (named, query.format().map(AnswerFormat::clickhouse)) {
+            (Some(format), None) => Ok((query, format)),
+            (None, Some(format)) => Ok((query, format)),
+            (None, None) => Ok((query, AnswerFormat::clickhouse("JSON"))),
+            (Some(format), Some(_)) => Ok((hybrid_planner::read(&query.text_without_format())?, format)),
+        }
+    }
+
+    async fn plan(&self, query: &Query) -> Result<Planned, QueryError> {
+        let current = self.catalog.current();
+        let database = self.facts.database();
+        if query.logical_tables(&current, database)?.is_empty()
+            && !query.needs_explain(&current, database, "UTC", 0)
+        {
+            return Ok(Planned { plan: Plan::Passthrough, lease: None, catalog_version: current.version });
+        }
+        let timezone = self.facts.timezone().await?;
+        let now_unix_ns = now_unix_ns();
+        let refs = query.time_ranges(&current, database, &timezone, now_unix_ns)?;
+        let lease = self.catalog.lease(&refs).await.map_err(|error| QueryError::Catalog(error.to_string()))?;
+        let catalog = Arc::clone(&lease.snapshot);
+        let mut explain = None;
+        if query.needs_explain(&catalog, database, &timezone, now_unix_ns) {
+            explain = Some(self.explain(query, &catalog).await?);
+        }
+        let plan = hybrid_planner::plan(&PlanRequest {
+            query,
+            catalog: &catalog,
+            explain: explain.as_deref(),
+            database,
+            timezone: &timezone,
+            now_unix_ns,
+            allow_partial: true,
+            allow_float: false,
+        })?;
+        if matches!(plan, Plan::Hybrid { .. }) && explain.is_none() {
+            self.explain(query, &catalog).await?;
+        }
+        Ok(Planned { plan, catalog_version: catalog.version, lease: Some(lease) })
+    }
+}
+
+/// Awaits the first bytes, so that an error that comes before them is a clean one.
+async fn first_bytes(mut stream: HotBytes) -> Result<HotBytes, QueryError> {
+    let first: BoxFuture<'_, _> = Box::pin(stream.next());
+    match first.await {
+        Some(Ok(bytes)) => Ok(futures::stream::iter([Ok(bytes)]).chain(stream).boxed()),
+        Some(Err(error)) => Err(error),
+        None => Ok(futures::stream::empty().boxed()),
+    }
+}
+
+fn facts(query_id: &str, plan: &Plan, catalog_version: u64) -> QueryFacts {
+    let (route, shape, why_not_partial, cold_batches) = match plan {
+        Plan::Passthrough => ("hot", "passthrough", None, 0),
+        Plan::Hot { .. } => ("hot", "passthrough", None, 0),
+        Plan::Hybrid { kind, route, arms, why_not_partial, .. } => {
+            let shape = match kind {
+                PlanKind::Union => "union",
+                PlanKind::Partial => "partial",
+            };
+            let route = match route {
+                Route::Cold => "cold",
+                Route::Hybrid => "hybrid",
+            };
+            let batches = arms.iter().map(|arm| arm.batches.len() as u64).sum();
+            (route, shape, why_not_partial.clone(), batches)
+        }
+    };
+    QueryFacts { query_id: query_id.to_owned(), route, plan: shape, catalog_version, why_not_partial, cold_batches }
+}
+
+/// The caller's id when it is fit for a header and a path, else a fresh one.
+fn query_id(given: Option<String>) -> Result<String, QueryError> {
+    let Some(id) = given.filter(|id| !id.is_empty()) else { return Ok(uuid::Uuid::new_v4().to_string()) };
+    if id.len() > 128 || !id.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(QueryError::BadRequest("query_id: at most 128 visible ASCII characters".into()));
+    }
+    Ok(id)
+}
+
+fn now_unix_ns() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX)
+}
