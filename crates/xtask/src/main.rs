@@ -17,6 +17,12 @@ struct Arguments {
 enum Command {
     /// Fetch libchdb (about 180 MB, once) into the cache and check its SHA-256.
     FetchEngine,
+    /// Print the generator's distributions, fitted to real files, as the source of `fitted.rs`.
+    Fit {
+        /// Folder with trades.tsv.gz and orderbooks.tsv.gz.
+        #[arg(long)]
+        data: PathBuf,
+    },
     /// Two engines and two daemons on loopback, in the background.
     #[command(subcommand)]
     Stack(StackCommand),
@@ -46,6 +52,10 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::FetchEngine => {
             println!("{}", xtask::engine::fetch()?.display());
+            Ok(())
+        }
+        Command::Fit { data } => {
+            print!("{}", xtask::market::fit::fit(&data)?);
             Ok(())
         }
         Command::Stack(command) => run_stack(command),
