@@ -4,6 +4,7 @@
 
 pub mod binaries;
 pub mod clients;
+pub mod demo;
 pub mod engine;
 pub mod market;
 pub mod progress;

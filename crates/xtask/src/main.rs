@@ -23,6 +23,8 @@ enum Command {
         #[arg(long)]
         data: PathBuf,
     },
+    /// Watch market data move from hot to cold while the same questions get the same answers.
+    Demo(xtask::demo::Arguments),
     /// Two engines and two daemons on loopback, in the background.
     #[command(subcommand)]
     Stack(StackCommand),
@@ -58,6 +60,7 @@ fn main() -> Result<()> {
             print!("{}", xtask::market::fit::fit(&data)?);
             Ok(())
         }
+        Command::Demo(arguments) => xtask::demo::run(&arguments),
         Command::Stack(command) => run_stack(command),
     }
 }

@@ -106,6 +106,16 @@ pub const ALL: [Table; 8] = [
 ];
 
 impl Table {
+    /// Its columns, in order.
+    pub fn columns(&self) -> Vec<&'static str> {
+        let own = self.own.iter().map(|(name, _)| *name);
+        [TIME, "exchange", "market_type", "symbol"]
+            .into_iter()
+            .chain(own)
+            .chain(["data_source", "created_at"])
+            .collect()
+    }
+
     /// `CREATE TABLE` of the hot table.
     pub fn create_hot(&self) -> String {
         let delta =
