@@ -8,19 +8,28 @@
 //! A file is read once, at start; there is no reload and so nothing to keep consistent.
 
 mod cloud;
+mod endpoint;
 mod error;
 mod nas;
+mod node;
+mod read;
+mod read_cloud;
+mod read_nas;
 mod secret;
+mod section;
+mod units;
+mod values;
 
 use std::path::{Path, PathBuf};
 
 pub use cloud::{
-    CloudConfig, ColdProxyConfig, FallbackConfig, HotConfig, HotKind, LinkMethod, MigrationConfig, ServiceConfig,
-    TableConfig,
+    CloudConfig, ColdProxyConfig, FallbackConfig, HotConfig, HotKind, LinkMethod, MigrationConfig,
+    ServiceConfig, TableConfig,
 };
 pub use error::{ConfigError, ConfigErrors, EXIT_CONFIG};
 pub use nas::{
-    ColdKind, ColdStorageConfig, Compression, ConnectionConfig, LimitsConfig, NasConfig, NasServiceConfig, OfflineMode,
+    ColdKind, ColdStorageConfig, Compression, ConnectionConfig, LimitsConfig, NasConfig, NasServiceConfig,
+    OfflineMode,
 };
 pub use secret::Secret;
 
@@ -82,18 +91,26 @@ pub fn config_path(given: Option<PathBuf>, default: &str) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(default))
 }
 
-/// Reads and validates the file of `storage-service`. `DEPLOYMENT_TYPE` is taken from the
-/// environment.
+/// Reads and validates the file of `storage-service`.
 pub fn load_cloud(path: &Path) -> Result<CloudConfig, ConfigErrors> {
-    Err(unreadable(path))
+    load_cloud_as(path, deployment_type().as_deref())
 }
 
 /// Reads and validates the file of `storage-gateway`.
 pub fn load_nas(path: &Path) -> Result<NasConfig, ConfigErrors> {
-    Err(unreadable(path))
+    load_nas_as(path, deployment_type().as_deref())
 }
 
-fn unreadable(path: &Path) -> ConfigErrors {
-    let error = ConfigError { line: None, path: String::new(), message: "cannot be read".into() };
-    ConfigErrors { file: path.to_owned(), errors: vec![error] }
+/// [`load_cloud`] with `DEPLOYMENT_TYPE` given instead of taken from the environment.
+pub fn load_cloud_as(path: &Path, deployment_type: Option<&str>) -> Result<CloudConfig, ConfigErrors> {
+    read_cloud::load(path, deployment_type)
+}
+
+/// [`load_nas`] with `DEPLOYMENT_TYPE` given instead of taken from the environment.
+pub fn load_nas_as(path: &Path, deployment_type: Option<&str>) -> Result<NasConfig, ConfigErrors> {
+    read_nas::load(path, deployment_type)
+}
+
+fn deployment_type() -> Option<String> {
+    std::env::var(DEPLOYMENT_TYPE).ok().filter(|text| !text.is_empty())
 }

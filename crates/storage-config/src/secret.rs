@@ -37,7 +37,8 @@ impl fmt::Debug for Secret {
 /// never shows the content.
 pub(crate) fn read(path: &Path, min_len: usize) -> Result<Secret, String> {
     let shown = path.display();
-    let meta = fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e} (create it, mode 0600)"))?;
+    let meta =
+        fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e} (create it, mode 0600)"))?;
     if !meta.is_file() {
         return Err(format!("{shown} is not a file (name a file that holds only the secret)"));
     }
@@ -48,7 +49,8 @@ pub(crate) fn read(path: &Path, min_len: usize) -> Result<Secret, String> {
     if mode & 0o077 != 0 && !path.starts_with("/run/secrets") {
         return Err(format!("{shown} is readable by others, mode {mode:04o} (chmod 0600 it)"));
     }
-    let text = fs::read_to_string(path).map_err(|e| format!("{shown} cannot be read: {e} (it must be text)"))?;
+    let text =
+        fs::read_to_string(path).map_err(|e| format!("{shown} cannot be read: {e} (it must be text)"))?;
     let text = text.trim();
     if text.is_empty() {
         return Err(format!("{shown} is empty (write the secret into it)"));
