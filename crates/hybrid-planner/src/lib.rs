@@ -11,21 +11,41 @@
 //!
 //! ```text
 //! let query = hybrid_planner::read(sql)?;
-//! let explain = query.needs_explain(&catalog, database).then(|| hot.run(query.explain_sql(&catalog, database)));
+//! let explain = query
+//!     .needs_explain(&catalog, database, timezone, now_unix_ns)
+//!     .then(|| hot.run(query.explain_sql(&catalog, database)?, EXPLAIN_SETTINGS));
 //! let plan = hybrid_planner::plan(&PlanRequest { query: &query, catalog: &catalog, explain, … })?;
 //! let sql = plan.render(|n, arm| format!("url('http://…/{n}', 'Native', {})", quote::string(&arm.structure)));
 //! ```
 
+mod blocks;
+mod bounds;
 mod catalog;
+mod conjuncts;
+mod explain;
+mod expression;
+mod lexer;
+mod moments;
+mod partial;
 mod plan;
+mod planner;
 mod query;
 pub mod quote;
+mod ranges;
+mod reading;
 mod refusal;
+mod scope;
+mod sources;
+mod splice;
+mod statement;
+mod union;
 
 pub use catalog::{CatalogSnapshot, HotPart, Hide, TableName, TableSnapshot, VisibleBatch};
 pub use plan::{ColdArm, Plan, PlanKind, PlanRequest, Route, Template};
-pub use query::Query;
+pub use planner::plan;
+pub use query::{EXPLAIN_SETTINGS, Query, read};
 pub use refusal::Refusal;
+pub use statement::QueryKind;
 
 /// Longest query that is read.
 pub const MAX_QUERY_BYTES: usize = 1 << 20;

@@ -124,6 +124,11 @@ impl Template {
         }
     }
 
+    /// Its text, when it has no holes.
+    pub(crate) fn plain(&self) -> String {
+        self.render(|_| String::new())
+    }
+
     fn render(&self, arm: impl Fn(usize) -> String) -> String {
         let mut out = String::new();
         for piece in &self.pieces {

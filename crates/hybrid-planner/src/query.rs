@@ -1,8 +1,358 @@
-//! A query, read.
+//! A query, read: its kind, its blocks, and which logical tables it names.
+//!
+//! A name in FROM is a logical table when it is one's logical name, or the qualified name of one's
+//! head, and no common table expression shadows it. Where the engine's scope rules leave doubt, the
+//! query is refused: answering from the wrong table is worse than not answering.
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::{
+    CatalogSnapshot, Refusal, TableSnapshot,
+    blocks::{Block, Blocks, Clause, Place, Span, chain_end, split_commas},
+    lexer::Kind,
+    scope::Scope,
+    sources::SourceKind,
+    statement::{self, QueryKind, Tokens, check_table_function},
+};
 
 /// A query's text with what was understood of it.
 #[derive(Debug, Clone)]
 pub struct Query {
+    pub(crate) tokens: Tokens,
+    pub(crate) kind: QueryKind,
+    pub(crate) blocks: Blocks,
+    /// Names of tables in statements that are no SELECT.
+    names: Vec<Span>,
+    pub(crate) scope: Scope,
+}
+
+/// A place where a logical table is read.
+#[derive(Debug, Clone)]
+pub(crate) struct LogicalRef {
+    pub table: Arc<TableSnapshot>,
+    pub block: usize,
+    /// Index among the block's sources; `None` behind IN and in DESCRIBE.
+    pub source: Option<usize>,
+    /// Tokens of the name.
+    pub span: Span,
+}
+
+/// Settings under which the hot engine must run [`Query::explain_sql`]: without them it may answer
+/// a count from metadata and not say which table it read.
+pub const EXPLAIN_SETTINGS: [(&str, &str); 2] =
+    [("optimize_trivial_count_query", "0"), ("optimize_use_implicit_projections", "0")];
+
+/// Reads a query. Refuses what is not a single question, what cannot be read safely, and what names
+/// functions that reach outside the tables.
+pub fn read(sql: &str) -> Result<Query, Refusal> {
+    let tokens = Tokens::read(sql)?;
+    let kind = statement::kind(&tokens)?;
+    let (blocks, names) = match kind {
+        QueryKind::Select => (Blocks::read(&tokens, 0..tokens.len())?, Vec::new()),
+        QueryKind::Explain => (explained(&tokens)?, Vec::new()),
+        _ => about_schema(&tokens)?,
+    };
+    statement::check_functions(&tokens)?;
+    for i in 0..tokens.len() {
+        if tokens.is(i, "INTO") && tokens.is(i + 1, "OUTFILE") {
+            return Err(Refusal::IntoOutfile);
+        }
+    }
+    let scope = Scope::read(&tokens, &blocks);
+    Ok(Query { tokens, kind, blocks, names, scope })
+}
+
+/// EXPLAIN [what] [setting = value, …] SELECT …
+fn explained(t: &Tokens) -> Result<Blocks, Refusal> {
+    let mut i = 1;
+    while i < t.len() && !t.starts_query(i) && !t.is(i, "FROM") {
+        if t.is_any(i, &["INSERT", "OVERRIDE"]) {
+            return Err(Refusal::NotASingleSelect("only a SELECT can be explained".into()));
+        }
+        i = t.step(i);
+    }
+    if i >= t.len() {
+        return Err(Refusal::NotASingleSelect("EXPLAIN of something that is no SELECT".into()));
+    }
+    Blocks::read(t, i..t.len())
+}
+
+/// SHOW, DESCRIBE, EXISTS: names of tables, and subqueries if there are any.
+fn about_schema(t: &Tokens) -> Result<(Blocks, Vec<Span>), Refusal> {
+    let all = 0..t.len();
+    let mut blocks = Blocks::default();
+    if t.starts_query(1) {
+        return Ok((Blocks::read(t, 1..t.len())?, Vec::new()));
+    }
+    blocks.list.push(Block {
+        span: all.clone(),
+        parent: None,
+        place: Place::Top,
+        in_union: false,
+        union_head: None,
+        clauses: Vec::new(),
+        ctes: Vec::new(),
+        sources: Vec::new(),
+    });
+    blocks.expressions(t, 0, all)?;
+    let mut names = Vec::new();
+    for i in 1..t.len() {
+        let before = i - 1;
+        let listed = t.is_any(before, &["FROM", "IN"])
+            && before > 0
+            && t.is_any(before - 1, &["COLUMNS", "FIELDS", "INDEX", "INDEXES", "INDICES", "KEYS"]);
+        let direct = before == 0 && t.is_any(0, &["DESCRIBE", "DESC", "EXISTS"]);
+        let named = t.is(before, "TABLE") || listed || direct;
+        if !named || !t.is_name(i) || t.is_any(i, &["TABLE", "TEMPORARY", "DATABASE", "VIEW", "DICTIONARY"]) {
+            continue;
+        }
+        let end = chain_end(t, i);
+        if t.sym(end, "(") {
+            check_table_function(&t.name(end - 1))?;
+        } else {
+            names.push(i..end);
+        }
+    }
+    Ok((blocks, names))
+}
+
+impl Query {
     /// The text as it came.
-    pub text: String,
+    pub fn text(&self) -> &str {
+        &self.tokens.text
+    }
+
+    /// What kind of statement it is.
+    pub fn kind(&self) -> QueryKind {
+        self.kind
+    }
+
+    /// The format that the text itself asks for.
+    pub fn format(&self) -> Option<&str> {
+        let span = self.format_span()?;
+        Some(self.tokens.at(span.start + 1))
+    }
+
+    /// Tokens `FORMAT name` at the end of the statement.
+    fn format_span(&self) -> Option<Span> {
+        let t = &self.tokens;
+        let last = t.len().checked_sub(1)?;
+        let mut i = last;
+        // FORMAT may be followed by SETTINGS; nothing else can.
+        while i > 0 && !t.is(i, "FORMAT") {
+            i -= 1;
+        }
+        let tail = i + 1 == last || t.is(i + 2, "SETTINGS");
+        let ours = i > 0 && tail && t.is_name(i + 1) && !t.sym(i - 1, ".") && !t.is(i - 1, "AS");
+        (ours && self.kind != QueryKind::Show).then_some(i..i + 2)
+    }
+
+    /// The text without its FORMAT clause: for callers that choose the format themselves.
+    pub fn text_without_format(&self) -> String {
+        match self.format_span() {
+            Some(span) => {
+                let (start, end) = (self.tokens.start(span.start), self.tokens.end(span.end));
+                let text = self.text();
+                format!("{} {}", text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default())
+            }
+            None => self.text().to_owned(),
+        }
+    }
+
+    /// Logical tables the query reads, each once, in order of appearance. `database` is the caller's
+    /// default database.
+    pub fn logical_tables(
+        &self,
+        catalog: &CatalogSnapshot,
+        database: &str,
+    ) -> Result<Vec<Arc<TableSnapshot>>, Refusal> {
+        let mut out: Vec<Arc<TableSnapshot>> = Vec::new();
+        for found in self.logical_refs(catalog, database)? {
+            if !out.iter().any(|t| t.logical == found.table.logical) {
+                out.push(found.table);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Every place where a logical table is read.
+    pub(crate) fn logical_refs(
+        &self,
+        catalog: &CatalogSnapshot,
+        database: &str,
+    ) -> Result<Vec<LogicalRef>, Refusal> {
+        let mut out = Vec::new();
+        for (block, b) in self.blocks.list.iter().enumerate() {
+            for (index, source) in b.sources.iter().enumerate() {
+                let SourceKind::Table(parts) = &source.kind else { continue };
+                let Some(table) = find(catalog, parts, database) else { continue };
+                if self.shadowed(parts, block, source.span.start)? {
+                    continue;
+                }
+                out.push(LogicalRef { table, block, source: Some(index), span: source.span.clone() });
+            }
+        }
+        for name in &self.blocks.in_names {
+            let parts = self.parts(&name.name);
+            let Some(table) = find(catalog, &parts, database) else { continue };
+            if self.shadowed(&parts, name.block, name.name.start)? {
+                continue;
+            }
+            let column = parts.last().is_some_and(|p| {
+                self.scope.aliases.contains(p) || catalog.tables.iter().any(|t| t.column(p).is_some())
+            });
+            if name.doubtful || column {
+                return Err(ambiguous(&parts, "behind IN it may be a table or an expression; write IN (SELECT …)"));
+            }
+            out.push(LogicalRef { table, block: name.block, source: None, span: name.name.clone() });
+        }
+        self.check_bracketed_in(catalog, database)?;
+        for name in &self.names {
+            if let Some(table) = find(catalog, &self.parts(name), database) {
+                out.push(LogicalRef { table, block: 0, source: None, span: name.clone() });
+            }
+        }
+        out.sort_by_key(|r| r.span.start);
+        Ok(out)
+    }
+
+    /// `IN (trades)`: the engine drops the brackets.
+    fn check_bracketed_in(&self, catalog: &CatalogSnapshot, database: &str) -> Result<(), Refusal> {
+        let t = &self.tokens;
+        for i in 0..t.len() {
+            if !t.is(i, "IN") || !t.sym(i + 1, "(") {
+                continue;
+            }
+            let mut at = i + 1;
+            while t.sym(at, "(") {
+                at += 1;
+            }
+            if t.is_name(at) && t.sym(chain_end(t, at), ")") {
+                let parts = self.parts(&(at..chain_end(t, at)));
+                if find(catalog, &parts, database).is_some() {
+                    return Err(ambiguous(&parts, "in brackets behind IN it may be a table; write IN (SELECT …)"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn parts(&self, span: &Span) -> Vec<String> {
+        span.clone().step_by(2).map(|i| self.tokens.name(i)).collect()
+    }
+
+    /// A common table expression takes the name. One's own body still sees the table.
+    fn shadowed(&self, parts: &[String], block: usize, at: usize) -> Result<bool, Refusal> {
+        let [name] = parts else { return Ok(false) };
+        if !self.blocks.list.iter().any(|b| b.ctes.iter().any(|c| c.name == *name)) {
+            return Ok(false);
+        }
+        let mut own_body = false;
+        let mut scope = Some(block);
+        while let Some(b) = scope.and_then(|i| self.blocks.list.get(i)) {
+            let siblings = b.union_head.and_then(|h| self.blocks.list.get(h));
+            for cte in b.ctes.iter().chain(siblings.into_iter().flat_map(|s| &s.ctes)) {
+                if cte.name != *name {
+                    continue;
+                }
+                if cte.recursive || !cte.body.contains(&at) {
+                    return Ok(true);
+                }
+                own_body = true;
+            }
+            scope = b.parent;
+        }
+        if own_body {
+            return Ok(false);
+        }
+        Err(ambiguous(parts, "a common table expression elsewhere in the query has the same name"))
+    }
+
+    /// Names in FROM that are neither logical tables nor common table expressions nor the engine's
+    /// own: views, dictionaries, other tables. They could reach a managed table unseen.
+    pub(crate) fn reads_unknown(&self, catalog: &CatalogSnapshot, database: &str) -> bool {
+        let own = |db: &str| matches!(db.to_ascii_lowercase().as_str(), "system" | "information_schema");
+        self.blocks.list.iter().flat_map(|b| &b.sources).any(|s| match &s.kind {
+            SourceKind::Table(parts) => {
+                let cte = |n: &String| self.blocks.list.iter().any(|b| b.ctes.iter().any(|c| c.name == *n));
+                match parts.as_slice() {
+                    [name] => find(catalog, parts, database).is_none() && !cte(name) && !own(database),
+                    [db, _] => find(catalog, parts, database).is_none() && !own(db),
+                    _ => true,
+                }
+            }
+            _ => false,
+        })
+    }
+
+    /// The plan would be better, or can only be judged, with the hot engine's own reading of the query
+    /// ([`Self::explain_sql`]): a table in FROM is not ours and may be a view over one that is, or no
+    /// time range can be read from the text although cold batches exist.
+    pub fn needs_explain(&self, catalog: &CatalogSnapshot, database: &str, timezone: &str, now_unix_ns: i64) -> bool {
+        if self.kind != QueryKind::Select {
+            return false;
+        }
+        if self.reads_unknown(catalog, database) && !catalog.tables.is_empty() {
+            return true;
+        }
+        let Ok(refs) = self.logical_refs(catalog, database) else { return false };
+        crate::explain::may_help(self, &refs)
+            && refs.iter().any(|r| {
+                let unbounded = crate::bounds::of(self, r, timezone, now_unix_ns) == storage_types::TimeRange::ALL;
+                unbounded && !r.table.batches.is_empty()
+            })
+    }
+
+    /// The statement whose answer goes into [`crate::PlanRequest::explain`]: run it as the caller,
+    /// read-only, with [`EXPLAIN_SETTINGS`].
+    pub fn explain_sql(&self, catalog: &CatalogSnapshot, database: &str) -> Result<String, Refusal> {
+        let refs = self.logical_refs(catalog, database)?;
+        let mut edits = crate::splice::Edits::default();
+        for r in &refs {
+            crate::union::name_only(self, r, &mut edits);
+        }
+        if let Some(span) = self.format_span() {
+            edits.replace(self.tokens.start(span.start)..self.tokens.end(span.end), "");
+        }
+        Ok(format!("EXPLAIN indexes = 1, json = 1 {} FORMAT TSVRaw", edits.apply(self.text())))
+    }
+
+    /// Names of the settings in SETTINGS clauses, lower case.
+    pub(crate) fn settings(&self) -> Vec<String> {
+        let t = &self.tokens;
+        let clauses = self.blocks.list.iter().filter_map(|b| b.clause(t, Clause::Settings));
+        let mut names = Vec::new();
+        for span in clauses {
+            for item in split_commas(t, span) {
+                names.push(t.name(item.start).to_ascii_lowercase());
+            }
+        }
+        names
+    }
+
+    /// A `{name:Identifier}` stands somewhere: a name we cannot see.
+    pub(crate) fn has_name_parameter(&self) -> bool {
+        let t = &self.tokens;
+        (0..t.len()).any(|i| t.kind(i) == Some(Kind::Open) && t.at(i) == "{" && t.is(t.mate(i) - 1, "Identifier"))
+    }
+}
+
+fn ambiguous(parts: &[String], why: &str) -> Refusal {
+    Refusal::Ambiguous { name: parts.join("."), why: why.to_owned() }
+}
+
+/// The managed table that a name means.
+fn find(catalog: &CatalogSnapshot, parts: &[String], database: &str) -> Option<Arc<TableSnapshot>> {
+    let by = |test: &dyn Fn(&TableSnapshot) -> bool| catalog.tables.iter().find(|t| test(t)).cloned();
+    match parts {
+        [name] => by(&|t| t.logical == *name)
+            .or_else(|| by(&|t| t.head.table == *name && t.head.database == database)),
+        [db, name] => by(&|t| t.head.table == *name && t.head.database == *db),
+        _ => None,
+    }
+}
+
+/// Lower-case set from a list.
+pub(crate) fn set(names: &[&str]) -> HashSet<String> {
+    names.iter().map(|n| n.to_ascii_lowercase()).collect()
 }

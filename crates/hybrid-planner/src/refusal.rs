@@ -50,6 +50,9 @@ pub enum Refusal {
     /// `PREWHERE` where it cannot be read as WHERE.
     #[error("PREWHERE on {0} cannot be combined with WHERE here: write one WHERE")]
     Prewhere(String),
+    /// A setting that speaks of the table itself, which is more than one table here.
+    #[error("setting {0} is not supported on a table whose rows are in more than one place")]
+    Setting(String),
     /// A name that could be a logical table or something else.
     #[error("{name} is ambiguous: {why}")]
     Ambiguous {
@@ -93,6 +96,7 @@ impl Refusal {
             Self::Final(_) => "final_unsupported",
             Self::Sample(_) => "sample_unsupported",
             Self::Prewhere(_) => "prewhere_unsupported",
+            Self::Setting(_) => "setting_unsupported",
             Self::Ambiguous { .. } => "ambiguous_name",
             Self::HiddenRead(_) => "hidden_read",
             Self::UnknownTable(_) => "unknown_table",

@@ -1,0 +1,63 @@
+//! From a query and a catalog snapshot to a plan.
+
+use storage_types::TimeRange;
+
+use crate::{
+    Plan, PlanRequest, Refusal, bounds, explain,
+    moments::Clock,
+    partial,
+    reading::{self, Reading},
+    statement::QueryKind,
+    union,
+};
+
+/// Settings that mean one table where there are several.
+const ONE_TABLE_SETTINGS: &[&str] = &["additional_table_filters", "final"];
+
+/// Plans a query.
+pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Refusal> {
+    let PlanRequest { query, catalog, .. } = *request;
+    let refs = query.logical_refs(catalog, request.database)?;
+    if let Some(text) = request.explain
+        && let Some(name) = explain::hidden_read(text, catalog, &refs, query.reads_unknown(catalog, request.database))
+    {
+        return Err(Refusal::HiddenRead(name));
+    }
+    if refs.is_empty() {
+        return Ok(Plan::Passthrough);
+    }
+    let mut tables: Vec<String> = refs.iter().map(|r| r.table.logical.clone()).collect();
+    tables.sort();
+    tables.dedup();
+    if query.kind != QueryKind::Select {
+        return Ok(Plan::Hot { sql: union::hot(query, &refs), tables });
+    }
+    let clock = Clock { timezone: request.timezone, now_unix_ns: request.now_unix_ns };
+    let explained = request.explain.filter(|_| explain::may_help(query, &refs));
+    let readings: Vec<Reading> = refs
+        .iter()
+        .map(|r| {
+            let own = bounds::of(query, r, request.timezone, request.now_unix_ns);
+            let theirs = explained.map_or(TimeRange::ALL, |text| explain::range(text, &r.table));
+            Reading::of(query, r.clone(), own.intersect(theirs), clock)
+        })
+        .collect();
+    if readings.iter().all(Reading::head_only) {
+        return Ok(Plan::Hot { sql: union::hot(query, &refs), tables });
+    }
+    for reading in readings.iter().filter(|r| !r.head_only()) {
+        reading::check(query, reading)?;
+    }
+    if let Some(setting) = query.settings().into_iter().find(|s| ONE_TABLE_SETTINGS.contains(&s.as_str())) {
+        return Err(Refusal::Setting(setting));
+    }
+    let why = if request.allow_partial {
+        match partial::plan(query, &readings, clock, request.allow_float) {
+            Ok(plan) => return Ok(plan),
+            Err(why) => why,
+        }
+    } else {
+        "states were not allowed by the caller".to_owned()
+    };
+    Ok(union::plan(query, &readings, clock, Some(why)))
+}
