@@ -1,0 +1,128 @@
+//! A client of ClickHouse's HTTP interface, for one server or a list of them.
+//!
+//! **Which node.** All statements go to one healthy node until it fails ("sticky"), so that a caller
+//! reads what it wrote even where replication lags; then to the next. A statement may be pinned with
+//! [`Query::node`], for work that lives on one node (snapshot tables, part names). A node that cannot
+//! be reached is marked and left alone for a growing time; [`Client::probe`] asks it again. When every
+//! node is marked, they are tried all the same: marks order the attempts, they never refuse one.
+//!
+//! **Retries.** A node that refuses the connection has seen nothing: the statement goes to the next
+//! one, whatever it is. After that moment the rules part. A read ([`Query::idempotent`]) is asked of
+//! the next node. Anything else ends as [`Error::Unknown`]: it may have happened, and the caller must
+//! look at the tables; it is never sent twice.
+//!
+//! **Answers.** Collected answers are capped; streams have no total time, but each wait for a byte is
+//! bounded. A stream that the server broke off, or that was cut, ends with an `Err`: a short answer
+//! never looks like a whole one. That takes three things: the tagged tail, a length (or chunked
+//! framing) that every answer must have, and `http_write_exception_in_output_format=0`.
+//!
+//! **Cancellation.** Dropping a future or a stream closes its connection, and the server cancels the
+//! read behind it. A write that was dropped has an unknown outcome.
+
+mod error;
+mod node;
+mod query;
+mod response;
+mod send;
+mod summary;
+mod transport;
+
+#[cfg(test)]
+mod fake_server;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+pub use error::Error;
+pub use node::{NodeHealth, NodeId, NodeList};
+pub use query::Query;
+pub use response::ResponseStream;
+pub use summary::Summary;
+
+use node::Nodes;
+
+/// A handle on the nodes; cheap to clone, all clones share connections and marks.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    http: reqwest::Client,
+    nodes: Nodes,
+    connect_timeout: Duration,
+    max_response_bytes: u64,
+    database: Option<String>,
+}
+
+impl Client {
+    /// Checks the list and prepares the connections; nothing is dialled yet.
+    pub fn new(list: NodeList) -> Result<Self, Error> {
+        let http = transport::build(&list)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                http,
+                connect_timeout: list.connect_timeout,
+                max_response_bytes: list.max_response_bytes,
+                database: list.database.clone(),
+                nodes: Nodes::new(list.nodes),
+            }),
+        })
+    }
+
+    /// A statement to be sent.
+    pub fn query(&self, sql: impl Into<String>) -> Query {
+        Query::new(self.clone(), sql.into())
+    }
+
+    /// Every node with its mark, in the order of the list.
+    pub fn nodes(&self) -> Vec<NodeHealth> {
+        self.inner.nodes.health()
+    }
+
+    /// The node that the next statement goes to.
+    pub fn current_node(&self) -> NodeId {
+        self.inner.nodes.order().first().copied().unwrap_or(NodeId(0))
+    }
+
+    /// `Ok` when some node answers `/ping`; marks what it learns.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let mut last = None;
+        for node in self.inner.nodes.order() {
+            match self.ping_node(node).await {
+                Ok(()) => return Ok(()),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Protocol("the node list is empty".into())))
+    }
+
+    /// Asks every marked node whose time has come once; the daemon's supervisor calls it every few
+    /// seconds. Bounded by the connect timeout for each node.
+    pub async fn probe(&self) {
+        for node in self.inner.nodes.due_for_probe(tokio::time::Instant::now()) {
+            if self.ping_node(node).await.is_ok() {
+                tracing::info!(node = %self.inner.nodes.url(node), "ClickHouse node is back");
+            }
+        }
+    }
+
+    async fn ping_node(&self, node: NodeId) -> Result<(), Error> {
+        let url = self.inner.nodes.url(node);
+        let ping = url.join("ping").map_err(|e| Error::Protocol(format!("{url}: {e}")))?;
+        let sent = tokio::time::timeout(self.inner.connect_timeout, self.inner.http.get(ping).send()).await;
+        let reason = match sent {
+            Ok(Ok(answer)) if answer.status().is_success() => {
+                self.inner.nodes.mark_alive(node);
+                return Ok(());
+            }
+            Ok(Ok(answer)) => format!("/ping answered {}", answer.status()),
+            Ok(Err(error)) => error::chain(&error),
+            Err(_) => "/ping did not answer in time".to_owned(),
+        };
+        self.inner.nodes.mark_dead(node, &reason);
+        Err(Error::Unreachable { node: url.to_string(), reason })
+    }
+}
