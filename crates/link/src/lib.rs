@@ -1,1 +1,18 @@
-//! Placeholder.
+//! What runs between the two daemons, knowing nothing of batches: who may speak ([`auth`],
+//! [`BearerToken`]), speaking ([`Peer`]), how fast ([`RateLimiter`]), and how fast the line turned out
+//! to be ([`Goodput`]). [`Supervisor`] keeps the long-lived tasks of both daemons.
+
+pub mod auth;
+mod goodput;
+mod peer;
+mod peer_error;
+mod rate_limiter;
+mod supervisor;
+mod token;
+
+pub use goodput::Goodput;
+pub use peer::{ByteStream, Peer};
+pub use peer_error::PeerError;
+pub use rate_limiter::RateLimiter;
+pub use supervisor::Supervisor;
+pub use token::{BearerToken, TokenError};

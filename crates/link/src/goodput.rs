@@ -1,0 +1,100 @@
+//! How fast the line really is, from our own transfers.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Transfers remembered for the maximum.
+const WINDOW: usize = 16;
+/// Weight of the newest transfer in the displayed average.
+const ALPHA: f64 = 0.25;
+/// A transfer shorter than this says nothing about the line.
+const MIN_BYTES: u64 = 64 * 1024;
+/// A cut of the line costs at most this much of it again.
+const CHUNK_SECONDS: f64 = 8.0;
+const MBIT: f64 = 125_000.0;
+
+#[derive(Debug, Default)]
+struct Measured {
+    average: Option<f64>,
+    recent: std::collections::VecDeque<f64>,
+}
+
+/// Bytes per second of finished transfers: a moving average to show, a windowed maximum as the
+/// line's capacity. Clones are the same measurement.
+#[derive(Clone, Debug, Default)]
+pub struct Goodput(Arc<Mutex<Measured>>);
+
+impl Goodput {
+    /// Nothing measured yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A transfer of `bytes` took `time`.
+    pub fn record(&self, bytes: u64, time: Duration) {
+        if bytes < MIN_BYTES || time.is_zero() {
+            return;
+        }
+        let rate = bytes as f64 / time.as_secs_f64();
+        let mut measured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.average = Some(measured.average.map_or(rate, |old| old + ALPHA * (rate - old)));
+        if measured.recent.len() == WINDOW {
+            measured.recent.pop_front();
+        }
+        measured.recent.push_back(rate);
+    }
+
+    /// Moving average, bytes per second.
+    #[must_use]
+    pub fn average(&self) -> Option<f64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).average
+    }
+
+    /// Capacity: the fastest of the last 16 transfers, bytes per second.
+    #[must_use]
+    pub fn capacity(&self) -> Option<f64> {
+        let measured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.recent.iter().copied().reduce(f64::max)
+    }
+
+    /// Chunk size for the next batch, bytes: 100 MB on a line of 100 Mbit/s or more, 20 MB from
+    /// 20 Mbit/s, else 5 MB; never more than `configured_max`, and never more than the line carries
+    /// in 8 seconds. Before anything is measured: 5 MB.
+    #[must_use]
+    pub fn chunk_bytes(&self, configured_max: u64) -> u64 {
+        let Some(capacity) = self.capacity() else { return configured_max.min(5_000_000) };
+        let by_table = if capacity >= 100.0 * MBIT {
+            100_000_000.0
+        } else if capacity >= 20.0 * MBIT {
+            20_000_000.0
+        } else {
+            5_000_000.0
+        };
+        let bytes = f64::min(by_table, capacity * CHUNK_SECONDS).max(MIN_BYTES as f64);
+        configured_max.min(bytes as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk_at(mbit: f64, max: u64) -> u64 {
+        let goodput = Goodput::new();
+        goodput.record(10_000_000, Duration::from_secs_f64(10_000_000.0 / (mbit * MBIT)));
+        goodput.chunk_bytes(max)
+    }
+
+    #[test]
+    fn chunks_follow_the_measured_line() {
+        assert_eq!(Goodput::new().chunk_bytes(50_000_000), 5_000_000);
+        assert_eq!(chunk_at(200.0, 200_000_000), 100_000_000);
+        assert_eq!(chunk_at(200.0, 50_000_000), 50_000_000);
+        assert_eq!(chunk_at(50.0, 200_000_000), 20_000_000);
+        assert_eq!(chunk_at(10.0, 200_000_000), 5_000_000);
+        assert_eq!(chunk_at(1.0, 200_000_000), 1_000_000);
+    }
+}

@@ -1,0 +1,263 @@
+//! Speaking to the other daemon: JSON both ways, chunks out, streams in.
+//!
+//! Every call but a stream's body has a deadline. Calls that may be repeated (all of both APIs are
+//! idempotent by design: an id names the effect) are retried with backoff and jitter while the other
+//! side is away, at most `retry_attempts` times; what the last attempt met is the error. A stream is
+//! never retried: part of it may have been used.
+
+use std::{pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::{Serialize, de::DeserializeOwned};
+use storage_types::gateway_api::ErrorBody;
+use url::Url;
+
+use crate::{BearerToken, PeerError, RateLimiter};
+
+/// An answer that is collected may have this many bytes.
+const MAX_JSON_BYTES: usize = 64 << 20;
+/// First pause between attempts; doubled each time.
+const BACKOFF: Duration = Duration::from_millis(200);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// Most time between two chunks of a stream.
+const STREAM_SILENCE: Duration = Duration::from_secs(900);
+
+/// Bytes as they come.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, PeerError>> + Send>>;
+
+/// The other daemon. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    client: reqwest::Client,
+    base: Url,
+    token: Option<BearerToken>,
+    timeout: Duration,
+    attempts: u32,
+}
+
+impl Peer {
+    /// At `base`, presenting `token`. `timeout` is for connecting and for the answer to one attempt;
+    /// `retry_attempts` are further attempts after the first.
+    pub fn new(
+        base: Url,
+        token: Option<BearerToken>,
+        timeout: Duration,
+        retry_attempts: u32,
+    ) -> Result<Self, PeerError> {
+        // Fails only when a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .connect_timeout(timeout.min(Duration::from_secs(10)))
+            .read_timeout(STREAM_SILENCE)
+            .pool_idle_timeout(Duration::from_secs(60))
+            .tcp_nodelay(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| PeerError::Protocol { url: base.to_string(), reason: chain(&error) })?;
+        Ok(Self { client, base, token, timeout, attempts: retry_attempts + 1 })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.base
+    }
+
+    /// `GET path` → JSON.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, PeerError> {
+        let (_, bytes) = self.repeated(path, || self.request(Method::GET, path)).await?;
+        self.parse(path, &bytes)
+    }
+
+    /// `POST path` with a JSON body → status and JSON.
+    pub async fn post<B: Serialize + ?Sized, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<(u16, T), PeerError> {
+        let (status, bytes) =
+            self.repeated(path, || Ok(self.request(Method::POST, path)?.json(body))).await?;
+        Ok((status, self.parse(path, &bytes)?))
+    }
+
+    /// `POST path` with a JSON body, for the status alone.
+    pub async fn tell<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Result<u16, PeerError> {
+        let sent = self.repeated(path, || Ok(self.request(Method::POST, path)?.json(body))).await?;
+        Ok(sent.0)
+    }
+
+    /// `DELETE path`.
+    pub async fn delete(&self, path: &str) -> Result<u16, PeerError> {
+        Ok(self.repeated(path, || self.request(Method::DELETE, path)).await?.0)
+    }
+
+    /// `PUT path` with `bytes`, in slices that `limiter` lets through. One attempt, no total
+    /// deadline but `timeout` for the answer once everything is sent and 30 s without progress.
+    pub async fn put(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+        bytes: Bytes,
+        limiter: &RateLimiter,
+    ) -> Result<u16, PeerError> {
+        let length = bytes.len();
+        let mut request = self.request(Method::PUT, path)?.header("content-length", length);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        // What the slowest allowed line needs, four times over, and the peer's time to answer.
+        let line = limiter.limit().map_or(length as f64 / 8_000.0, |limit| length as f64 / limit.max(1) as f64);
+        let deadline = self.timeout + Duration::from_secs_f64((line * 4.0).clamp(30.0, 86_400.0));
+        let request = request.body(reqwest::Body::wrap_stream(paced(bytes, limiter.clone())));
+        let sent = tokio::time::timeout(deadline, self.send(path, request)).await;
+        let (status, _) = sent.map_err(|_| self.unknown(path, "deadline passed"))??;
+        Ok(status)
+    }
+
+    /// `POST path` with a JSON body → the answer's bytes as they come, once its status is known to be
+    /// 200. Ends in an error when the other side broke off. Dropping it hangs up.
+    pub async fn post_stream<B: Serialize + ?Sized>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<ByteStream, PeerError> {
+        let request = self.request(Method::POST, path)?.json(body);
+        let response = request.send().await.map_err(|error| self.failure(path, &error))?;
+        let response = self.accept(path, response).await?;
+        let url = self.at(path)?.to_string();
+        let stream = response.bytes_stream().map(move |chunk| {
+            chunk.map_err(|error| PeerError::Unknown { url: url.clone(), reason: chain(&error) })
+        });
+        Ok(Box::pin(stream))
+    }
+
+    /// Whether `GET /healthz` answers 200 within the timeout. One attempt.
+    pub async fn alive(&self) -> bool {
+        let Ok(request) = self.request(Method::GET, "/healthz") else { return false };
+        let answer = tokio::time::timeout(self.timeout, request.send()).await;
+        matches!(answer, Ok(Ok(response)) if response.status().is_success())
+    }
+
+    fn at(&self, path: &str) -> Result<Url, PeerError> {
+        let joined = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
+        Url::parse(&joined).map_err(|error| PeerError::Protocol { url: joined, reason: error.to_string() })
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, PeerError> {
+        let request = self.client.request(method, self.at(path)?);
+        Ok(match &self.token {
+            Some(token) => request.header("authorization", token.header()),
+            None => request,
+        })
+    }
+
+    async fn repeated(
+        &self,
+        path: &str,
+        build: impl Fn() -> Result<RequestBuilder, PeerError>,
+    ) -> Result<(u16, Bytes), PeerError> {
+        let mut pause = BACKOFF;
+        let mut attempt = 1;
+        loop {
+            let sent = tokio::time::timeout(self.timeout, self.send(path, build()?)).await;
+            let error = match sent {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
+                Err(_) => self.unknown(path, "no answer in time"),
+            };
+            // An answer, even a refusal, is the other side's word: only silence is asked again.
+            if attempt >= self.attempts || error.status().is_some() || !error.is_retryable() {
+                return Err(error);
+            }
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(MAX_BACKOFF);
+            attempt += 1;
+        }
+    }
+
+    async fn send(&self, path: &str, request: RequestBuilder) -> Result<(u16, Bytes), PeerError> {
+        let response = request.send().await.map_err(|error| self.failure(path, &error))?;
+        let response = self.accept(path, response).await?;
+        let status = response.status().as_u16();
+        Ok((status, self.collect(path, response).await?))
+    }
+
+    /// Passes 2xx, turns everything else into an error with the peer's own reason.
+    async fn accept(&self, path: &str, response: Response) -> Result<Response, PeerError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let url = self.at(path)?.to_string();
+        let bytes = tokio::time::timeout(self.timeout, self.collect(path, response)).await;
+        let bytes = bytes.ok().and_then(Result::ok).unwrap_or_default();
+        let body = serde_json::from_slice::<ErrorBody>(&bytes).unwrap_or_else(|_| ErrorBody {
+            code: "no_reason".into(),
+            message: String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned(),
+        });
+        Err(PeerError::Status { url, status: status.as_u16(), body })
+    }
+
+    async fn collect(&self, path: &str, response: Response) -> Result<Bytes, PeerError> {
+        let mut stream = response.bytes_stream();
+        let mut all = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| self.failure(path, &error))?;
+            if all.len() + chunk.len() > MAX_JSON_BYTES {
+                let url = self.at(path)?.to_string();
+                return Err(PeerError::Protocol { url, reason: format!("answer over {MAX_JSON_BYTES} bytes") });
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.into())
+    }
+
+    fn parse<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T, PeerError> {
+        serde_json::from_slice(bytes).map_err(|error| PeerError::Protocol {
+            url: format!("{}{path}", self.base),
+            reason: format!("unexpected answer: {error}"),
+        })
+    }
+
+    fn failure(&self, path: &str, error: &reqwest::Error) -> PeerError {
+        let url = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
+        if error.is_connect() || error.is_builder() {
+            PeerError::Unreachable { url, reason: chain(error) }
+        } else {
+            PeerError::Unknown { url, reason: chain(error) }
+        }
+    }
+
+    fn unknown(&self, path: &str, reason: &str) -> PeerError {
+        PeerError::Unknown {
+            url: format!("{}{path}", self.base.as_str().trim_end_matches('/')),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// `bytes` in the limiter's slices.
+fn paced(bytes: Bytes, limiter: RateLimiter) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    futures::stream::unfold((bytes, limiter), |(mut rest, limiter)| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        let slice = rest.split_to(rest.len().min(limiter.slice_bytes()));
+        limiter.acquire(slice.len()).await;
+        Some((Ok(slice), (rest, limiter)))
+    })
+}
+
+/// An error with its causes, without the URL (which the caller adds).
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

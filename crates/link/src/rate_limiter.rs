@@ -1,0 +1,108 @@
+//! A limit in bytes per second, smooth: tokens come continuously, and nobody takes more than a slice
+//! at a time, so that a chunk never leaves as one burst.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
+
+/// Most bytes that pass at once.
+const SLICE_BYTES: u64 = 64 * 1024;
+
+/// Shared by every transfer in one direction. Clones are the same limiter.
+#[derive(Clone, Debug)]
+pub struct RateLimiter {
+    limit: Arc<watch::Sender<Option<u64>>>,
+    /// When the line is free again. The lock is fair: transfers take turns by slices.
+    free_at: Arc<Mutex<Instant>>,
+}
+
+impl RateLimiter {
+    /// At most `bytes_per_second`; `None`: no limit.
+    #[must_use]
+    pub fn new(bytes_per_second: Option<u64>) -> Self {
+        Self { limit: Arc::new(watch::Sender::new(bytes_per_second)), free_at: Arc::new(Mutex::new(Instant::now())) }
+    }
+
+    /// Changes the limit, also for transfers under way.
+    pub fn set(&self, bytes_per_second: Option<u64>) {
+        self.limit.send_replace(bytes_per_second);
+    }
+
+    /// The limit now, bytes per second.
+    #[must_use]
+    pub fn limit(&self) -> Option<u64> {
+        *self.limit.borrow()
+    }
+
+    /// How large a piece should be passed to [`RateLimiter::acquire`] at once, bytes.
+    #[must_use]
+    pub fn slice_bytes(&self) -> usize {
+        // 20 ms of line, so that slow lines are smooth too.
+        let slice = self.limit().map_or(SLICE_BYTES, |limit| (limit / 50).clamp(1024, SLICE_BYTES));
+        usize::try_from(slice).unwrap_or(usize::MAX)
+    }
+
+    /// Waits until `bytes` more may leave. Cancel safe: a dropped wait takes nothing.
+    pub async fn acquire(&self, bytes: usize) {
+        let mut free_at = self.free_at.lock().await;
+        let mut changed = self.limit.subscribe();
+        loop {
+            let Some(limit) = *changed.borrow_and_update() else { return };
+            let now = Instant::now();
+            if *free_at <= now {
+                let cost = Duration::from_secs_f64(bytes as f64 / limit.max(1) as f64);
+                *free_at = (*free_at).max(now - Duration::from_millis(20)) + cost;
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(*free_at) => {}
+                change = changed.changed() => if change.is_ok() { *free_at = now },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn seconds_for(limiter: &RateLimiter, bytes: usize) -> f64 {
+        let started = Instant::now();
+        let mut left = bytes;
+        while left > 0 {
+            let slice = left.min(limiter.slice_bytes());
+            limiter.acquire(slice).await;
+            left -= slice;
+        }
+        started.elapsed().as_secs_f64()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn holds_the_limit_over_ten_seconds() {
+        let limiter = RateLimiter::new(Some(10_000_000));
+        let seconds = seconds_for(&limiter, 100_000_000).await;
+        assert!((9.8..=10.2).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_transfers_share_it() {
+        let limiter = RateLimiter::new(Some(1_000_000));
+        let (a, b) = tokio::join!(seconds_for(&limiter, 1_000_000), seconds_for(&limiter, 1_000_000));
+        assert!((1.8..=2.2).contains(&a.max(b)), "{a} {b}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_reaches_a_transfer_that_waits() {
+        let limiter = RateLimiter::new(Some(1));
+        limiter.acquire(1_000_000).await;
+        let other = limiter.clone();
+        let waiting = async { limiter.acquire(1).await };
+        let change = async { other.set(None) };
+        let started = Instant::now();
+        tokio::join!(waiting, change);
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+}
