@@ -109,7 +109,8 @@ impl Peer {
             request = request.header(*name, value);
         }
         // What the slowest allowed line needs, four times over, and the peer's time to answer.
-        let line = limiter.limit().map_or(length as f64 / 8_000.0, |limit| length as f64 / limit.max(1) as f64);
+        let line =
+            limiter.limit().map_or(length as f64 / 8_000.0, |limit| length as f64 / limit.max(1) as f64);
         let deadline = self.timeout + Duration::from_secs_f64((line * 4.0).clamp(30.0, 86_400.0));
         let request = request.body(reqwest::Body::wrap_stream(paced(bytes, limiter.clone())));
         let sent = tokio::time::timeout(deadline, self.send(path, request)).await;
@@ -208,7 +209,10 @@ impl Peer {
             let chunk = chunk.map_err(|error| self.failure(path, &error))?;
             if all.len() + chunk.len() > MAX_JSON_BYTES {
                 let url = self.at(path)?.to_string();
-                return Err(PeerError::Protocol { url, reason: format!("answer over {MAX_JSON_BYTES} bytes") });
+                return Err(PeerError::Protocol {
+                    url,
+                    reason: format!("answer over {MAX_JSON_BYTES} bytes"),
+                });
             }
             all.extend_from_slice(&chunk);
         }

@@ -23,7 +23,10 @@ impl RateLimiter {
     /// At most `bytes_per_second`; `None`: no limit.
     #[must_use]
     pub fn new(bytes_per_second: Option<u64>) -> Self {
-        Self { limit: Arc::new(watch::Sender::new(bytes_per_second)), free_at: Arc::new(Mutex::new(Instant::now())) }
+        Self {
+            limit: Arc::new(watch::Sender::new(bytes_per_second)),
+            free_at: Arc::new(Mutex::new(Instant::now())),
+        }
     }
 
     /// Changes the limit, also for transfers under way.

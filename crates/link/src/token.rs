@@ -97,7 +97,9 @@ mod tests {
         let token = BearerToken::new("0123456789abcdef\n");
         assert!(token.matches(Some("Bearer 0123456789abcdef")));
         assert!(token.matches(Some("bearer  0123456789abcdef ")));
-        for wrong in ["Bearer 0123456789abcde", "Bearer 0123456789abcdef0", "Basic 0123456789abcdef", "Bearer ", ""] {
+        for wrong in
+            ["Bearer 0123456789abcde", "Bearer 0123456789abcdef0", "Basic 0123456789abcdef", "Bearer ", ""]
+        {
             assert!(!token.matches(Some(wrong)), "{wrong}");
         }
         assert!(!token.matches(None));

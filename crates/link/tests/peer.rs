@@ -1,0 +1,93 @@
+//! `Peer` against a real HTTP server on loopback.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::StatusCode,
+    routing::{get, post, put},
+};
+use futures::StreamExt as _;
+use link::{BearerToken, Peer, PeerError, RateLimiter, Supervisor, auth};
+
+const TOKEN: &str = "a token of sixteen or more";
+
+async fn serve(routes: Router) -> (url::Url, Supervisor) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let supervisor = Supervisor::new();
+    supervisor.spawn("server", async move { axum::serve(listener, routes).await.unwrap() });
+    (url, supervisor)
+}
+
+fn peer(url: &url::Url, token: &str, retries: u32) -> Peer {
+    Peer::new(url.clone(), Some(BearerToken::new(token)), Duration::from_secs(5), retries).unwrap()
+}
+
+#[tokio::test]
+async fn the_token_opens_the_door_and_nothing_else_does() {
+    let routes = Router::new()
+        .route("/x", get(|| async { "7" }))
+        .route_layer(auth::require_bearer(BearerToken::new(TOKEN)));
+    let (url, _server) = serve(routes).await;
+    assert_eq!(peer(&url, TOKEN, 0).get::<u32>("/x").await.unwrap(), 7);
+    let refused = peer(&url, "another token, as long as it", 3).get::<u32>("/x").await.unwrap_err();
+    assert_eq!((refused.status(), refused.code()), (Some(401), Some("unauthorized")));
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    drop(listener);
+    let error = peer(&url, TOKEN, 1).get::<u32>("/x").await.unwrap_err();
+    assert!(matches!(error, PeerError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_asked_again() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let refuse = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { (StatusCode::CONFLICT, r#"{"code":"differs","message":"another manifest"}"#) }
+    };
+    let (url, _server) = serve(Router::new().route("/x", post(refuse))).await;
+    let error = peer(&url, TOKEN, 3).tell("/x", &1).await.unwrap_err();
+    assert_eq!((error.status(), error.code()), (Some(409), Some("differs")));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_ends_in_an_error() {
+    let broken = || async {
+        let chunks = [Ok(Bytes::from_static(b"rows")), Err(std::io::Error::other("gone"))];
+        Body::from_stream(futures::stream::iter(chunks))
+    };
+    let (url, _server) = serve(Router::new().route("/x", post(broken))).await;
+    let mut stream = peer(&url, TOKEN, 0).post_stream("/x", &1).await.unwrap();
+    let mut ended_in_error = false;
+    while let Some(item) = stream.next().await {
+        ended_in_error = item.is_err();
+    }
+    assert!(ended_in_error, "a short answer passed for a whole one");
+}
+
+#[tokio::test]
+async fn put_sends_every_byte_in_slices() {
+    let echo_length = |body: Bytes| async move {
+        assert!(body.iter().enumerate().all(|(n, byte)| *byte == (n % 251) as u8));
+        if body.len() == 300_000 { StatusCode::NO_CONTENT } else { StatusCode::BAD_REQUEST }
+    };
+    let (url, _server) = serve(Router::new().route("/x", put(echo_length))).await;
+    let bytes: Bytes = (0..300_000_usize).map(|n| (n % 251) as u8).collect();
+    let status = peer(&url, TOKEN, 0).put("/x", &[], bytes, &RateLimiter::new(None)).await.unwrap();
+    assert_eq!(status, 204);
+}
