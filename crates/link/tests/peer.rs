@@ -67,12 +67,21 @@ async fn a_refusal_is_not_asked_again() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_off_ends_in_an_error() {
-    let broken = || async {
-        let chunks = [Ok(Bytes::from_static(b"rows")), Err(std::io::Error::other("gone"))];
-        Body::from_stream(futures::stream::iter(chunks))
+    let read = Arc::new(tokio::sync::Notify::new());
+    let was_read = Arc::clone(&read);
+    let broken = move || {
+        let was_read = Arc::clone(&was_read);
+        let broken_off = async move {
+            was_read.notified().await;
+            Err(std::io::Error::other("gone"))
+        };
+        let first = futures::stream::iter([Ok(Bytes::from_static(b"rows"))]);
+        std::future::ready(Body::from_stream(first.chain(futures::stream::once(broken_off))))
     };
     let (url, _server) = serve(Router::new().route("/x", post(broken))).await;
     let mut stream = peer(&url, TOKEN, 0).post_stream("/x", &1).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), "rows");
+    read.notify_one();
     let mut ended_in_error = false;
     while let Some(item) = stream.next().await {
         ended_in_error = item.is_err();
