@@ -1,0 +1,297 @@
+//! The HTTP front: from a request to a [`Job`], from its [`Head`] and chunks to a response.
+//!
+//! Each query takes a slot; when all are taken a request waits a while and is then refused (202). The
+//! engine works on threads of its own; this side only moves bytes. When hyper drops a request's future or
+//! its response's body, the client is gone: the guard that lives in both kills the statement.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{any, get};
+use axum::{Router, http::StatusCode};
+use clickhouse_http::server::body::{BodyReader, Piece, decoded};
+use clickhouse_http::server::{Credentials, Gate, RequestParameters, http_status};
+use futures::StreamExt as _;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::cancel::{CancelGuard, Finished};
+use crate::engine::Engine;
+use crate::failure::{Failure, code};
+use crate::reply::{CHUNKS, Chunk, Head, Packing, Reply};
+use crate::run::{self, Job};
+
+/// How long a request waits for a slot.
+const SLOT_WAIT: Duration = Duration::from_secs(10);
+/// Requests that may wait for a slot, per slot.
+const WAITING_PER_SLOT: usize = 8;
+/// How long a client may send nothing in the middle of a body.
+const BODY_STALL: Duration = Duration::from_secs(300);
+
+/// What every request shares.
+pub struct Front {
+    engine: Arc<Engine>,
+    gate: Gate,
+    slots: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    max_waiting: usize,
+}
+
+impl Front {
+    /// A front before `engine` that runs `max_connections` statements at once.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, gate: Gate, max_connections: usize) -> Self {
+        Self {
+            engine,
+            gate,
+            slots: Arc::new(Semaphore::new(max_connections)),
+            waiting: AtomicUsize::new(0),
+            max_waiting: max_connections * WAITING_PER_SLOT,
+        }
+    }
+
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let busy = || Failure::new(code::TOO_MANY_SIMULTANEOUS_QUERIES, "Too many simultaneous queries");
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Ok(slot);
+        }
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.max_waiting {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(busy());
+        }
+        let slot = tokio::time::timeout(SLOT_WAIT, Arc::clone(&self.slots).acquire_owned()).await;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        slot.ok().and_then(Result::ok).ok_or_else(busy)
+    }
+}
+
+/// The routes.
+#[must_use]
+pub fn router(front: Arc<Front>) -> Router {
+    Router::new()
+        .route("/ping", get(|| async { "Ok.\n" }))
+        .route("/replicas_status", get(|| async { "Ok.\n" }))
+        .route("/", any(serve))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "There is no such handle. Use / or /ping.\n") })
+        .with_state(front)
+}
+
+async fn serve(State(front): State<Arc<Front>>, request: Request) -> Result<Response, Infallible> {
+    let mut parameters =
+        RequestParameters::parse(request.uri().query().unwrap_or_default(), request.headers());
+    let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+    if is_get && request.uri().query().is_none_or(str::is_empty) {
+        return Ok(Response::new(Body::from("Ok.\n")));
+    }
+    let query_id = parameters.query_id.take().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let mut response = match answer(&front, request, parameters, &query_id).await {
+        Ok(response) => response,
+        Err(failure) => failed(&failure),
+    };
+    let common = [
+        ("x-clickhouse-query-id", query_id.as_str()),
+        ("x-clickhouse-timezone", front.engine.timezone()),
+        ("x-clickhouse-server-display-name", "clickhouse-embedded"),
+    ];
+    set_headers(response.headers_mut(), &common);
+    Ok(response)
+}
+
+fn set_headers(headers: &mut HeaderMap, pairs: &[(&'static str, &str)]) {
+    for (name, value) in pairs {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(*name, value);
+        }
+    }
+}
+
+async fn answer(
+    front: &Arc<Front>,
+    request: Request,
+    mut parameters: RequestParameters,
+    query_id: &str,
+) -> Result<Response, Failure> {
+    let (head, body) = request.into_parts();
+    let credentials = Credentials::of(&head.headers, &parameters);
+    if !front.gate.admits(&credentials) {
+        return Err(Failure::new(
+            code::AUTHENTICATION_FAILED,
+            format!(
+                "{}: Authentication failed: password is incorrect, or there is no user with such name",
+                credentials.user
+            ),
+        ));
+    }
+    parameters.sort_out_external(&[]);
+    let read_only = read_only(&parameters, matches!(head.method, Method::GET | Method::HEAD))?;
+    let packing = packing(&head.headers, &parameters);
+    let encoding =
+        head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (pieces, received) = mpsc::channel(2);
+    let reader = decoded(BodyReader::new(received), encoding.as_deref(), parameters.decompress)
+        .map_err(|reason| Failure::new(code::UNKNOWN_COMPRESSION_METHOD, reason))?;
+    let slot = front.slot().await?;
+
+    let tag = query_id.to_owned();
+    let (head_sender, mut head_receiver) = oneshot::channel();
+    let (chunk_sender, chunks) = mpsc::channel(CHUNKS);
+    let exception_tag: String = uuid::Uuid::new_v4().simple().to_string().chars().take(16).collect();
+    let runtime = tokio::runtime::Handle::current();
+    let reply = Reply::new(head_sender, chunk_sender, packing, exception_tag.clone(), runtime);
+    let finished = Finished::default();
+    let guard = CancelGuard::new(Arc::clone(&front.engine), tag.clone(), finished.clone());
+    let job = Job { parameters, body: reader, read_only, tag };
+    let engine = Arc::clone(&front.engine);
+    tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        let _finished = finished.on_drop();
+        run::run(&engine, job, reply);
+    });
+
+    let head = tokio::select! {
+        biased;
+        head = &mut head_receiver => head,
+        () = forward(body, pieces) => head_receiver.await,
+    };
+    let head =
+        head.map_err(|_| Failure::new(code::UNKNOWN_EXCEPTION, "the statement ended without an answer"))?;
+    Ok(respond(head, chunks, guard, packing, &exception_tag))
+}
+
+/// The level that the request may do: a GET reads only (but may change settings, as in ClickHouse), and
+/// `readonly=` narrows further.
+fn read_only(parameters: &RequestParameters, is_get: bool) -> Result<u8, Failure> {
+    let asked = match parameters.setting("readonly") {
+        None | Some("0" | "") => 0,
+        Some("1") => 1,
+        Some("2") => 2,
+        Some(_) => return Err(Failure::new(code::BAD_ARGUMENTS, "readonly is 0, 1 or 2")),
+    };
+    Ok(if is_get && asked == 0 { 2 } else { asked })
+}
+
+fn packing(headers: &HeaderMap, parameters: &RequestParameters) -> Packing {
+    if parameters.compress {
+        return Packing::Frames;
+    }
+    let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !parameters.http_compression {
+        return Packing::Plain;
+    }
+    let accepts = |name: &str| {
+        accepted
+            .split(',')
+            .filter_map(|part| part.split(';').next())
+            .any(|part| part.trim().eq_ignore_ascii_case(name))
+    };
+    match (accepts("zstd"), accepts("gzip")) {
+        (true, _) => Packing::Zstd,
+        (false, true) => Packing::Gzip,
+        _ => Packing::Plain,
+    }
+}
+
+/// Moves the body to the engine's thread until it ends, breaks, stalls, or nobody reads on.
+async fn forward(body: Body, pieces: mpsc::Sender<Piece>) {
+    let mut stream = body.into_data_stream();
+    loop {
+        let piece = match tokio::time::timeout(BODY_STALL, stream.next()).await {
+            Ok(Some(Ok(bytes))) => Piece::Data(bytes),
+            Ok(Some(Err(error))) => Piece::Broken(error.to_string()),
+            Ok(None) => Piece::End,
+            Err(_) => Piece::Broken("the client sent nothing for too long".into()),
+        };
+        let last = !matches!(piece, Piece::Data(_));
+        if pieces.send(piece).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+fn failed(failure: &Failure) -> Response {
+    let mut response = Response::new(Body::from(format!("{}\n", failure.text)));
+    *response.status_mut() = http_status(failure.code);
+    set_headers(
+        response.headers_mut(),
+        &[
+            ("x-clickhouse-exception-code", &failure.code.to_string()),
+            ("content-type", "text/plain; charset=UTF-8"),
+        ],
+    );
+    response
+}
+
+fn respond(
+    head: Head,
+    chunks: mpsc::Receiver<Chunk>,
+    guard: CancelGuard,
+    packing: Packing,
+    exception_tag: &str,
+) -> Response {
+    if let Some(failure) = &head.failure {
+        return failed(failure);
+    }
+    let counts = head.counts;
+    let summary = format!(
+        "{{\"read_rows\":\"{}\",\"read_bytes\":\"{}\",\"written_rows\":\"{}\",\"written_bytes\":\"{}\",\
+         \"total_rows_to_read\":\"0\",\"result_rows\":\"0\",\"result_bytes\":\"0\",\"elapsed_ns\":\"0\"}}",
+        counts.read_rows, counts.read_bytes, counts.written_rows, counts.written_bytes
+    );
+    let stream = futures::stream::unfold((chunks, guard), |(mut chunks, guard)| async move {
+        match chunks.recv().await {
+            Some(Chunk::Data(bytes)) => Some((Ok(bytes), (chunks, guard))),
+            Some(Chunk::Cut) => {
+                // Let hyper flush the tail before the error closes the connection.
+                tokio::task::yield_now().await;
+                Some((Err(std::io::Error::other("the answer was cut")), (chunks, guard)))
+            }
+            None => None,
+        }
+    });
+    let mut response = Response::new(Body::from_stream(stream));
+    let headers = response.headers_mut();
+    set_headers(
+        headers,
+        &[("x-clickhouse-summary", &summary), ("x-clickhouse-exception-tag", exception_tag)],
+    );
+    if let Some(format) = &head.format {
+        set_headers(headers, &[("x-clickhouse-format", format)]);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(format)));
+    } else {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    }
+    match packing {
+        Packing::Gzip => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"))),
+        Packing::Zstd => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"))),
+        Packing::Plain | Packing::Frames => {}
+    }
+    response
+}
+
+fn content_type(format: &str) -> &'static str {
+    match format {
+        "JSON" | "JSONCompact" | "JSONStrings" | "JSONColumns" => "application/json; charset=UTF-8",
+        "CSV" | "CSVWithNames" | "CSVWithNamesAndTypes" => "text/csv; charset=UTF-8; header=absent",
+        "JSONEachRow" | "JSONCompactEachRow" => "application/x-ndjson; charset=UTF-8",
+        "XML" => "application/xml; charset=UTF-8",
+        "Native"
+        | "RowBinary"
+        | "RowBinaryWithNames"
+        | "RowBinaryWithNamesAndTypes"
+        | "Parquet"
+        | "Arrow"
+        | "ArrowStream"
+        | "ORC"
+        | "Avro" => "application/octet-stream",
+        name if name.starts_with("TabSeparated") || name.starts_with("TSV") => {
+            "text/tab-separated-values; charset=UTF-8"
+        }
+        _ => "text/plain; charset=UTF-8",
+    }
+}
