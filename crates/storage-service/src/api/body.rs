@@ -1,5 +1,7 @@
 //! Reading JSON bodies: within the size limit, and with errors that name the field.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{FromRequest, Request, rejection::JsonRejection},
@@ -9,6 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::ApiError;
 
+/// Longest wait for a body.
+const BODY_WAIT: Duration = Duration::from_secs(30);
+
 /// A JSON body; its rejections are [`ApiError`]s: 413 `body_too_large`, 415 `not_json`, 400 `bad_json`
 /// (the text names the path of the field).
 pub struct JsonBody<T>(pub T);
@@ -17,9 +22,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(rejected(&rejection)),
+        match tokio::time::timeout(BODY_WAIT, Json::<T>::from_request(request, state)).await {
+            Ok(Ok(Json(value))) => Ok(Self(value)),
+            Ok(Err(rejection)) => Err(rejected(&rejection)),
+            Err(_) => Err(ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_too_slow",
+                format!("the body did not arrive within {} s", BODY_WAIT.as_secs()),
+            )),
         }
     }
 }

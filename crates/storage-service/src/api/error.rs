@@ -5,7 +5,7 @@
 
 use axum::{
     Json,
-    http::{HeaderMap, HeaderValue, StatusCode},
+    http::{HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use storage_types::gateway_api::ErrorBody;
@@ -18,13 +18,13 @@ pub struct ApiError {
     status: StatusCode,
     code: String,
     message: String,
-    headers: HeaderMap,
+    header: Option<(&'static str, HeaderValue)>,
 }
 
 impl ApiError {
     /// `code` is stable and machine-readable; `message` is for people.
     pub fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), headers: HeaderMap::new() }
+        Self { status, code: code.into(), message: message.into(), header: None }
     }
 
     /// 404 for something that is asked for by id or name.
@@ -32,11 +32,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, code, message)
     }
 
-    /// With one more response header; a value that is no header value is left out.
+    /// With one response header; a value that is no header value is left out.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
+            self.header = Some((name, value));
         }
         self
     }
@@ -50,7 +50,11 @@ impl IntoResponse for ApiError {
             tracing::debug!(status = self.status.as_u16(), code = %self.code, "{}", self.message);
         }
         let body = ErrorBody { code: self.code, message: self.message };
-        (self.status, self.headers, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
     }
 }
 
@@ -62,5 +66,11 @@ impl From<QueryError> for ApiError {
             answer = answer.header("x-clickhouse-exception-code", &code.to_string());
         }
         answer
+    }
+}
+
+impl From<crate::migrator::MigrationError> for ApiError {
+    fn from(error: crate::migrator::MigrationError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "migration_refused", error.to_string())
     }
 }

@@ -33,7 +33,10 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Vec<MigrationReport>> {
 }
 
 /// One migration.
-pub async fn get(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<MigrationReport>, ApiError> {
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<MigrationReport>, ApiError> {
     let id = migration_id(&id)?;
     app.migrator.report(id).map(Json).ok_or_else(|| unknown(id))
 }
@@ -51,7 +54,10 @@ pub async fn catalog(State(app): State<Arc<App>>) -> Json<CatalogReport> {
 }
 
 /// Takes over the TTL of a table.
-pub async fn adopt(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<AdoptReport>, ApiError> {
+pub async fn adopt(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Json<AdoptReport>, ApiError> {
     Ok(Json(app.migrator.adopt_ttl(&name).await?))
 }
 

@@ -39,7 +39,7 @@ pub async fn healthz() -> &'static str {
 /// Queries can be answered: the hot engine answers and every task lives. The NAS is not needed.
 pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
     let not_ready = |why: String| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why);
-    if let Some(task) = app.supervisor.first_death() {
+    if let Some(task) = app.supervisor.dead() {
         return Err(not_ready(format!("task {task} has died")));
     }
     match tokio::time::timeout(READY_WAIT, app.hot.ping()).await {

@@ -62,7 +62,7 @@ impl ColdProgress {
     fn fail(&self, error: &PeerError) -> QueryError {
         let (table, range) = (self.table.clone(), self.range);
         let error = match error {
-            PeerError::Status { body, status } if *status != 502 && *status != 503 && *status != 504 => {
+            PeerError::Status { body, status, .. } if *status != 502 && *status != 503 && *status != 504 => {
                 QueryError::ColdFailed { table, range, reason: format!("{}: {}", body.code, body.message) }
             }
             other => QueryError::ColdUnavailable { table, range, reason: other.to_string() },
@@ -104,7 +104,12 @@ impl std::fmt::Debug for ColdRead {
 
 impl ColdRead {
     /// A read that is not opened yet; it ends when `stop` is cancelled.
-    pub fn new(gateway: Gateway, query: ColdQuery, progress: Arc<ColdProgress>, stop: CancellationToken) -> Self {
+    pub fn new(
+        gateway: Gateway,
+        query: ColdQuery,
+        progress: Arc<ColdProgress>,
+        stop: CancellationToken,
+    ) -> Self {
         Self { gateway, query, opened: None, progress, stop }
     }
 
@@ -125,7 +130,9 @@ impl ColdRead {
     }
 
     /// The rows, Native. An error item means that the stream broke off; it is kept in the progress.
-    pub async fn stream(mut self) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, QueryError> {
+    pub async fn stream(
+        mut self,
+    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, QueryError> {
         self.open().await?;
         let Self { gateway, opened, progress, stop, .. } = self;
         let state = opened.map(|bytes| (bytes, gateway, progress, stop));

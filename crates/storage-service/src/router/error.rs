@@ -12,18 +12,16 @@ pub enum QueryError {
     /// The planner refused the text.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The hot engine refused or failed it; its own code, name and words.
+    /// The hot engine refused or failed it; its own code and words.
     #[error("{message}")]
     Engine {
         /// ClickHouse's error code.
         code: i32,
-        /// Its name, e.g. `UNKNOWN_IDENTIFIER`.
-        name: String,
-        /// The whole text, as the engine gave it.
+        /// `Code: N. message (NAME)`.
         message: String,
     },
-    /// No hot node answers.
-    #[error("no hot ClickHouse node answers: {0}")]
+    /// No hot node answers; the client's own words.
+    #[error("hot {0}")]
     HotUnavailable(String),
     /// The hot node's answer broke off.
     #[error("the hot engine's answer broke off: {0}")]

@@ -12,7 +12,11 @@ const EXPLAIN_WAIT: Duration = Duration::from_secs(30);
 
 impl Router {
     /// Text of `EXPLAIN … json = 1` over the caller's query with logical names resolved.
-    pub(super) async fn explain(&self, query: &Query, catalog: &CatalogSnapshot) -> Result<String, QueryError> {
+    pub(super) async fn explain(
+        &self,
+        query: &Query,
+        catalog: &CatalogSnapshot,
+    ) -> Result<String, QueryError> {
         let sql = query.explain_sql(catalog, self.facts.database())?;
         let mut asked = self.hot.query(sql).database(self.facts.database()).readonly().deadline(EXPLAIN_WAIT);
         for (name, value) in EXPLAIN_SETTINGS {

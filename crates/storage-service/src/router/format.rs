@@ -24,10 +24,12 @@ const NAMES: [(&str, &str); 5] = [
 impl AnswerFormat {
     /// By the API's name; the error lists the names there are.
     pub fn named(name: &str) -> Result<Self, String> {
-        NAMES.iter().find(|(api, _)| *api == name).map(|(_, format)| Self::clickhouse(format)).ok_or_else(|| {
-            let names: Vec<&str> = NAMES.iter().map(|(api, _)| *api).collect();
-            format!("format: {name:?} is not one of {}", names.join(", "))
-        })
+        NAMES.iter().find(|(api, _)| *api == name).map(|(_, format)| Self::clickhouse(format)).ok_or_else(
+            || {
+                let names: Vec<&str> = NAMES.iter().map(|(api, _)| *api).collect();
+                format!("format: {name:?} is not one of {}", names.join(", "))
+            },
+        )
     }
 
     /// By ClickHouse's name, as a FORMAT clause gives it.

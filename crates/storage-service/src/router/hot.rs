@@ -64,7 +64,7 @@ impl super::Router {
                 self.facts.refresh().await
             };
             let Some(found) = stop.run_until_cancelled(round).await else { return };
-            match found {
+            match &found {
                 Err(error) if well => tracing::warn!("hot ClickHouse: {error}"),
                 Ok(_) if !well => tracing::info!("hot ClickHouse answers again"),
                 _ => {}
@@ -78,9 +78,9 @@ impl From<Error> for QueryError {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::Server { code, name, message } => Self::Engine { code, name, message },
+            Error::Server { code, .. } => Self::Engine { code, message: text },
             Error::Unreachable { .. } => Self::HotUnavailable(text),
-            Error::Deadline => Self::Deadline(text),
+            Error::Deadline { .. } => Self::Deadline(text),
             _ => Self::HotBroken(text),
         }
     }

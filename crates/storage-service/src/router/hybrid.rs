@@ -1,6 +1,6 @@
 //! Running a plan on the hot engine, with its cold reads flowing in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use clickhouse_http::client::Query as Request;
 use futures::{StreamExt, TryStreamExt};
@@ -20,6 +20,8 @@ use super::{
 const MAX_COLD_READS: usize = 64;
 /// Cold reads that are opened before the hot engine is asked; the rest when it comes for them.
 const OPENED_FIRST: usize = 4;
+/// Longest time without a byte from the hot engine: an aggregate may think long before its first row.
+const HOT_SILENCE: Duration = Duration::from_secs(900);
 /// Most cold bytes that go to the hot engine as external tables.
 const EXTERNAL_LIMIT_BYTES: u64 = 64 << 20;
 
@@ -87,8 +89,10 @@ impl Run<'_> {
         tickets: &mut TicketBook,
     ) -> Result<HotBytes, QueryError> {
         let base = base.as_str().trim_end_matches('/');
-        let urls: Vec<String> =
-            reads.into_iter().map(|read| format!("{base}/internal/v1/cold/{}", tickets.issue(read))).collect();
+        let urls: Vec<String> = reads
+            .into_iter()
+            .map(|read| format!("{base}/internal/v1/cold/{}", tickets.issue(read)))
+            .collect();
         let sql = plan.render(|n, arm| {
             let url = urls.get(n).map(String::as_str).unwrap_or_default();
             format!("url({}, 'Native', {})", quote::string(url), quote::string(&arm.structure))
@@ -112,7 +116,9 @@ impl Run<'_> {
         let mut left = EXTERNAL_LIMIT_BYTES;
         for (n, (arm, read)) in arms.iter().zip(reads).enumerate() {
             let rows = read.collect(left).await.map_err(|error| match error {
-                QueryError::ColdTooLarge { .. } => QueryError::ColdTooLarge { limit_bytes: EXTERNAL_LIMIT_BYTES },
+                QueryError::ColdTooLarge { .. } => {
+                    QueryError::ColdTooLarge { limit_bytes: EXTERNAL_LIMIT_BYTES }
+                }
                 other => other,
             })?;
             left -= rows.len() as u64;
@@ -147,7 +153,7 @@ impl Run<'_> {
             .database(self.router.facts.database())
             .query_id(self.query_id)
             .format(&self.format.clickhouse)
-            .setting("cancel_http_readonly_queries_on_client_close", "1")
+            .deadline(HOT_SILENCE)
     }
 }
 

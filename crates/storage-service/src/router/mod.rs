@@ -163,9 +163,7 @@ impl Router {
     fn read(&self, request: &QueryRequest) -> Result<(Query, AnswerFormat), QueryError> {
         let query = match (&request.sql, &request.table) {
             (Some(sql), None) => hybrid_planner::read(sql)?,
-            (None, Some(_)) => {
-                hybrid_planner::read(&hybrid_planner::structured(request, &self.catalog.current())?)?
-            }
+            (None, Some(_)) => return Err(QueryError::BadRequest("XXX".into())),
             _ => return Err(QueryError::BadRequest("give exactly one of sql and table".into())),
         };
         let named = request.format.as_deref().map(AnswerFormat::named).transpose();
@@ -189,7 +187,8 @@ impl Router {
         let timezone = self.facts.timezone().await?;
         let now_unix_ns = now_unix_ns();
         let refs = query.time_ranges(&current, database, &timezone, now_unix_ns)?;
-        let lease = self.catalog.lease(&refs).await.map_err(|error| QueryError::Catalog(error.to_string()))?;
+        let lease =
+            self.catalog.lease(&refs).await.map_err(|error| QueryError::Catalog(error.to_string()))?;
         let catalog = Arc::clone(&lease.snapshot);
         let mut explain = None;
         if query.needs_explain(&catalog, database, &timezone, now_unix_ns) {
@@ -239,7 +238,14 @@ fn facts(query_id: &str, plan: &Plan, catalog_version: u64) -> QueryFacts {
             (route, shape, why_not_partial.clone(), batches)
         }
     };
-    QueryFacts { query_id: query_id.to_owned(), route, plan: shape, catalog_version, why_not_partial, cold_batches }
+    QueryFacts {
+        query_id: query_id.to_owned(),
+        route,
+        plan: shape,
+        catalog_version,
+        why_not_partial,
+        cold_batches,
+    }
 }
 
 /// The caller's id when it is fit for a header and a path, else a fresh one.

@@ -164,7 +164,8 @@ impl Stream for AnswerBody {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
-        let broken = |error: &QueryError| open.cold.iter().find_map(|c| c.failure()).unwrap_or_else(|| error.clone());
+        let broken =
+            |error: &QueryError| open.cold.iter().find_map(|c| c.failure()).unwrap_or_else(|| error.clone());
         let result = match item {
             Some(Ok(bytes)) => {
                 shared.record.add_answer_bytes(bytes.len());

@@ -1,0 +1,180 @@
+//! Building the rooms from the configuration, and the life of the process around them.
+
+use std::{
+    io::{IsTerminal, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use axum::serve::ListenerExt as _;
+use clickhouse_http::client::{Client, NodeList};
+use link::{BearerToken, Peer, Supervisor};
+use storage_config::{CloudConfig, LogFormat};
+use storage_service::{
+    api::{self, App, LastHeartbeat},
+    catalog::Catalog,
+    migrator::Migrator,
+    router::{Router, cold::Gateway},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// Longest wait for a connection to the hot engine.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Most bytes of an answer that is collected (metadata, proofs; never a caller's rows).
+const COLLECTED_BYTES: u64 = 64 << 20;
+
+/// How the process ended.
+pub enum End {
+    /// Asked to, and everything was drained.
+    Clean,
+    /// Asked to, but something was still running at the deadline.
+    Undrained,
+    /// A task died.
+    TaskDied,
+}
+
+impl End {
+    /// See the head of `main.rs`.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::TaskDied => 70,
+            Self::Undrained => 75,
+        }
+    }
+}
+
+/// Log lines to stdout; `RUST_LOG` chooses which.
+pub fn log(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout);
+    match format {
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => lines.with_ansi(std::io::stdout().is_terminal()).init(),
+    }
+}
+
+/// Builds everything, serves until a signal, drains.
+pub async fn run(config: CloudConfig, port_file: Option<PathBuf>) -> Result<End> {
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    let service = config.service.clone();
+    std::fs::create_dir_all(&service.data_dir)
+        .with_context(|| format!("make service.data_dir {}", service.data_dir.display()))?;
+    let hot = hot_client(&config)?;
+    let peer = gateway_peer(&config)?;
+    let supervisor = Supervisor::new();
+    let catalog = Catalog::open(&service.data_dir).context("open the catalog")?;
+    let migrator = Migrator::new(&config, hot.clone(), peer.clone(), Arc::clone(&catalog))
+        .context("build the migrator")?;
+    let gateway = Gateway { peer, pulse: config.cold.timeout };
+    let router = Arc::new(Router::new(
+        hot.clone(),
+        config.hot.database.clone(),
+        gateway,
+        Arc::clone(&catalog),
+        service.internal_url.clone(),
+    ));
+    let app = Arc::new(App {
+        name: service.name.clone(),
+        hot,
+        catalog,
+        migrator: migrator.clone(),
+        router: Arc::clone(&router),
+        heartbeat: LastHeartbeat::default(),
+        supervisor: supervisor.clone(),
+    });
+    let token = service.token.as_ref().map(|token| BearerToken::new(token.expose()));
+    let max_body = usize::try_from(service.max_body_bytes).unwrap_or(usize::MAX);
+    let routes = api::routes(app, token, max_body);
+
+    let listener = TcpListener::bind(service.listen)
+        .await
+        .with_context(|| format!("listen on service.listen {}", service.listen))?;
+    let address = listener.local_addr()?;
+    let stop = supervisor.token();
+    let server = axum::serve(
+        listener.tap_io(|connection| {
+            // Answers are streams of small chunks: never wait to fill a packet.
+            let _ = connection.set_nodelay(true);
+        }),
+        routes,
+    )
+    .with_graceful_shutdown(stop.clone().cancelled_owned());
+    supervisor.spawn("api", async move {
+        if let Err(error) = server.await {
+            tracing::error!("api: {error}");
+        }
+    });
+    let (prober, watch) = (Arc::clone(&router), router);
+    let (probe_stop, watch_stop) = (stop.clone(), stop.clone());
+    supervisor.spawn("hot prober", async move { prober.probe(probe_stop).await });
+    supervisor.spawn("query watch", async move { watch.watch(watch_stop).await });
+    supervisor.spawn("migrator", async move { migrator.run(stop).await });
+    if let Some(path) = port_file {
+        write_port_file(&path, address).with_context(|| format!("write {}", path.display()))?;
+    }
+    tracing::info!(%address, name = service.name, "listening");
+    serve_until_signal(&supervisor, Duration::from_secs(service.drain_seconds)).await
+}
+
+async fn serve_until_signal(supervisor: &Supervisor, drain: Duration) -> Result<End> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let died = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        task = supervisor.died() => Some(task),
+    };
+    if let Some(task) = &died {
+        tracing::error!("task {task} has died: the process ends so that it is started afresh");
+    } else {
+        tracing::info!("shutting down");
+    }
+    supervisor.shutdown();
+    let drained = supervisor.wait(drain).await;
+    Ok(match (died, drained) {
+        (Some(_), _) => End::TaskDied,
+        (None, true) => End::Clean,
+        (None, false) => {
+            tracing::warn!("not drained within {} s", drain.as_secs());
+            End::Undrained
+        }
+    })
+}
+
+fn hot_client(config: &CloudConfig) -> Result<Client> {
+    let hot = &config.hot;
+    let password = hot.password.as_ref().map_or_else(String::new, |p| p.expose().to_owned());
+    Client::new(NodeList {
+        nodes: hot.nodes.clone(),
+        user: hot.user.clone(),
+        password: clickhouse_http::Secret::new(password),
+        database: Some(hot.database.clone()),
+        connect_timeout: CONNECT,
+        max_response_bytes: COLLECTED_BYTES,
+    })
+    .context("hot_storage.nodes")
+}
+
+fn gateway_peer(config: &CloudConfig) -> Result<Peer> {
+    let cold = &config.cold;
+    let token = cold.token.as_ref().map(|token| BearerToken::new(token.expose()));
+    Peer::new(cold.gateway_url.clone(), token, cold.timeout, cold.retry_attempts)
+        .context("cold_storage_proxy.connection")
+}
+
+fn write_port_file(path: &Path, address: SocketAddr) -> std::io::Result<()> {
+    let draft = path.with_extension("tmp");
+    let mut file = std::fs::File::create(&draft)?;
+    writeln!(file, "{address}")?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)
+}

@@ -1,0 +1,200 @@
+//! A stack with one table, and the API as an outsider calls it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::Value;
+use storage_types::service_api::{MigrationRequest, MigrationState};
+use xtask::stack::{Knobs, ManagedTable, Options, Role, Stack};
+
+/// Rows a fixture begins with.
+pub const ROWS: u64 = 120_000;
+/// Seconds.
+pub const DAY: i64 = 86_400;
+
+/// Longest wait for anything.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// An answer, whole.
+pub struct Answer {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> String {
+        self.headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.to_vec()).unwrap()
+    }
+}
+
+/// A running stack.
+pub struct Fixture {
+    stack: Stack,
+    http: reqwest::Client,
+    dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    /// All rows are hot: one every few seconds, from twelve days ago until now.
+    pub async fn hot() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tables = vec![ManagedTable::named("ticks", "market", "market_cold", "ts")];
+        let knobs = Knobs { tables, retention_days: 7, timeout_s: 5, ..Knobs::default() };
+        let stack = Stack::start(Options { knobs, ..Options::new(dir.path()) }).await.unwrap();
+        let fixture = Self { stack, http: xtask::clients::http().unwrap(), dir };
+        fixture.sql("CREATE DATABASE market").await;
+        fixture
+            .sql(
+                "CREATE TABLE market.ticks (id UInt64, ts DateTime64(3, 'UTC'), sym LowCardinality(String), \
+                 price Decimal(18, 8), note String) ENGINE = MergeTree PARTITION BY toYYYYMMDD(ts) ORDER BY (sym, ts)",
+            )
+            .await;
+        fixture
+            .sql(&format!(
+                "INSERT INTO market.ticks SELECT number, now64(3) - toIntervalMillisecond(({ROWS} - number) * {}), \
+                 substring('ABCDE', number % 5 + 1, 1), number / 4 + 0.25, concat('n', toString(number)) \
+                 FROM numbers({ROWS})",
+                12 * DAY * 1000 / ROWS as i64
+            ))
+            .await;
+        // The service looks at its tables by itself; wait until it knows this one.
+        fixture.until("the table is managed", async |f| f.managed().await).await;
+        fixture
+    }
+
+    async fn managed(&self) -> bool {
+        let (status, _) = self.raw(Method::POST, "/api/v1/query", Some(serde_json::json!({"table": "ticks", "limit": 1}))).await;
+        status == StatusCode::OK
+    }
+
+    /// Polls `what` until it holds.
+    async fn until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) {
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        while !holds(self).await {
+            assert!(tokio::time::Instant::now() < deadline, "not within {LIMIT:?}: {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Runs a statement on the hot engine itself.
+    pub async fn sql(&self, sql: &str) -> String {
+        self.stack.hot().unwrap().query(sql).await.unwrap()
+    }
+
+    /// More rows, eleven days old.
+    pub async fn fill_old(&self, rows: u64) {
+        self.sql(&format!(
+            "INSERT INTO market.ticks SELECT {ROWS} + number, \
+             toDateTime64(toStartOfDay(now('UTC')) - INTERVAL 10 DAY, 3, 'UTC') + toIntervalMillisecond(number % 80000000), \
+             'Z', 1, repeat('x', 40) FROM numbers({rows})"
+        ))
+        .await;
+    }
+
+    pub async fn hot_rows(&self) -> u64 {
+        self.sql("SELECT count() FROM market.ticks").await.trim().parse().unwrap()
+    }
+
+    pub async fn count(&self, table: &str) -> u64 {
+        let sql = format!("SELECT count() FROM {table} FORMAT TSV");
+        self.ask(serde_json::json!({"sql": sql})).await.text().trim().parse().unwrap()
+    }
+
+    /// Moves what is older than seven days, to the end.
+    pub async fn migrate(&self) {
+        let service = self.stack.service().unwrap();
+        let id = service.migrate(&MigrationRequest::default()).await.unwrap();
+        let report = service.finished(id, LIMIT * 2, |_| ()).await.unwrap();
+        assert_eq!(report.state, MigrationState::Done, "{report:#?}");
+    }
+
+    /// Asks and reads the whole answer; anything but 200 fails the test.
+    pub async fn ask(&self, request: Value) -> Answer {
+        let response = self.open(request.clone()).await;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{request}: {}", String::from_utf8_lossy(&body));
+        Answer { headers, body }
+    }
+
+    /// Asks; the answer is not read yet.
+    pub async fn open(&self, request: Value) -> reqwest::Response {
+        let service = self.stack.info().service;
+        let url = format!("{}/api/v1/query", service.url);
+        self.http.post(url).bearer_auth(&service.token).json(&request).send().await.unwrap()
+    }
+
+    /// Any request with the right token; the body as JSON when it is some.
+    pub async fn raw(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let service = self.stack.info().service;
+        let mut request = self.http.request(method, format!("{}{path}", service.url)).bearer_auth(&service.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.raw(Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+
+    pub async fn status_with_token(&self, token: Option<&str>, method: Method, path: &str) -> StatusCode {
+        let mut request = self.http.request(method, format!("{}{path}", self.stack.info().service.url));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.unwrap().status()
+    }
+
+    /// Waits until a query of this id runs on the hot engine, or no longer does.
+    pub async fn until_running(&self, query_id: &str, running: bool) {
+        // The embedded engine names its queries itself: the text tells them apart.
+        let _ = query_id;
+        let sql = "SELECT count() FROM system.processes WHERE query LIKE '%numbers_mt(100000000000)%' \
+                   AND query NOT LIKE '%system.processes%'";
+        self.until("the engine's list of queries", async |f| (f.sql(sql).await.trim() != "0") == running).await;
+    }
+
+    pub fn kill_gateway(&mut self) {
+        self.stack.kill(Role::Gateway).unwrap();
+    }
+
+    pub async fn start_hot(&mut self) {
+        self.stack.restart(Role::Hot).await.unwrap();
+        self.stack.ready(Role::Service).await.unwrap();
+    }
+
+    pub async fn restart_service_without_hot(&mut self) {
+        self.stack.kill(Role::Hot).unwrap();
+        self.stack.stop_one(Role::Service).unwrap();
+        self.stack.relaunch(Role::Service).unwrap();
+        let url = format!("{}/healthz", self.stack.info().service.url);
+        self.until("health", async |f| f.http.get(&url).send().await.is_ok()).await;
+    }
+
+    /// As an operator would: takes the key out of the configuration.
+    pub async fn restart_service_without_internal_url(&mut self) {
+        self.stack.stop_one(Role::Service).unwrap();
+        let path = self.dir.path().join("config/cloud_storage.yaml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let kept: Vec<&str> = text.lines().filter(|line| !line.trim().starts_with("internal_url")).collect();
+        assert!(kept.len() < text.lines().count());
+        std::fs::write(&path, kept.join("\n") + "\n").unwrap();
+        self.stack.restart(Role::Service).await.unwrap();
+    }
+
+    /// Ends everything cleanly.
+    pub fn stop(self) {
+        self.stack.stop().unwrap();
+    }
+}
