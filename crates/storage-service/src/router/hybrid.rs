@@ -43,6 +43,8 @@ pub(super) struct Run<'a> {
     pub router: &'a Router,
     pub query_id: &'a str,
     pub format: &'a AnswerFormat,
+    /// The caller's harmless settings.
+    pub settings: &'a [(String, String)],
 }
 
 impl Run<'_> {
@@ -147,13 +149,15 @@ impl Run<'_> {
     }
 
     fn request(&self, sql: String) -> Request {
-        self.router
+        let request = self
+            .router
             .hot
             .query(sql)
             .database(self.router.facts.database())
             .query_id(self.query_id)
             .format(&self.format.clickhouse)
-            .deadline(HOT_SILENCE)
+            .deadline(HOT_SILENCE);
+        self.settings.iter().fold(request, |request, (name, value)| request.setting(name, value))
     }
 }
 

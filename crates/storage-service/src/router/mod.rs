@@ -20,6 +20,7 @@ pub mod hot;
 mod hybrid;
 mod query_log;
 pub mod running;
+mod settings;
 pub mod tickets;
 
 use std::{
@@ -126,12 +127,13 @@ impl Router {
         let permit = self.place().await?;
         let query_id = query_id(request.query_id.clone())?;
         let (query, format) = self.read(&request)?;
+        let (query, settings) = settings::lift(query)?;
         let Planned { plan, lease, catalog_version } = self.plan(&query).await?;
         let record = self.log.begin(facts(&query_id, &plan, catalog_version));
         let stop = CancellationToken::new();
         let mut tickets = TicketBook::new(Arc::clone(&self.tickets), stop.clone());
         let mut cold = Vec::new();
-        let run = hybrid::Run { router: self, query_id: &query_id, format: &format };
+        let run = hybrid::Run { router: self, query_id: &query_id, format: &format, settings: &settings };
         let started = match &plan {
             Plan::Passthrough => run.hot(query.text()).await,
             Plan::Hot { sql, .. } => run.hot(sql).await,
@@ -163,7 +165,7 @@ impl Router {
     fn read(&self, request: &QueryRequest) -> Result<(Query, AnswerFormat), QueryError> {
         let query = match (&request.sql, &request.table) {
             (Some(sql), None) => hybrid_planner::read(sql)?,
-            (None, Some(_)) => return Err(QueryError::BadRequest("XXX".into())),
+            (None, Some(_)) => hybrid_planner::read(&hybrid_planner::structured(request, &self.catalog.current())?)?,
             _ => return Err(QueryError::BadRequest("give exactly one of sql and table".into())),
         };
         let named = request.format.as_deref().map(AnswerFormat::named).transpose();
