@@ -2,7 +2,9 @@
 //! daemons on loopback, market data, the demo and the benchmarks. The black-box tests stand on the
 //! same stack.
 
+pub mod bench;
 pub mod binaries;
+pub mod check;
 pub mod clients;
 pub mod demo;
 pub mod engine;

@@ -25,6 +25,10 @@ enum Command {
     },
     /// Watch market data move from hot to cold while the same questions get the same answers.
     Demo(xtask::demo::Arguments),
+    /// Everything, from formatting to end to end.
+    Test(xtask::check::Arguments),
+    /// Measure; prints a table, or with --json one object.
+    Bench(xtask::bench::Arguments),
     /// Two engines and two daemons on loopback, in the background.
     #[command(subcommand)]
     Stack(StackCommand),
@@ -61,6 +65,8 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Demo(arguments) => xtask::demo::run(&arguments),
+        Command::Test(arguments) => xtask::check::run(&arguments),
+        Command::Bench(arguments) => xtask::bench::run(&arguments),
         Command::Stack(command) => run_stack(command),
     }
 }

@@ -29,6 +29,16 @@ pub(super) fn piece(start_ms: i64, serial: u64, scale: f64) -> Rows {
     rows
 }
 
+/// The trades of one piece alone.
+pub(super) fn trades_of(start_ms: i64, serial: u64, scale: f64) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (i, stream) in STREAMS.iter().enumerate() {
+        let mut random = StdRng::seed_from_u64(serial * 31 + i as u64);
+        trades(stream, start_ms, serial, scale, &mut random, &mut lines);
+    }
+    lines
+}
+
 /// Appends the trades; returns the price at each of their times.
 fn trades(
     s: &Stream,

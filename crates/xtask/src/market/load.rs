@@ -61,6 +61,13 @@ impl Plan {
         Self { starts, scale: (trades as f64 / (pieces * piece) as f64).min(1.0) }
     }
 
+    /// About `trades` generated trades, as consecutive pieces that end at `end_ms`.
+    pub fn before(trades: u64, end_ms: i64) -> Self {
+        let pieces = trades.div_ceil(PIECE_TRADES).max(1);
+        let starts = (1..=pieces).map(|i| end_ms - i64::try_from(i).unwrap_or(0) * PIECE_MS).collect();
+        Self { starts, scale: trades as f64 / (pieces * PIECE_TRADES) as f64 }
+    }
+
     /// Pieces to load.
     pub fn pieces(&self) -> u64 {
         self.starts.len() as u64
@@ -108,6 +115,16 @@ pub async fn load(
         bar.inc(1);
     }
     loaded.others = trickle::load(hot, now_ms).await?;
+    Ok(loaded)
+}
+
+/// Loads generated trades only; returns how many.
+pub async fn load_trades(hot: &ClickHouse, plan: &Plan) -> Result<u64> {
+    let mut loaded = 0;
+    for (serial, start) in plan.starts.iter().enumerate() {
+        let lines = generator::trades_of(*start, serial as u64, plan.scale);
+        loaded += insert(hot, "trades", TRADES_HEADER, &lines, &mut 0).await?;
+    }
     Ok(loaded)
 }
 

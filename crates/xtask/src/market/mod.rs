@@ -11,4 +11,4 @@ pub mod tables;
 mod trickle;
 
 pub use files::Files;
-pub use load::{Loaded, Plan, Source, load};
+pub use load::{Loaded, Plan, Source, load, load_trades};

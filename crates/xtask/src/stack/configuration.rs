@@ -24,6 +24,8 @@ pub struct ManagedTable {
     pub cold: String,
     /// Time column.
     pub time_column: String,
+    /// ORDER BY of the cold table; the head's when `None`.
+    pub cold_order_by: Option<String>,
 }
 
 impl ManagedTable {
@@ -34,6 +36,7 @@ impl ManagedTable {
             hot: format!("{hot_database}.{name}"),
             cold: format!("{cold_database}.{name}"),
             time_column: time_column.to_owned(),
+            cold_order_by: None,
         }
     }
 }
@@ -167,9 +170,14 @@ tables:
         drain = quoted(&knobs.fence_drain),
     );
     for table in &knobs.tables {
+        let order = table
+            .cold_order_by
+            .as_ref()
+            .map(|o| format!(", cold_order_by: {}", quoted(o)))
+            .unwrap_or_default();
         let _ = writeln!(
             text,
-            "  - {{name: {}, hot: {}, cold: {}, time_column: {}}}",
+            "  - {{name: {}, hot: {}, cold: {}, time_column: {}{order}}}",
             quoted(&table.name),
             quoted(&table.hot),
             quoted(&table.cold),

@@ -108,10 +108,19 @@ pub struct Stack {
 impl Stack {
     /// Starts all four processes and waits until they are ready.
     pub async fn start(options: Options) -> Result<Self> {
+        Self::start_pairs(options, &[[Role::Hot, Role::Cold], [Role::Gateway, Role::Service]]).await
+    }
+
+    /// Starts the two engines only.
+    pub async fn engines(options: Options) -> Result<Self> {
+        Self::start_pairs(options, &[[Role::Hot, Role::Cold]]).await
+    }
+
+    async fn start_pairs(options: Options, pairs: &[[Role; 2]]) -> Result<Self> {
         let record = Record::prepare(&options.dir)?;
         configuration::write(&options.dir, &record, &options.knobs)?;
         let mut stack = Self { options, record, running: BTreeMap::new() };
-        for pair in [[Role::Hot, Role::Cold], [Role::Gateway, Role::Service]] {
+        for pair in pairs.iter().copied() {
             for role in pair {
                 stack.launch(role)?;
             }

@@ -1,0 +1,76 @@
+//! `cargo xtask bench NAME`: figures, each measured in this run, by real processes on loopback.
+//!
+//! The binaries are those of every other command here: our own code lightly optimised, what it stands
+//! on fully.
+
+mod migrate;
+mod query;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::{binaries, engine, progress::say};
+
+/// What the benchmark is asked for.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Which one.
+    #[arg(value_enum)]
+    pub name: Name,
+    /// Print `{"bench": NAME, "figures": {KEY: number, …}}` alone on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// migrate: trades for the rate. query: trades in the hot table.
+    #[arg(long)]
+    pub rows: Option<u64>,
+    /// migrate: rows of the partition moved for the memory figures (0 leaves them out).
+    #[arg(long, default_value_t = 20_000_000)]
+    pub memory_rows: u64,
+    /// query: how often each side is asked.
+    #[arg(long, default_value_t = 400)]
+    pub asks: u32,
+}
+
+/// The benchmarks.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Name {
+    /// A move through the daemons against a plain INSERT … SELECT; memory of the daemons.
+    Migrate,
+    /// A hot-only query through the service against the same asked of the engine.
+    Query,
+}
+
+/// Figures by key, with what they are.
+#[derive(Debug, Default)]
+struct Figures {
+    values: BTreeMap<String, f64>,
+    lines: Vec<(String, String)>,
+}
+
+impl Figures {
+    /// A figure of the JSON; also a line of the table.
+    fn add(&mut self, key: &str, value: f64, what: &str) {
+        self.values.insert(key.to_owned(), value);
+        self.lines.push((key.to_owned(), format!("{value:>14.3}  {what}")));
+    }
+}
+
+/// Runs one and prints its figures.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    engine::ensure_installed()?;
+    binaries::build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (name, figures) = match arguments.name {
+        Name::Migrate => ("migrate", runtime.block_on(migrate::run(arguments))?),
+        Name::Query => ("query", runtime.block_on(query::run(arguments))?),
+    };
+    if arguments.json {
+        println!("{}", serde_json::json!({ "bench": name, "figures": figures.values }));
+    } else {
+        for (key, line) in figures.lines {
+            say(format!("{key:<26} {line}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The main job, told by the oracle: rows move, late rows come, nothing is lost or doubled.
+
+use std::time::Duration;
+
+use e2e::{logs, scene::Scene};
+use xtask::stack::Role;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_move_once_while_others_come_late() {
+    let scene = Scene::start().await.unwrap();
+    let mut oracle = scene.oracle();
+    oracle.preload(100_000).await.unwrap();
+    oracle.start(true);
+    oracle.answered_more(8, LIMIT).await.unwrap();
+    for _ in 0..3 {
+        let report = scene.migrate(LIMIT).await.unwrap();
+        assert!(report.rows_published > 0, "{report:#?}");
+        oracle.answered_more(8, LIMIT).await.unwrap();
+    }
+    let verdict = oracle.finish().await.unwrap();
+    assert_eq!(verdict.violations, Vec::<String>::new());
+    assert_eq!(verdict.failed, 0, "nothing was down, and yet: {:?}", verdict.last_error);
+    assert_eq!(logs::unexpected(&scene.stack, &[]), Vec::<String>::new());
+    // Nobody writes any more: one more migration takes the last late rows, and nothing is left.
+    scene.migrate(LIMIT).await.unwrap();
+    scene.reclaimed().await.unwrap();
+    let verdict = scene.oracle().finish().await.unwrap();
+    assert_eq!(verdict.violations, Vec::<String>::new());
+    scene.stack.stop().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_nas_hurts_only_cold_questions() {
+    let mut scene = Scene::with(|knobs| knobs.timeout_s = 3).await.unwrap();
+    scene.oracle().preload(20_000).await.unwrap();
+    scene.migrate(LIMIT).await.unwrap();
+    scene.stack.kill(Role::Gateway).unwrap();
+    let truth = &scene.truths[0];
+    let middle = e2e::truth::time_text(truth.start_ms + truth.span_ms / 2 + 86_400_000);
+    let recent =
+        format!("SELECT count() AS n FROM {} WHERE ts >= toDateTime64('{middle}', 3, 'UTC')", truth.table);
+    let all = format!("SELECT count() AS n FROM {}", truth.table);
+    let answer = scene.service.query(&recent, "csv").await.unwrap();
+    assert_eq!(answer.route, "hot");
+    let refused = scene.service.query(&all, "csv").await.unwrap_err();
+    let refused = refused.downcast_ref::<xtask::clients::Refused>().expect("an error body").clone();
+    assert_eq!(refused.code, "cold_unavailable", "{refused}");
+    // The service starts without the NAS, inserts go on, and the whole answer is back with the NAS.
+    scene.stack.kill(Role::Service).unwrap();
+    scene.stack.restart(Role::Service).await.unwrap();
+    assert_eq!(scene.service.query(&recent, "csv").await.unwrap().route, "hot");
+    scene.stack.restart(Role::Gateway).await.unwrap();
+    assert_eq!(scene.service.query(&all, "csv").await.unwrap().text(), "\"n\"\n20000\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cold_tables_are_ordinary_tables() {
+    let scene = Scene::start().await.unwrap();
+    scene.oracle().preload(10_000).await.unwrap();
+    scene.migrate(LIMIT).await.unwrap();
+    let hot = scene.hot.query("DESCRIBE TABLE (SELECT * FROM oracle_hot.daily) FORMAT TSV").await.unwrap();
+    let cold = scene.cold.query("DESCRIBE TABLE (SELECT * FROM oracle_cold.daily) FORMAT TSV").await.unwrap();
+    assert_eq!(hot, cold, "SELECT * returns the user's own columns");
+    let rows = scene.cold.number("SELECT count() FROM oracle_cold.daily").await.unwrap();
+    assert!(rows > 0);
+}
