@@ -1,0 +1,142 @@
+//! Batches: announce, send, commit, prove, publish, give up.
+
+use std::{io, sync::Arc};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures::stream;
+use storage_types::{BatchId, Manifest, Proof, gateway_api::BatchStatus};
+
+use super::{bodies, refusal::Refusal};
+use crate::{
+    error::GatewayError,
+    gateway::Gateway,
+    ingest::{
+        self, admit,
+        chunk::{self, ChunkHead},
+        commit::{self, Commit},
+        forget,
+        spool::MAX_MANIFEST_BYTES,
+    },
+};
+
+/// Manifests per piece of the list of all.
+const LIST_PAGE: u32 = 32;
+
+type Shared = State<Arc<Gateway>>;
+
+/// The id in a path, once the gateway may be asked about batches at all.
+fn batch(gateway: &Gateway, id: &str) -> Result<BatchId, GatewayError> {
+    let batch = id.parse()?;
+    started(gateway)?;
+    Ok(batch)
+}
+
+fn started(gateway: &Gateway) -> Result<(), GatewayError> {
+    if gateway.is_rebuilt() { Ok(()) } else { Err(GatewayError::Starting) }
+}
+
+/// `POST /v1/batches`.
+pub async fn announce(State(gateway): Shared, body: Body) -> Result<Response, Refusal> {
+    let manifest: Manifest = bodies::json(body, MAX_MANIFEST_BYTES).await?;
+    started(&gateway)?;
+    let admission = admit::admit(&gateway, manifest).await?;
+    let status = if admission.new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(admission.status)).into_response())
+}
+
+/// `GET /v1/batches/{id}`.
+pub async fn status(State(gateway): Shared, Path(id): Path<String>) -> Result<Json<BatchStatus>, Refusal> {
+    let batch = batch(&gateway, &id)?;
+    Ok(Json(ingest::status(&gateway, batch).await?))
+}
+
+/// `PUT /v1/batches/{id}/chunks/{n}`.
+pub async fn chunk(
+    State(gateway): Shared,
+    Path((id, n)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refusal> {
+    let batch = batch(&gateway, &id)?;
+    let n: u32 = n
+        .parse()
+        .ok()
+        .filter(|_| n.bytes().all(|b| b.is_ascii_digit()))
+        .ok_or_else(|| storage_types::ids::InvalidId(n.chars().take(40).collect()))?;
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let head = ChunkHead {
+        length: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+        digest: headers.get("content-digest").and_then(|value| value.to_str().ok()),
+    };
+    chunk::receive(&gateway, batch, n, head, body.into_data_stream()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/batches/{id}/commit`.
+pub async fn commit(State(gateway): Shared, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let batch = batch(&gateway, &id)?;
+    Ok(match commit::commit(&gateway, batch).await? {
+        Commit::Proving(status) => (StatusCode::ACCEPTED, Json(status)).into_response(),
+        Commit::Proven(status) => (StatusCode::OK, Json(status)).into_response(),
+    })
+}
+
+/// `GET /v1/batches/{id}/proof`.
+pub async fn proof(State(gateway): Shared, Path(id): Path<String>) -> Result<Json<Proof>, Refusal> {
+    let batch = batch(&gateway, &id)?;
+    Ok(Json(forget::fresh_proof(&gateway, batch).await?))
+}
+
+/// `POST /v1/batches/{id}/published`.
+pub async fn published(State(gateway): Shared, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    let batch = batch(&gateway, &id)?;
+    forget::publish(&gateway, batch).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /v1/batches/{id}`.
+pub async fn delete(State(gateway): Shared, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    let batch = batch(&gateway, &id)?;
+    forget::delete(&gateway, batch).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /v1/batches`: a JSON array, written page by page so that it may be longer than memory.
+pub async fn list(State(gateway): Shared) -> Result<Response, Refusal> {
+    started(&gateway)?;
+    // Ids are positive, so "after 0" is the beginning; `None` when the closing bracket is written.
+    let pages = stream::unfold(Some(0_i64), move |after| {
+        let gateway = Arc::clone(&gateway);
+        async move {
+            let after = after?;
+            match page(&gateway, after).await {
+                Ok((text, next)) => Some((Ok(text), next)),
+                Err(error) => Some((Err(io::Error::other(error.to_string())), None)),
+            }
+        }
+    });
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(pages)).into_response())
+}
+
+async fn page(gateway: &Gateway, after: i64) -> Result<(Bytes, Option<i64>), GatewayError> {
+    let manifests = gateway.journal.held_manifests(after, LIST_PAGE).await?;
+    let mut text = String::from(if after == 0 { "[" } else { "" });
+    for (n, (_, manifest)) in manifests.iter().enumerate() {
+        if after > 0 || n > 0 {
+            text.push(',');
+        }
+        text.push_str(manifest);
+    }
+    let next = manifests.last().map(|(id, _)| *id).filter(|_| manifests.len() == LIST_PAGE as usize);
+    if next.is_none() {
+        text.push(']');
+    }
+    Ok((Bytes::from(text), next))
+}

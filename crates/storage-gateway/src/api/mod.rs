@@ -1,0 +1,59 @@
+//! The HTTP interface: paths and bodies as `storage_types::gateway_api` lists them.
+//!
+//! Handlers turn a request into a call of the rooms behind, and an error into its status and code
+//! (one table, `refusal`). They hold no state. Everything but health asks for the bearer token
+//! before anything of the request is read.
+
+mod batches;
+mod bodies;
+mod health;
+mod queries;
+mod refusal;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::Uri,
+    routing::{get, post, put},
+};
+use link::{BearerToken, auth::require_bearer};
+
+use crate::{error::GatewayError, gateway::Gateway};
+use refusal::Refusal;
+
+/// The whole interface.
+pub fn router(gateway: Arc<Gateway>) -> Router {
+    let token = gateway.config.service.token.as_ref().map(|secret| BearerToken::new(secret.expose()));
+    let mut guarded = Router::new()
+        .route("/v1/tables", post(queries::ensure_table))
+        .route("/v1/query", post(queries::query))
+        .route("/v1/status", get(health::status))
+        .route("/v1/batches", post(batches::announce).get(batches::list))
+        .route("/v1/batches/{id}", get(batches::status).delete(batches::delete))
+        .route("/v1/batches/{id}/chunks/{n}", put(batches::chunk))
+        .route("/v1/batches/{id}/commit", post(batches::commit))
+        .route("/v1/batches/{id}/proof", get(batches::proof))
+        .route("/v1/batches/{id}/published", post(batches::published))
+        .fallback(nowhere)
+        // Each handler caps its own body: a chunk by its manifest, all others by `bodies`.
+        .layer(DefaultBodyLimit::disable());
+    if let Some(token) = token {
+        guarded = guarded.layer(require_bearer(token));
+    }
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .merge(guarded)
+        .with_state(gateway)
+}
+
+/// A path that is none of ours. One that climbs (`..`) was meant to be an id.
+async fn nowhere(uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(200).collect();
+    if path.starts_with("/v1/batches/") && path.split('/').any(|part| part == "..") {
+        return GatewayError::InvalidId(storage_types::ids::InvalidId(path)).into();
+    }
+    GatewayError::NoSuchPath(path).into()
+}

@@ -1,0 +1,44 @@
+//! Cold tables and cold reads.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use storage_types::gateway_api::{ColdQuery, EnsureTable};
+
+use super::{bodies, refusal::Refusal};
+use crate::{
+    cold::{query as cold_query, tables},
+    gateway::Gateway,
+};
+
+/// Headers of the engine that the caller gets too.
+const PASSED_ON: [&str; 4] =
+    ["content-type", "x-clickhouse-query-id", "x-clickhouse-format", "x-clickhouse-timezone"];
+
+/// `POST /v1/tables`: answers the table as the engine has it now.
+pub async fn ensure_table(
+    State(gateway): State<Arc<Gateway>>,
+    body: Body,
+) -> Result<Json<EnsureTable>, Refusal> {
+    let wanted: EnsureTable = bodies::json(body, gateway.config.service.max_body_bytes).await?;
+    let storage = &gateway.config.storage;
+    Ok(Json(tables::ensure(&gateway.engine, &wanted, storage.compression, &storage.databases).await?))
+}
+
+/// `POST /v1/query`.
+pub async fn query(State(gateway): State<Arc<Gateway>>, body: Body) -> Result<Response, Refusal> {
+    let query: ColdQuery = bodies::json(body, gateway.config.service.max_body_bytes).await?;
+    let answer = cold_query::run(&gateway, query).await?;
+    let mut response = Body::from_stream(answer.body).into_response();
+    for name in PASSED_ON {
+        if let Some(value) = answer.headers.get(name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    Ok(response)
+}

@@ -1,0 +1,177 @@
+//! What all rooms of the daemon share: configuration, engine, journal, spool, the open batches, and
+//! the limits on what runs at the same time.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use clickhouse_http::client::{Client, NodeList};
+use link::Supervisor;
+use storage_config::NasConfig;
+use storage_types::gateway_api::GatewayStatus;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch},
+    time::Instant,
+};
+
+use crate::{
+    disk,
+    error::GatewayError,
+    ingest::{OpenBatches, spool::Spool},
+    journal::Journal,
+};
+
+/// Chunks received at the same time; a chunk costs a network buffer and an open file.
+const MAX_UPLOADS: usize = 16;
+/// Proofs read at the same time.
+const MAX_PROOFS: usize = 2;
+/// Longest wait for one of the slots above, or for a query's.
+const SLOT_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait for the engine's word in a status.
+const STATUS_WAIT: Duration = Duration::from_secs(3);
+
+/// The daemon's shared state.
+pub struct Gateway {
+    /// What the operator said.
+    pub config: NasConfig,
+    /// The cold ClickHouse.
+    pub engine: Client,
+    /// What has been promised.
+    pub journal: Journal,
+    /// Chunks not yet loaded.
+    pub spool: Arc<Spool>,
+    /// Batches not yet finished.
+    pub open: OpenBatches,
+    /// One admission at a time.
+    pub admission: tokio::sync::Mutex<()>,
+    /// Rung when a batch is committed.
+    pub work: Notify,
+    /// Rung when there is something to tell the service.
+    pub news: Notify,
+    /// Its tasks.
+    pub supervisor: Supervisor,
+    uploads: Semaphore,
+    proofs: Semaphore,
+    queries: Arc<Semaphore>,
+    rebuilt: watch::Sender<bool>,
+    cloud_away: AtomicBool,
+    started: Instant,
+}
+
+impl Gateway {
+    /// Opens journal and spool under `data_dir`. Nothing is dialled yet.
+    pub fn open(config: NasConfig) -> anyhow::Result<Arc<Self>> {
+        use anyhow::Context;
+        let data_dir = &config.service.data_dir;
+        disk::create_folder(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
+        let journal = Journal::open(data_dir).context("open the journal")?;
+        let spool = Spool::open(data_dir).context("open the spool")?;
+        let password = config.storage.password.as_ref().map_or("", |secret| secret.expose());
+        let engine =
+            Client::new(NodeList::single(config.storage.url.clone(), &*config.storage.user, password))
+                .context("prepare the client of the cold ClickHouse")?;
+        let queries = usize::try_from(config.limits.max_concurrent_queries).unwrap_or(1).max(1);
+        Ok(Arc::new(Self {
+            config,
+            engine,
+            journal,
+            spool: Arc::new(spool),
+            open: OpenBatches::default(),
+            admission: tokio::sync::Mutex::new(()),
+            work: Notify::new(),
+            news: Notify::new(),
+            supervisor: Supervisor::new(),
+            uploads: Semaphore::new(MAX_UPLOADS),
+            proofs: Semaphore::new(MAX_PROOFS),
+            queries: Arc::new(Semaphore::new(queries)),
+            rebuilt: watch::Sender::new(false),
+            cloud_away: AtomicBool::new(false),
+            started: Instant::now(),
+        }))
+    }
+
+    /// A place among the chunks being received.
+    pub async fn upload_slot(&self) -> Result<SemaphorePermit<'_>, GatewayError> {
+        slot(self.uploads.acquire(), "too many chunks at the same time", MAX_UPLOADS as u64).await
+    }
+
+    /// A place among the proofs being read.
+    pub async fn proof_slot(&self) -> Result<SemaphorePermit<'_>, GatewayError> {
+        slot(self.proofs.acquire(), "too many proofs at the same time", MAX_PROOFS as u64).await
+    }
+
+    /// A place among the cold queries.
+    pub async fn query_slot(&self) -> Result<OwnedSemaphorePermit, GatewayError> {
+        let limit = u64::from(self.config.limits.max_concurrent_queries);
+        slot(Arc::clone(&self.queries).acquire_owned(), "too many cold queries at the same time", limit).await
+    }
+
+    /// The journal holds everything that the tables and the spool know.
+    pub fn set_rebuilt(&self) {
+        self.rebuilt.send_replace(true);
+    }
+
+    /// Whether it does.
+    pub fn is_rebuilt(&self) -> bool {
+        *self.rebuilt.borrow()
+    }
+
+    /// Waits until it does.
+    pub async fn wait_until_rebuilt(&self) {
+        let mut rebuilt = self.rebuilt.subscribe();
+        // The sender lives in `self`.
+        let _ = rebuilt.wait_for(|rebuilt| *rebuilt).await;
+    }
+
+    /// Notes whether the cloud answered; answers whether that changed.
+    pub fn set_cloud_away(&self, away: bool) -> bool {
+        self.cloud_away.swap(away, Ordering::Relaxed) != away
+    }
+
+    /// Whether new batches are welcome while the cloud does not answer.
+    pub fn accepts_data(&self) -> bool {
+        self.config.connection.offline_mode.queue_incoming_data || !self.cloud_away.load(Ordering::Relaxed)
+    }
+
+    /// Seconds since the daemon started.
+    pub fn uptime_s(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
+    /// `version()` of the engine, or `None` when it does not answer soon.
+    pub async fn engine_version(&self) -> Option<String> {
+        let asked = self.engine.query("SELECT version()").deadline(STATUS_WAIT).text().await;
+        asked.ok().map(|text| text.trim().to_owned())
+    }
+
+    /// The state of the gateway now.
+    pub async fn status(&self) -> Result<GatewayStatus, GatewayError> {
+        let totals = self.journal.totals().await?;
+        Ok(GatewayStatus {
+            name: self.config.service.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            engine_version: self.engine_version().await,
+            disk_free_bytes: disk::free_bytes(self.spool.root())
+                .map_err(GatewayError::disk("ask for free space"))?,
+            min_free_bytes: self.config.limits.min_free_bytes,
+            batches_pending: totals.pending,
+            batches_held: totals.held,
+        })
+    }
+}
+
+async fn slot<P>(
+    acquire: impl Future<Output = Result<P, tokio::sync::AcquireError>>,
+    what: &'static str,
+    limit: u64,
+) -> Result<P, GatewayError> {
+    match tokio::time::timeout(SLOT_WAIT, acquire).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) => Err(GatewayError::ShuttingDown),
+        Err(_) => Err(GatewayError::Busy { what, limit }),
+    }
+}

@@ -1,0 +1,65 @@
+//! Staging → live table, partition by partition, and back out again.
+//!
+//! `MOVE PARTITION` renames parts; no row is copied. It is not atomic over partitions, and a crash
+//! inside one can leave rows in both tables, so nothing is concluded from its answer: the live table
+//! is counted and hashed afterwards, and anything but the exact batch is taken out again
+//! ([`withdraw`]) and loaded anew from the spool. Queries see none of this: they read only batches
+//! that the service has published.
+
+use clickhouse_http::{client::Client, quote::quote_string};
+use serde::Deserialize;
+use storage_types::Manifest;
+
+use crate::{
+    cold::{
+        DDL_DEADLINE, LOOK_DEADLINE, PROOF_DEADLINE, TableName,
+        ledger::{self, Standing},
+        proof,
+    },
+    error::GatewayError,
+};
+
+/// Moves every partition of `staging` into the live table.
+pub async fn attach(engine: &Client, manifest: &Manifest, staging: &TableName) -> Result<(), GatewayError> {
+    #[derive(Deserialize)]
+    struct Row {
+        id: String,
+    }
+    // From here on rows of the batch may be in the live table: the ledger must know what they are.
+    ledger::note(engine, manifest, Standing::Attaching).await?;
+    fault_points::reach("gateway.attach.before_effect").await;
+    let sql = format!("SELECT DISTINCT _partition_id AS id FROM {staging} ORDER BY id");
+    let partitions: Vec<Row> = engine.query(sql).deadline(LOOK_DEADLINE).rows().await?;
+    let live = proof::live(manifest);
+    for Row { id } in partitions {
+        engine
+            .query(format!("ALTER TABLE {staging} MOVE PARTITION ID {} TO TABLE {live}", quote_string(&id)))
+            .setting("max_partition_size_to_drop", "0")
+            .setting("max_table_size_to_drop", "0")
+            .deadline(DDL_DEADLINE)
+            .execute()
+            .await?;
+        fault_points::reach("gateway.attach.partition_moved").await;
+    }
+    fault_points::reach("gateway.attach.after_effect").await;
+    Ok(())
+}
+
+/// Takes every row of a batch that is not published out of the live table. Repeatable.
+pub async fn withdraw(engine: &Client, manifest: &Manifest) -> Result<(), GatewayError> {
+    if proof::live_rows(engine, manifest).await? == 0 {
+        return Ok(());
+    }
+    let live = proof::live(manifest);
+    tracing::warn!(batch = %manifest.batch, table = %live, "taking the rows of an unfinished batch out again");
+    engine
+        .query(format!("ALTER TABLE {live} DELETE WHERE `_batch` = {}", manifest.batch))
+        .setting("mutations_sync", "2")
+        .deadline(PROOF_DEADLINE)
+        .execute()
+        .await?;
+    match proof::live_rows(engine, manifest).await? {
+        0 => Ok(()),
+        left => Err(GatewayError::EngineAnswer(format!("{left} rows after their deletion from {live}"))),
+    }
+}

@@ -1,0 +1,97 @@
+//! Giving a batch up, publishing it, and reading its proof afresh.
+//!
+//! **Giving up** is possible until the batch is published. The journal says so first, with a mark
+//! that rows may still be somewhere; then staging tables, live rows and chunks go; then the mark.
+//! After a crash in between the optimizer finds the mark and finishes. The id stays known as given
+//! up, so that it never returns.
+
+use std::{sync::Arc, time::Duration};
+
+use storage_types::{BatchId, BatchState, Manifest, Proof};
+
+use super::{attach, staging};
+use crate::{
+    cold::{
+        ledger::{self, Standing},
+        proof,
+    },
+    error::GatewayError,
+    gateway::Gateway,
+};
+
+/// Longest wait for an attach that must not be interrupted.
+const GATE_WAIT: Duration = Duration::from_secs(60);
+
+/// Gives a batch up. Repeatable.
+pub async fn delete(gateway: &Gateway, batch: BatchId) -> Result<(), GatewayError> {
+    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    if record.state == BatchState::Published {
+        return Err(GatewayError::Published(batch));
+    }
+    let open = gateway.open.open(&record.manifest);
+    open.give_up.cancel();
+    let gate = tokio::time::timeout(GATE_WAIT, open.gate.lock()).await;
+    let _gate = gate.map_err(|_| GatewayError::Busy { what: "the batch is being attached", limit: 1 })?;
+    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    match record.state {
+        BatchState::Published => return Err(GatewayError::Published(batch)),
+        BatchState::Aborted => {}
+        _ => {
+            gateway.journal.give_up(batch).await?;
+            tracing::info!(%batch, "batch given up");
+        }
+    }
+    gateway.open.close(batch);
+    open.turn();
+    if gateway.journal.get(batch).await?.is_some_and(|record| record.unclean) {
+        clear(gateway, &record.manifest).await?;
+    }
+    Ok(())
+}
+
+/// Removes whatever is left of a batch that was given up, then takes its mark off. Repeatable.
+pub async fn clear(gateway: &Gateway, manifest: &Arc<Manifest>) -> Result<(), GatewayError> {
+    let (engine, batch) = (&gateway.engine, manifest.batch);
+    staging::drop_all(engine, &manifest.cold_database, batch).await?;
+    // The table itself may be gone: then so are its rows.
+    if crate::cold::tables::describe(engine, &proof::live(manifest))
+        .await?
+        .is_some_and(|f| f.batch_column.is_some())
+    {
+        ledger::note(engine, manifest, Standing::Aborted).await?;
+        attach::withdraw(engine, manifest).await?;
+    }
+    let spool = Arc::clone(&gateway.spool);
+    tokio::task::spawn_blocking(move || spool.remove(batch))
+        .await
+        .map_err(|_| GatewayError::ShuttingDown)?
+        .map_err(GatewayError::disk("remove a batch's chunks"))?;
+    gateway.journal.mark_clean(batch).await?;
+    Ok(())
+}
+
+/// The service reads the batch now: it may not be given up any more. Repeatable.
+pub async fn publish(gateway: &Gateway, batch: BatchId) -> Result<(), GatewayError> {
+    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    match record.state {
+        BatchState::Published => return Ok(()),
+        BatchState::Proven => {}
+        state => return Err(GatewayError::NotProven { batch, state: state.as_str() }),
+    }
+    // The ledger first: a journal that is lost after this must come back as published.
+    ledger::note(&gateway.engine, &record.manifest, Standing::Published).await?;
+    gateway.journal.advance(batch, BatchState::Published, None, None).await?;
+    Ok(())
+}
+
+/// Count and hash of the batch's rows, read from the live table now.
+pub async fn fresh_proof(gateway: &Gateway, batch: BatchId) -> Result<Proof, GatewayError> {
+    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    match record.state {
+        BatchState::Proven | BatchState::Published => {
+            let _slot = gateway.proof_slot().await?;
+            proof::of_live(&gateway.engine, &record.manifest).await
+        }
+        state => Err(GatewayError::NotProven { batch, state: state.as_str() }),
+    }
+}

@@ -1,0 +1,165 @@
+//! From `received` to `proven` or refuted: one attempt, begun by looking.
+//!
+//! ```text
+//! live table holds exactly the batch? ──yes──────────────────────────────▶ proven
+//!   │ no
+//! drop its staging tables (waits for anything still running on them), look again,
+//! take out whatever part of it is live
+//!   │
+//! fresh staging table ◀─ load ─ spool
+//!   │ count, hash, ids, times match the manifest? ──no──▶ refuted
+//!   │ yes
+//! ledger "attaching", move the partitions, count and hash the live table ─▶ ledger, journal: proven
+//! ```
+//!
+//! Every step may be cut off by a crash of this process or of the engine, and every step may have an
+//! unknown outcome. There is one answer to both: begin again at the top. The spool keeps the bytes
+//! until the journal says `proven`, so beginning again always works.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use storage_types::{BatchState, Manifest, Proof};
+
+use super::{OpenBatch, attach, load, load::LoadError, staging};
+use crate::{
+    cold::{
+        TableName,
+        ledger::{self, Standing},
+        proof, tables,
+    },
+    error::GatewayError,
+    gateway::Gateway,
+};
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// The rows are live, counted and hashed.
+    Proven,
+    /// Bytes and manifest contradict each other.
+    Refuted(String),
+    /// Somebody else ended the batch meanwhile.
+    Gone,
+    /// The engine refused; it may be for good, so this is tried only a few times.
+    Refused(String),
+    /// To be tried again, as long as it takes.
+    Later(String),
+}
+
+/// One attempt. Takes the batch's gate.
+pub async fn settle(gateway: &Gateway, open: &OpenBatch) -> Ending {
+    let _gate = open.gate.lock().await;
+    match gateway.journal.get(open.manifest.batch).await {
+        Ok(Some(record)) if record.state == BatchState::Received => {}
+        Ok(_) => return Ending::Gone,
+        Err(error) => return Ending::Later(error.to_string()),
+    }
+    match attempt(gateway, open).await {
+        Ok(ending) => ending,
+        Err(GatewayError::SchemaDiffers { difference, .. }) => {
+            Ending::Refuted(format!("the cold table changed since the manifest: {difference}"))
+        }
+        Err(error) => Ending::Later(error.to_string()),
+    }
+}
+
+async fn attempt(gateway: &Gateway, open: &OpenBatch) -> Result<Ending, GatewayError> {
+    let (engine, manifest) = (&gateway.engine, &open.manifest);
+    if proof::of_live(engine, manifest).await? == manifest.proof {
+        return finish(gateway, manifest).await;
+    }
+    staging::drop_all(engine, &manifest.cold_database, manifest.batch).await?;
+    // A move that was still running above is over now that its table is dropped.
+    if proof::of_live(engine, manifest).await? == manifest.proof {
+        return finish(gateway, manifest).await;
+    }
+    attach::withdraw(engine, manifest).await?;
+
+    let live = proof::live(manifest);
+    tables::check_ready(engine, &live, &manifest.columns).await?;
+    let staging = staging::create(engine, manifest, attempt_number()).await?;
+    if let Some(ending) = fill(gateway, open, &staging).await? {
+        return Ok(ending);
+    }
+    fault_points::reach("gateway.load.after_effect").await;
+
+    let findings = proof::of_staging(engine, &staging, manifest).await?;
+    if !fault_points::skips("gateway.prove")
+        && let Some(contradiction) = contradiction(manifest, &findings)
+    {
+        staging::drop_table(engine, &staging).await?;
+        return Ok(Ending::Refuted(contradiction));
+    }
+    fault_points::reach("gateway.prove.after_effect").await;
+
+    attach::attach(engine, manifest, &staging).await?;
+    let now_live = proof::of_live(engine, manifest).await?;
+    if now_live != findings.proof {
+        return Ok(Ending::Later(format!(
+            "the live table holds {} rows of the batch after the move, staging held {}",
+            now_live.rows, findings.proof.rows
+        )));
+    }
+    finish(gateway, manifest).await
+}
+
+/// Loads the staging table; `Some` when that ended the attempt.
+async fn fill(
+    gateway: &Gateway,
+    open: &OpenBatch,
+    staging: &TableName,
+) -> Result<Option<Ending>, GatewayError> {
+    let loading = load::load(&gateway.engine, &gateway.spool, &open.manifest, staging);
+    let loaded = tokio::select! {
+        loaded = loading => loaded,
+        () = open.give_up.cancelled() => return Ok(Some(Ending::Gone)),
+    };
+    let ending = match loaded {
+        Ok(()) => return Ok(None),
+        Err(LoadError::Contradiction(text)) => Ending::Refuted(text),
+        Err(LoadError::Engine(error)) if error.code().is_some() && !error.is_retryable() => {
+            Ending::Refused(error.to_string())
+        }
+        Err(error) => Ending::Later(error.to_string()),
+    };
+    staging::drop_table(&gateway.engine, staging).await?;
+    Ok(Some(ending))
+}
+
+/// What in the staging table is not as the manifest says.
+fn contradiction(manifest: &Manifest, findings: &proof::Findings) -> Option<String> {
+    let Proof { rows, content_hash } = manifest.proof;
+    if findings.proof.rows != rows {
+        return Some(format!("{} rows; the manifest says {rows}", findings.proof.rows));
+    }
+    if findings.proof.content_hash != content_hash {
+        return Some(format!(
+            "content hash {}; the manifest says {content_hash}",
+            findings.proof.content_hash
+        ));
+    }
+    if findings.strangers > 0 {
+        return Some(format!("{} rows carry another batch's id", findings.strangers));
+    }
+    (findings.outside > 0)
+        .then(|| format!("{} rows are outside the range {}", findings.outside, manifest.range))
+}
+
+async fn finish(gateway: &Gateway, manifest: &Arc<Manifest>) -> Result<Ending, GatewayError> {
+    let batch = manifest.batch;
+    ledger::note(&gateway.engine, manifest, Standing::Proven).await?;
+    gateway.journal.advance(batch, BatchState::Proven, Some(manifest.proof), None).await?;
+    fault_points::reach("gateway.commit.after_reply_state").await;
+    Ok(Ending::Proven)
+}
+
+/// Never the same twice: the clock, and a count in case it stands still.
+fn attempt_number() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_micros());
+    u64::try_from(micros).unwrap_or(0).wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,425 @@
+//! What the gateway has promised: one SQLite file, `gateway.sqlite`.
+//!
+//! It records which batches are known, how far each has come, and what still has to be told to the
+//! service. It never says which bytes are held (the spool's bytes and hashes do) nor which rows are
+//! in a table (the engine does): those are looked at, afresh, whenever it matters.
+//!
+//! **Consistency.** Write-ahead log with `synchronous=FULL`: a call that returned survives a power
+//! cut. Every change of state goes through [`Journal::advance`], which checks it against the table
+//! of allowed transitions inside the same transaction.
+//!
+//! **Loss.** The file may be deleted or torn. A fresh journal says so ([`Journal::is_rebuilt`]), and
+//! `rebuild` fills it again from the ledger table beside the rows and from the manifests in the
+//! spool. A damaged file is set aside under another name, never overwritten.
+//!
+//! **Cancellation.** Statements run on blocking threads and finish even when the caller is gone; a
+//! statement is the unit of work, so nothing is ever half written.
+
+mod outbox;
+pub mod rebuild;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use storage_types::{BatchId, BatchState, ContentHash, Manifest, Proof, lifecycle::IllegalTransition};
+
+/// File name under the data folder.
+pub const FILE_NAME: &str = "gateway.sqlite";
+
+/// A journal call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// SQLite refused or the disk did.
+    #[error("journal: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A row does not hold what this version writes.
+    #[error("journal: batch {batch}: {reason}")]
+    Unreadable {
+        /// The batch of the row.
+        batch: i64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The state machine forbids it.
+    #[error(transparent)]
+    Transition(#[from] IllegalTransition),
+    /// The batch is not in the journal.
+    #[error("journal: batch {0} is not known")]
+    Unknown(BatchId),
+    /// The worker thread went away (the process is ending).
+    #[error("journal: interrupted")]
+    Interrupted,
+}
+
+/// One batch as the journal has it.
+#[derive(Debug, Clone)]
+pub struct BatchRecord {
+    /// What the sender declared.
+    pub manifest: Arc<Manifest>,
+    /// How far it has come here.
+    pub state: BatchState,
+    /// Count and hash, once proven.
+    pub proof: Option<Proof>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// Ended because its bytes contradict its manifest (the state is `aborted` then).
+    pub refuted: bool,
+    /// It was given up, and rows or files of it may still be somewhere.
+    pub unclean: bool,
+}
+
+/// Counts for the status page.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Totals {
+    /// Received but not proven.
+    pub pending: u64,
+    /// Proven or published.
+    pub held: u64,
+}
+
+/// Handle to the journal; cheap to clone.
+#[derive(Clone)]
+pub struct Journal {
+    connection: Arc<Mutex<Connection>>,
+}
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS batches (
+    id        INTEGER PRIMARY KEY,
+    state     TEXT NOT NULL,
+    manifest  TEXT NOT NULL,
+    rows      INTEGER,
+    hash      TEXT,
+    error     TEXT,
+    refuted   INTEGER NOT NULL DEFAULT 0,
+    unclean   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX IF NOT EXISTS batches_by_state ON batches (state, id);
+CREATE TABLE IF NOT EXISTS outbox (batch INTEGER PRIMARY KEY, since INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+";
+
+impl Journal {
+    /// Opens or creates the journal in `data_dir`. A file that is not a whole database is renamed to
+    /// `gateway.sqlite.damaged-<unix seconds>` and a fresh one takes its place.
+    pub fn open(data_dir: &Path) -> Result<Self, JournalError> {
+        let path = data_dir.join(FILE_NAME);
+        let connection = match Self::open_file(&path) {
+            Ok(connection) => connection,
+            Err(error) if path.exists() && is_damage(&error) => {
+                let aside = set_aside(&path);
+                tracing::error!(%error, ?aside, "the journal is damaged: set aside, rebuilding from the tables");
+                Self::open_file(&path)?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    fn open_file(path: &Path) -> rusqlite::Result<Connection> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+                Some(verdict),
+            ));
+        }
+        connection.execute_batch(SCHEMA)?;
+        Ok(connection)
+    }
+
+    /// Runs one piece of work on a blocking thread.
+    async fn run<T, F>(&self, work: F) -> Result<T, JournalError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, JournalError> + Send + 'static,
+    {
+        let connection = Arc::clone(&self.connection);
+        tokio::task::spawn_blocking(move || {
+            let mut guard = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut guard)
+        })
+        .await
+        .map_err(|_| JournalError::Interrupted)?
+    }
+
+    /// Writes a batch nobody knew, with its state and proof; an existing one is left as it is.
+    /// Answers whether it was written.
+    pub async fn insert(
+        &self,
+        manifest: Arc<Manifest>,
+        state: BatchState,
+        proof: Option<Proof>,
+    ) -> Result<bool, JournalError> {
+        self.run(move |connection| {
+            let text = serde_json::to_string(&*manifest)
+                .map_err(|e| unreadable(manifest.batch.to_sql(), e.to_string()))?;
+            let (rows, hash) = proof_columns(proof);
+            let written = connection.execute(
+                "INSERT OR IGNORE INTO batches (id, state, manifest, rows, hash) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![manifest.batch.to_sql(), state.as_str(), text, rows, hash],
+            )?;
+            Ok(written == 1)
+        })
+        .await
+    }
+
+    /// The record of a batch.
+    pub async fn get(&self, batch: BatchId) -> Result<Option<BatchRecord>, JournalError> {
+        self.run(move |connection| find(connection, batch)).await
+    }
+
+    /// Takes a batch to `to`, if the state machine allows, and answers its new record.
+    ///
+    /// # Errors
+    /// [`JournalError::Transition`] when it does not; nothing is changed then.
+    pub async fn advance(
+        &self,
+        batch: BatchId,
+        to: BatchState,
+        proof: Option<Proof>,
+        error: Option<String>,
+    ) -> Result<BatchRecord, JournalError> {
+        self.change(batch, move |record| {
+            record.state = record.state.advance(to)?;
+            record.proof = proof.or(record.proof);
+            record.error = error;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends a batch whose bytes contradict its manifest.
+    pub async fn refute(&self, batch: BatchId, reason: String) -> Result<BatchRecord, JournalError> {
+        self.change(batch, move |record| {
+            record.state = record.state.advance(BatchState::Aborted)?;
+            record.refuted = true;
+            record.error = Some(reason);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends a batch because its sender wants so; what is left of it is still to be cleared away.
+    pub async fn give_up(&self, batch: BatchId) -> Result<BatchRecord, JournalError> {
+        self.change(batch, |record| {
+            record.state = record.state.advance(BatchState::Aborted)?;
+            record.unclean = true;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Something may be left of a batch that was given up.
+    pub async fn mark_unclean(&self, batch: BatchId) -> Result<BatchRecord, JournalError> {
+        self.change(batch, |record| {
+            record.unclean = record.state == BatchState::Aborted;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Nothing is left of a batch that was given up.
+    pub async fn mark_clean(&self, batch: BatchId) -> Result<BatchRecord, JournalError> {
+        self.change(batch, |record| {
+            record.unclean = false;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Batches given up that are still to be cleared away, at most `limit`.
+    pub async fn unclean(&self, limit: u32) -> Result<Vec<BatchId>, JournalError> {
+        self.run(move |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT id FROM batches WHERE unclean = 1 ORDER BY id LIMIT ?1")?;
+            let ids = statement.query_map(params![limit], |row| row.get::<_, i64>(0))?;
+            ids.map(|id| batch_id(id?)).collect()
+        })
+        .await
+    }
+
+    /// Notes why the last attempt failed; the state stays.
+    pub async fn note_error(&self, batch: BatchId, error: String) -> Result<BatchRecord, JournalError> {
+        self.change(batch, move |record| {
+            record.error = Some(error);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn change<F>(&self, batch: BatchId, change: F) -> Result<BatchRecord, JournalError>
+    where
+        F: FnOnce(&mut BatchRecord) -> Result<(), JournalError> + Send + 'static,
+    {
+        self.run(move |connection| {
+            let transaction = connection.transaction()?;
+            let mut record = find(&transaction, batch)?.ok_or(JournalError::Unknown(batch))?;
+            let before = record.state;
+            change(&mut record)?;
+            let (rows, hash) = proof_columns(record.proof);
+            transaction.execute(
+                "UPDATE batches SET state = ?2, rows = ?3, hash = ?4, error = ?5, refuted = ?6, unclean = ?7
+                 WHERE id = ?1",
+                params![
+                    batch.to_sql(),
+                    record.state.as_str(),
+                    rows,
+                    hash,
+                    record.error,
+                    record.refuted,
+                    record.unclean
+                ],
+            )?;
+            // How a commit ended is owed to the service from the same moment on.
+            if before == BatchState::Received && (record.state == BatchState::Proven || record.refuted) {
+                outbox::queue(&transaction, batch)?;
+            }
+            transaction.commit()?;
+            Ok(record)
+        })
+        .await
+    }
+
+    /// Ids in one of `states`, oldest first, at most `limit`.
+    pub async fn ids_in(
+        &self,
+        states: &'static [BatchState],
+        limit: u32,
+    ) -> Result<Vec<BatchId>, JournalError> {
+        self.run(move |connection| {
+            let mut ids = Vec::new();
+            for state in states {
+                let mut statement = connection
+                    .prepare_cached("SELECT id FROM batches WHERE state = ?1 ORDER BY id LIMIT ?2")?;
+                let found =
+                    statement.query_map(params![state.as_str(), limit], |row| row.get::<_, i64>(0))?;
+                for id in found {
+                    ids.push(batch_id(id?)?);
+                }
+            }
+            ids.sort_unstable();
+            ids.truncate(limit as usize);
+            Ok(ids)
+        })
+        .await
+    }
+
+    /// Manifests of proven and published batches with ids after `after`, as stored JSON, in order.
+    pub async fn held_manifests(&self, after: i64, limit: u32) -> Result<Vec<(i64, String)>, JournalError> {
+        self.run(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, manifest FROM batches
+                 WHERE id > ?1 AND state IN ('proven', 'published') ORDER BY id LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![after, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?)
+        })
+        .await
+    }
+
+    /// Counts for the status page.
+    pub async fn totals(&self) -> Result<Totals, JournalError> {
+        self.run(|connection| {
+            let count = |states: &str| -> rusqlite::Result<u64> {
+                let sql = format!("SELECT count(*) FROM batches WHERE state IN ({states})");
+                connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(|n| n.unsigned_abs())
+            };
+            Ok(Totals { pending: count("'sending', 'received'")?, held: count("'proven', 'published'")? })
+        })
+        .await
+    }
+
+    /// Whether a fresh journal has been filled from the tables and the spool.
+    pub async fn is_rebuilt(&self) -> Result<bool, JournalError> {
+        self.run(|connection| {
+            let found: Option<String> = connection
+                .query_row("SELECT value FROM meta WHERE name = 'rebuilt'", [], |row| row.get(0))
+                .optional()?;
+            Ok(found.is_some())
+        })
+        .await
+    }
+
+    /// Marks the journal as filled.
+    pub async fn mark_rebuilt(&self) -> Result<(), JournalError> {
+        self.run(|connection| {
+            connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('rebuilt', '1')", [])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+/// Renames the file and its log; answers the new name.
+fn set_aside(path: &Path) -> PathBuf {
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs());
+    let aside = path.with_file_name(format!("{FILE_NAME}.damaged-{seconds}"));
+    for suffix in ["", "-wal", "-shm"] {
+        let from = path.with_file_name(format!("{FILE_NAME}{suffix}"));
+        let to = aside.with_file_name(format!("{FILE_NAME}.damaged-{seconds}{suffix}"));
+        if let Err(error) = std::fs::rename(&from, &to)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::error!(%error, file = %from.display(), "cannot set the damaged journal aside");
+        }
+    }
+    aside
+}
+
+fn find(connection: &Connection, batch: BatchId) -> Result<Option<BatchRecord>, JournalError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, state, manifest, rows, hash, error, refuted, unclean FROM batches WHERE id = ?1",
+    )?;
+    let mut rows = statement.query(params![batch.to_sql()])?;
+    rows.next()?.map(record).transpose()
+}
+
+fn record(row: &Row<'_>) -> Result<BatchRecord, JournalError> {
+    let id: i64 = row.get(0)?;
+    let state: String = row.get(1)?;
+    let manifest: String = row.get(2)?;
+    let rows: Option<i64> = row.get(3)?;
+    let hash: Option<String> = row.get(4)?;
+    let proof = match (rows, hash) {
+        (Some(rows), Some(hash)) => Some(Proof {
+            rows: rows.unsigned_abs(),
+            content_hash: hash.parse::<ContentHash>().map_err(|e| unreadable(id, e.to_string()))?,
+        }),
+        _ => None,
+    };
+    Ok(BatchRecord {
+        manifest: Arc::new(serde_json::from_str(&manifest).map_err(|e| unreadable(id, e.to_string()))?),
+        state: BatchState::parse(&state).ok_or_else(|| unreadable(id, format!("state {state:?}")))?,
+        proof,
+        error: row.get(5)?,
+        refuted: row.get(6)?,
+        unclean: row.get(7)?,
+    })
+}
+
+fn unreadable(batch: i64, reason: String) -> JournalError {
+    JournalError::Unreadable { batch, reason }
+}
+
+fn batch_id(id: i64) -> Result<BatchId, JournalError> {
+    u64::try_from(id).ok().and_then(BatchId::from_u64).ok_or_else(|| unreadable(id, "negative id".into()))
+}
+
+fn proof_columns(proof: Option<Proof>) -> (Option<i64>, Option<String>) {
+    (proof.map(|p| i64::try_from(p.rows).unwrap_or(i64::MAX)), proof.map(|p| p.content_hash.to_string()))
+}

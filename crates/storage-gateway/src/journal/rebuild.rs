@@ -1,0 +1,143 @@
+//! Filling a fresh journal from what is left: the ledger beside the rows, and the spool.
+//!
+//! What was proven, published or given up comes back as that. What was only being attached comes
+//! back as `received`, and the prover finds out by looking at the live table. A batch of which there
+//! are only chunks comes back as `sending`: its sender commits it again. Until all this is done the
+//! daemon answers `starting` to everything that needs the journal.
+//!
+//! Each step only inserts what is not there, so a crash on the way is followed by doing it again.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use storage_types::{BatchState, Manifest};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cold::{
+        TableName,
+        ledger::{self, Standing},
+        proof,
+    },
+    error::GatewayError,
+    gateway::Gateway,
+};
+
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Makes sure the journal is whole, however long the engine takes to answer; then lets the daemon in.
+pub async fn run(gateway: Arc<Gateway>, cancel: CancellationToken) {
+    let filled = async {
+        let mut said = false;
+        while let Err(error) = once(&gateway).await {
+            if !said {
+                tracing::warn!(%error, "the journal cannot be rebuilt yet");
+                said = true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        gateway.set_rebuilt();
+        gateway.work.notify_one();
+        gateway.news.notify_one();
+    };
+    tokio::select! {
+        () = filled => {}
+        () = cancel.cancelled() => {}
+    }
+}
+
+async fn once(gateway: &Gateway) -> Result<(), GatewayError> {
+    if !gateway.journal.is_rebuilt().await? {
+        let mut expected: HashMap<TableName, BTreeMap<u64, u64>> = HashMap::new();
+        for database in ledger::databases(&gateway.engine).await? {
+            from_ledger(gateway, &database, &mut expected).await?;
+        }
+        from_spool(gateway).await?;
+        for (table, batches) in expected {
+            compare_rows(gateway, &table, batches).await?;
+        }
+        gateway.journal.mark_rebuilt().await?;
+    }
+    gateway.open.restore(&gateway.journal).await
+}
+
+async fn from_ledger(
+    gateway: &Gateway,
+    database: &str,
+    expected: &mut HashMap<TableName, BTreeMap<u64, u64>>,
+) -> Result<(), GatewayError> {
+    let mut after = 0;
+    loop {
+        let page = ledger::page(&gateway.engine, database, after).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.0.get();
+        for (batch, standing, manifest) in page {
+            let (state, proof) = match standing {
+                Standing::Attaching => (BatchState::Received, None),
+                Standing::Proven => (BatchState::Proven, Some(manifest.proof)),
+                Standing::Published => (BatchState::Published, Some(manifest.proof)),
+                Standing::Aborted => (BatchState::Aborted, None),
+            };
+            if proof.is_some() {
+                let rows = expected.entry(proof::live(&manifest)).or_default();
+                rows.insert(batch.get(), manifest.proof.rows);
+            }
+            if gateway.journal.insert(Arc::new(manifest), state, proof).await? {
+                tracing::info!(%batch, %state, "journal: batch found in the ledger");
+            }
+            if state == BatchState::Aborted {
+                gateway.journal.mark_unclean(batch).await?;
+            }
+        }
+    }
+}
+
+async fn from_spool(gateway: &Gateway) -> Result<(), GatewayError> {
+    let spool = Arc::clone(&gateway.spool);
+    let manifests: Vec<Manifest> = tokio::task::spawn_blocking(move || {
+        Ok(spool.batches()?.into_iter().filter_map(|batch| spool.manifest(batch)).collect())
+    })
+    .await
+    .map_err(|_| GatewayError::ShuttingDown)?
+    .map_err(GatewayError::disk("look through the spool"))?;
+    for manifest in manifests {
+        let batch = manifest.batch;
+        if let Err(error) = manifest.check(gateway.config.limits.max_batch_raw_bytes) {
+            tracing::warn!(%batch, %error, "a spooled manifest is not believed");
+        } else if gateway.journal.insert(Arc::new(manifest), BatchState::Sending, None).await? {
+            tracing::info!(%batch, "journal: batch found in the spool");
+        }
+    }
+    Ok(())
+}
+
+/// Says which proven batches no longer have the rows they should, and which rows nobody knows.
+/// Neither is mended here: the service reads proofs afresh before it relies on them.
+async fn compare_rows(
+    gateway: &Gateway,
+    table: &TableName,
+    mut expected: BTreeMap<u64, u64>,
+) -> Result<(), GatewayError> {
+    let mut after = 0;
+    loop {
+        let page = ledger::rows_per_batch(&gateway.engine, table, after).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        for (batch, rows) in page {
+            match expected.remove(&batch) {
+                Some(proven) if proven == rows => {}
+                Some(proven) => {
+                    tracing::error!(batch, %table, rows, proven, "a proven batch has other rows now")
+                }
+                None => tracing::warn!(batch, %table, rows, "rows of a batch that is not proven"),
+            }
+        }
+    }
+    for (batch, proven) in expected {
+        tracing::error!(batch, %table, rows = 0, proven, "a proven batch has lost its rows");
+    }
+    Ok(())
+}
