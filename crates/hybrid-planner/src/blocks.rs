@@ -60,7 +60,6 @@ pub(crate) enum Place {
 /// One SELECT.
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
-    pub span: Span,
     pub parent: Option<usize>,
     pub place: Place,
     /// It is an operand of UNION, EXCEPT or INTERSECT.
@@ -158,9 +157,8 @@ impl Blocks {
         if index >= MAX_BLOCKS {
             return Err(t.unreadable(span.start, "more SELECTs than one query may have"));
         }
-        let clauses = clauses(t, span.clone(), place == Place::Top)?;
+        let clauses = clauses(t, span, place == Place::Top)?;
         self.list.push(Block {
-            span,
             parent,
             place,
             in_union,

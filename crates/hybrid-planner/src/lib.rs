@@ -35,9 +35,11 @@ mod ranges;
 mod reading;
 mod refusal;
 mod scope;
+mod settings;
 mod sources;
 mod splice;
 mod statement;
+mod structured;
 mod union;
 
 pub use catalog::{CatalogSnapshot, HotPart, Hide, TableName, TableSnapshot, VisibleBatch};
@@ -46,6 +48,7 @@ pub use planner::plan;
 pub use query::{EXPLAIN_SETTINGS, Query, read};
 pub use refusal::Refusal;
 pub use statement::QueryKind;
+pub use structured::structured;
 
 /// Longest query that is read.
 pub const MAX_QUERY_BYTES: usize = 1 << 20;

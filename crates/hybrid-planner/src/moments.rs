@@ -285,8 +285,10 @@ pub(crate) fn parse(text: &str) -> Option<(i64, i64, bool)> {
         "" => 0,
         rest => {
             let tail = rest.strip_prefix('.')?;
-            let fine = !tail.is_empty() && tail.len() <= 9 && tail.bytes().all(|b| b.is_ascii_digit());
-            i64::from(fine.then_some(())? == ())
+            if tail.is_empty() || tail.len() > 9 || !tail.bytes().all(|b| b.is_ascii_digit()) {
+                return None;
+            }
+            1
         }
     };
     let whole = midnight + hour * 3600 + minute * 60 + second;

@@ -4,7 +4,7 @@
 //! head, and no common table expression shadows it. Where the engine's scope rules leave doubt, the
 //! query is refused: answering from the wrong table is worse than not answering.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     CatalogSnapshot, Refusal, TableSnapshot,
@@ -85,7 +85,6 @@ fn about_schema(t: &Tokens) -> Result<(Blocks, Vec<Span>), Refusal> {
         return Ok((Blocks::read(t, 1..t.len())?, Vec::new()));
     }
     blocks.list.push(Block {
-        span: all.clone(),
         parent: None,
         place: Place::Top,
         in_union: false,
@@ -350,9 +349,4 @@ fn find(catalog: &CatalogSnapshot, parts: &[String], database: &str) -> Option<A
         [db, name] => by(&|t| t.head.table == *name && t.head.database == *db),
         _ => None,
     }
-}
-
-/// Lower-case set from a list.
-pub(crate) fn set(names: &[&str]) -> HashSet<String> {
-    names.iter().map(|n| n.to_ascii_lowercase()).collect()
 }

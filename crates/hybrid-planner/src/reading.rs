@@ -182,6 +182,11 @@ fn tail(query: &Query, r: &LogicalRef, block: &Block, clock: Clock<'_>) -> Optio
     if t.is_any(select.start, &["DISTINCT", "TOP", "ALL"]) || !only_row_functions(t, select) {
         return None;
     }
+    // An alias in a WITH may stand for an aggregate, in any block.
+    let named = query.blocks.list.iter().filter_map(|b| b.clause(t, Clause::With));
+    if named.into_iter().any(|span| !only_row_functions(t, span)) {
+        return None;
+    }
     let rows = limit(t, block.clauses.iter().find(|(c, _)| *c == Clause::Limit)?.1.clone())?;
     let mut keys = Vec::new();
     if let Some(order) = block.clause(t, Clause::OrderBy) {
@@ -199,7 +204,7 @@ fn tail(query: &Query, r: &LogicalRef, block: &Block, clock: Clock<'_>) -> Optio
 /// No function that is not known to work row by row.
 fn only_row_functions(t: &Tokens, span: Span) -> bool {
     const SELECT_WORDS: &[&str] = &["AS", "IN", "AND", "OR", "NOT"];
-    let odd = span.clone().any(|i| t.is(i, "OVER") || t.is(i, "SELECT") || t.sym(i, "{"));
+    let odd = span.clone().any(|i| t.is(i, "OVER") || t.sym(i, "{"));
     !odd && !scope::calls(t, span.clone(), |name| {
         !crate::expression::is_row_function(name) && !SELECT_WORDS.iter().any(|w| w.eq_ignore_ascii_case(name))
     })

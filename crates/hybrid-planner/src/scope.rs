@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use storage_types::Column;
 
 use crate::{
-    blocks::{Blocks, chain_end},
+    blocks::Blocks,
     lexer::Kind,
     statement::Tokens,
 };
@@ -98,9 +98,4 @@ fn is_asterisk(t: &Tokens, i: usize) -> bool {
 /// Whether the tokens call any function for which `test` holds; the name comes in lower case.
 pub(crate) fn calls(t: &Tokens, span: std::ops::Range<usize>, test: impl Fn(&str) -> bool) -> bool {
     span.into_iter().any(|i| t.is_name(i) && t.sym(i + 1, "(") && test(&t.name(i).to_ascii_lowercase()))
-}
-
-/// Whether a name of a table or column (`a` or `a.b`) at `i` ends where a call's bracket opens.
-pub(crate) fn is_call(t: &Tokens, i: usize) -> bool {
-    t.sym(chain_end(t, i), "(")
 }

@@ -23,10 +23,6 @@ impl Edits {
         self.list.push((range, template));
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// The edited bytes `window` of `text`, as a template.
     pub fn template(mut self, text: &str, window: Range<usize>) -> Template {
         self.list.sort_by_key(|(range, _)| (range.start, range.end));

@@ -1,0 +1,272 @@
+//! Every query of the corpus, asked of one table that holds all rows and through a plan over tables
+//! that hold them in pieces: the answers must be the same text. One engine holds everything; the
+//! cold arm's own statement stands where a stream from the gateway would.
+
+mod corpus;
+mod engine;
+
+use std::sync::Arc;
+
+use engine::Engine;
+use hybrid_planner::{
+    CatalogSnapshot, EXPLAIN_SETTINGS, Hide, HotPart, Plan, PlanKind, PlanRequest, TableName, TableSnapshot,
+    VisibleBatch,
+};
+use storage_types::{BatchId, Column, TimeRange};
+
+const TRADES: &str = "timestamp DateTime64(3, 'UTC'), exchange LowCardinality(String), symbol LowCardinality(String), \
+    trade_id String, price Decimal(18, 8), quantity Decimal(18, 8), side LowCardinality(String), is_maker Bool, \
+    id UInt64, n Nullable(Int32), f Float64, tags Array(String)";
+const QUOTES: &str = "timestamp DateTime64(3, 'UTC'), exchange LowCardinality(String), symbol LowCardinality(String), \
+    bid Decimal(18, 8), ask Decimal(18, 8), id UInt64";
+const IDS: &str = "timestamp DateTime64(3, 'UTC'), id UInt64";
+const ONE_ENGINE: &str = "whole";
+/// 2026-10-01 00:00:00 UTC.
+const FIRST_DAY: i64 = 1_790_812_800;
+const DAY: i64 = 86_400;
+const DAYS: i64 = 10;
+/// 2026-11-02 00:00:00 UTC.
+const NOW_NS: i64 = (FIRST_DAY + 32 * DAY) * 1_000_000_000;
+
+/// One table of the corpus.
+struct Table {
+    name: &'static str,
+    columns: &'static str,
+    rows: &'static str,
+}
+
+fn tables() -> [Table; 3] {
+    [
+        Table {
+            name: "trades",
+            columns: TRADES,
+            rows: "SELECT toDateTime64(1790812800 + (cityHash64(number, 'ms') % 864000000) / 1000, 3, 'UTC'), \
+                   ['binance', 'okx'][1 + cityHash64(number, 'e') % 2], \
+                   ['BTCUSDT', 'ETHUSDT', 'SOLUSDT'][1 + cityHash64(number, 's') % 3], \
+                   leftPad(toString(number), 8, '0'), toDecimal64(50 + cityHash64(number, 'p') % 10000 / 100, 8), \
+                   toDecimal64(cityHash64(number, 'q') % 1000 / 1000, 8), ['buy', 'sell'][1 + cityHash64(number, 'd') % 2], \
+                   cityHash64(number, 'm') % 2, number, if(number % 5 = 0, NULL, toInt32(number % 17)), \
+                   number / 7, if(number % 3 = 0, ['x', 'y'], ['z']) FROM numbers(3000)",
+        },
+        Table {
+            name: "quotes",
+            columns: QUOTES,
+            rows: "SELECT toDateTime64(1790812800 + number * 863, 3, 'UTC'), ['binance', 'okx'][1 + number % 2], \
+                   ['BTCUSDT', 'ETHUSDT', 'SOLUSDT'][1 + number % 3], toDecimal64(number % 97, 8), \
+                   toDecimal64(number % 97 + 1, 8), number FROM numbers(1000)",
+        },
+        Table {
+            name: "just_ids",
+            columns: IDS,
+            rows: "SELECT toDateTime64(1790812800 + number * 8000, 3, 'UTC'), number * 10 FROM numbers(100)",
+        },
+    ]
+}
+
+fn columns(text: &str) -> Vec<Column> {
+    let (mut out, mut depth, mut from) = (Vec::new(), 0, 0);
+    let ends = text.char_indices().chain([(text.len(), ',')]);
+    for (i, c) in ends {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                let (name, data_type) = text[from..i].trim().split_once(' ').unwrap();
+                out.push(Column { name: name.into(), data_type: data_type.into() });
+                from = i + 1;
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+fn create(name: &str, columns: &str, more: &str) -> String {
+    format!(
+        "CREATE TABLE {name} ({columns}{more}) ENGINE = MergeTree \
+         PARTITION BY toYYYYMM(timestamp) ORDER BY (timestamp, id)"
+    )
+}
+
+/// How a table's rows are spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cut {
+    AllHot,
+    AllCold,
+    /// Days before the fourth are cold, a batch each.
+    Mid,
+    /// As `Mid`; day 4 is published, but its rows are still in the head, hidden, with late rows among
+    /// them; day 5 is fenced into a table of its own, which holds rows outside its window too.
+    Moving,
+    /// Nothing cold: one fence without a window, one hidden partition.
+    Fenced,
+}
+
+const CUTS: [Cut; 5] = [Cut::AllHot, Cut::AllCold, Cut::Mid, Cut::Moving, Cut::Fenced];
+
+fn day(n: i64) -> TimeRange {
+    TimeRange::new(FIRST_DAY + n * DAY, FIRST_DAY + (n + 1) * DAY)
+}
+
+fn within(range: TimeRange) -> String {
+    format!("timestamp >= toDateTime({}) AND timestamp < toDateTime({})", range.lo, range.hi)
+}
+
+/// Makes the cut's tables and says where the rows are.
+fn spread(engine: &Engine, cut: Cut) -> CatalogSnapshot {
+    let (hot, cold) = (format!("hot_{cut:?}"), format!("cold_{cut:?}"));
+    engine.all(&[format!("CREATE DATABASE {hot}"), format!("CREATE DATABASE {cold}")]);
+    let tables = tables().iter().map(|table| Arc::new(spread_table(engine, cut, &hot, &cold, table))).collect();
+    CatalogSnapshot { version: 1, tables }
+}
+
+fn spread_table(engine: &Engine, cut: Cut, hot: &str, cold: &str, table: &Table) -> TableSnapshot {
+    let name = table.name;
+    let list = columns(table.columns);
+    let names: Vec<&str> = list.iter().map(|c| c.name.as_str()).collect();
+    let names = names.join(", ");
+    let whole = format!("{ONE_ENGINE}.{name}");
+    let mut sql = vec![
+        create(&format!("{hot}.{name}"), table.columns, ", day Date MATERIALIZED toDate(timestamp)"),
+        create(&format!("{cold}.{name}"), table.columns, ", _batch UInt64 MATERIALIZED 0"),
+        // A batch that is there but not visible.
+        format!("INSERT INTO {cold}.{name} ({names}, _batch) SELECT {names}, 999999 FROM {whole}"),
+    ];
+    let mut snapshot = TableSnapshot {
+        logical: name.into(),
+        head: TableName::new(hot, name),
+        cold: TableName::new(cold, name),
+        columns: list,
+        time_column: "timestamp".into(),
+        hot_parts: vec![],
+        hides: vec![],
+        batches: vec![],
+    };
+    let cold_days = match cut {
+        Cut::AllHot | Cut::Fenced => 0,
+        Cut::AllCold => DAYS,
+        Cut::Mid | Cut::Moving => 4,
+    };
+    for n in 0..cold_days {
+        let id = 1_000_000 + n as u64;
+        sql.push(format!(
+            "INSERT INTO {cold}.{name} ({names}, _batch) SELECT {names}, {id} FROM {whole} WHERE {}",
+            within(day(n))
+        ));
+        snapshot.batches.push(VisibleBatch { id: BatchId::from_u64(id).unwrap(), range: day(n) });
+    }
+    let mut in_head = format!("timestamp >= toDateTime({})", FIRST_DAY + cold_days * DAY);
+    let part = |suffix: &str, filter: String, sql: &mut Vec<String>| {
+        let full = format!("{hot}.{name}_{suffix}");
+        sql.push(create(&full, table.columns, ""));
+        sql.push(format!("INSERT INTO {full} ({names}) SELECT {names} FROM {whole} WHERE {filter}"));
+        TableName::new(hot, format!("{name}_{suffix}"))
+    };
+    if cut == Cut::Moving {
+        // Day 4: rows with an even id were shipped; the odd ones came late and are the head's alone.
+        let (shipped, id) = (format!("{} AND id % 2 = 0", within(day(4))), 2_000_000);
+        let snap = part("snap", shipped.clone(), &mut sql);
+        sql.push(format!("INSERT INTO {cold}.{name} ({names}, _batch) SELECT {names}, {id} FROM {whole} WHERE {shipped}"));
+        snapshot.batches.push(VisibleBatch { id: BatchId::from_u64(id).unwrap(), range: day(4) });
+        snapshot.hides.push(Hide { range: day(4), partition_id: Some("202610".into()), snapshot: snap });
+        // Day 5 is fenced; its table holds day 4 too, outside the window.
+        let both = TimeRange::new(day(4).lo, day(5).hi);
+        let fence = part("fence", within(both), &mut sql);
+        snapshot.hot_parts.push(HotPart { table: fence, range: both, window: Some(day(5)) });
+        in_head = format!("{in_head} AND NOT ({})", within(day(5)));
+    }
+    if cut == Cut::Fenced {
+        let fence = part("fence", within(day(2)), &mut sql);
+        snapshot.hot_parts.push(HotPart { table: fence.clone(), range: day(2), window: None });
+        snapshot.hides.push(Hide { range: day(2), partition_id: None, snapshot: fence });
+    }
+    sql.push(format!("INSERT INTO {hot}.{name} ({names}) SELECT {names} FROM {whole} WHERE {in_head}"));
+    engine.all(&sql);
+    snapshot
+}
+
+/// Asks the query through a plan.
+fn hybrid(engine: &Engine, catalog: &CatalogSnapshot, text: &str, allow_partial: bool) -> Result<(String, String), String> {
+    let query = hybrid_planner::read(text).map_err(|e| e.to_string())?;
+    let explain = query.needs_explain(catalog, "default", "UTC", NOW_NS).then(|| {
+        let sql = query.explain_sql(catalog, "default").unwrap();
+        let settings: Vec<String> = EXPLAIN_SETTINGS.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        engine.run(&sql, &settings.join("&")).unwrap_or_else(|e| panic!("{sql}\n{e}"))
+    });
+    let plan = hybrid_planner::plan(&PlanRequest {
+        query: &query,
+        catalog,
+        explain: explain.as_deref(),
+        database: "default",
+        timezone: "UTC",
+        now_unix_ns: NOW_NS,
+        allow_partial,
+        allow_float: true,
+    })
+    .map_err(|e| e.to_string())?;
+    let sql = plan.render(|_, arm| format!("({})", arm.sql)).unwrap_or_else(|| text.to_owned());
+    let shape = match &plan {
+        Plan::Passthrough => "passthrough".to_owned(),
+        Plan::Hot { .. } => "hot".to_owned(),
+        Plan::Hybrid { kind: PlanKind::Partial, .. } => "partial".to_owned(),
+        Plan::Hybrid { why_not_partial, .. } => format!("union ({})", why_not_partial.clone().unwrap_or_default()),
+    };
+    let answer = engine.run(&sql, "default_format=JSONCompactEachRowWithNamesAndTypes").map_err(|e| format!("{e}\nas: {sql}"))?;
+    Ok((answer, format!("{shape}: {sql}")))
+}
+
+fn normal(text: &str, unordered: bool) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    if unordered {
+        lines.sort_unstable();
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn every_cut_answers_as_one_table_does() {
+    let engine = Engine::start();
+    engine.all(&[format!("CREATE DATABASE {ONE_ENGINE}")]);
+    for table in tables() {
+        let name = format!("{ONE_ENGINE}.{}", table.name);
+        engine.all(&[create(&name, table.columns, ""), format!("INSERT INTO {name} {}", table.rows)]);
+    }
+    let catalogs: Vec<(Cut, CatalogSnapshot)> = CUTS.iter().map(|cut| (*cut, spread(&engine, *cut))).collect();
+    let mut wrong = Vec::new();
+    let mut compared = 0;
+    let mut partial = 0;
+    for query in corpus::QUERIES {
+        let unordered = query.starts_with('~');
+        let text = query.trim_start_matches('~');
+        let parameters = format!("default_format=JSONCompactEachRowWithNamesAndTypes&database={ONE_ENGINE}");
+        // The moment of now() is the plan's, not the engine's.
+        let asked = text.replace("{hot}", ONE_ENGINE).replace("now()", &format!("toDateTime({})", NOW_NS / 1_000_000_000));
+        let expected = match engine.run(&asked, &parameters) {
+            Ok(answer) => answer,
+            Err(error) => {
+                wrong.push(format!("the corpus itself: {text}\n{error}"));
+                continue;
+            }
+        };
+        for (cut, catalog) in &catalogs {
+            let text = text.replace("{hot}", &format!("hot_{cut:?}"));
+            for allow_partial in [false, true] {
+                compared += 1;
+                match hybrid(&engine, catalog, &text, allow_partial) {
+                    Ok((got, how)) => {
+                        partial += usize::from(how.starts_with("partial"));
+                        if std::env::var_os("SHOW_PLANS").is_some() && *cut == Cut::Moving {
+                            eprintln!("{text}\n    {how}\n");
+                        }
+                        if normal(&got, unordered) != normal(&expected, unordered) {
+                            wrong.push(format!("{cut:?} {text}\n  {how}\n  got      {got:.400}\n  expected {expected:.400}"));
+                        }
+                    }
+                    Err(error) => wrong.push(format!("{cut:?} partial={allow_partial} {text}\n  {error}")),
+                }
+            }
+        }
+    }
+    eprintln!("{} queries, {compared} comparisons, {partial} by partial plans", corpus::QUERIES.len());
+    assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n\n"));
+}
