@@ -1,2 +1,49 @@
-//! Placeholder.
-fn main() {}
+//! `storagectl`: what an operator does by hand, over the daemons' own HTTP APIs.
+//!
+//! It holds no state and takes no lock: every command is one or a few requests, each with a
+//! deadline, and may be repeated. Answers go to standard output, everything else to standard error.
+
+mod args;
+mod commands;
+mod failure;
+mod migrate;
+mod report;
+mod text;
+
+use std::{
+    io::{BufWriter, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Parser;
+use link::{BearerToken, Peer};
+
+use crate::{args::Cli, failure::Failure};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                eprintln!("storagectl: {message}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let token = match &cli.token_file {
+        Some(path) => Some(BearerToken::from_file(path).map_err(|e| Failure::Failed(e.to_string()))?),
+        None => None,
+    };
+    // A person is waiting: no silent repeats.
+    let peer = Peer::new(cli.url, token, Duration::from_secs(cli.timeout), 0)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let result = runtime.block_on(commands::run(&peer, cli.command, cli.json, &mut out));
+    out.flush()?;
+    result
+}

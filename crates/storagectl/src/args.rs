@@ -1,0 +1,117 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use storage_types::MigrationId;
+use url::Url;
+
+/// Operator's command line for storage-service and storage-gateway.
+///
+/// Exit codes: 0 done; 1 refused or failed; 2 wrong arguments; 69 the daemon cannot be reached.
+#[derive(Debug, Parser)]
+#[command(name = "storagectl", version, propagate_version = true)]
+pub struct Cli {
+    /// Where the daemon is.
+    #[arg(long, global = true, env = "STORAGE_URL", default_value = "http://127.0.0.1:8002")]
+    pub url: Url,
+    /// File with the daemon's bearer token (mode 0600).
+    #[arg(long, global = true, env = "STORAGE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Seconds to wait for an answer.
+    #[arg(long, global = true, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: u64,
+    /// Print the daemon's own JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The service: nodes, gateway, catalog version, next migration.
+    Status,
+    /// Managed tables and what of them is cold.
+    Tables,
+    /// One managed table.
+    #[command(subcommand)]
+    Table(TableCommand),
+    /// Move expired rows to the NAS.
+    Migrate(MigrateArgs),
+    /// Every migration, newest first.
+    Migrations,
+    /// One migration with its moves.
+    Migration {
+        /// Its id.
+        id: MigrationId,
+    },
+    /// Cancel a migration: moves not yet fenced are given up, the others are finished.
+    Cancel {
+        /// Its id.
+        id: MigrationId,
+    },
+    /// Ask both tiers: one SELECT.
+    Query(QueryArgs),
+    /// What is visible where.
+    Catalog,
+    /// Whether the daemon at --url is alive (either daemon, no token).
+    Health,
+    /// The gateway itself; --url is then the gateway's, e.g. http://127.0.0.1:9000.
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
+}
+
+/// One managed table.
+#[derive(Debug, Subcommand)]
+pub enum TableCommand {
+    /// Take over the hot table's TTL, so that rows leave it only once they are proven cold.
+    Adopt {
+        /// Logical name.
+        name: String,
+    },
+}
+
+/// The gateway itself.
+#[derive(Debug, Subcommand)]
+pub enum GatewayCommand {
+    /// Its engine, disk and batches.
+    Status,
+    /// Every batch it holds, proven or published.
+    Batches,
+}
+
+/// `migrate`.
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// Only this logical table (may be repeated); all managed ones by default.
+    #[arg(long = "table", value_name = "NAME")]
+    pub tables: Vec<String>,
+    /// Move rows older than this: RFC 3339 or "YYYY-MM-DD[ hh:mm:ss]", UTC [default: retention_days ago].
+    #[arg(long)]
+    pub before: Option<String>,
+    /// Only say what would be moved.
+    #[arg(long, conflicts_with = "wait")]
+    pub dry_run: bool,
+    /// Stay until it is done, showing progress; leaving early does not stop it.
+    #[arg(long)]
+    pub wait: bool,
+    /// Most seconds --wait stays.
+    #[arg(long, default_value_t = 86_400, requires = "wait")]
+    pub wait_seconds: u64,
+}
+
+/// `query`.
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    /// One SELECT; logical tables by their configured names.
+    pub sql: String,
+    /// json, ndjson, csv, arrow or parquet.
+    #[arg(long, default_value = "csv")]
+    pub format: String,
+    /// Say on standard error how it was answered (route, plan, bytes over the link).
+    #[arg(long)]
+    pub stats: bool,
+}

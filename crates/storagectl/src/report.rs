@@ -1,0 +1,178 @@
+//! What the daemons' reports look like on a terminal.
+
+use std::io::{self, Write};
+
+use storage_types::{
+    Manifest,
+    gateway_api::GatewayStatus,
+    service_api::{CatalogReport, DryRun, FenceKind, MigrationReport, MigrationState, ServiceStatus},
+};
+
+use crate::text;
+
+/// The service.
+pub fn status(out: &mut impl Write, status: &ServiceStatus) -> io::Result<()> {
+    writeln!(out, "{} {}, catalog version {}", status.name, status.version, status.catalog_version)?;
+    for (url, healthy) in &status.hot_nodes {
+        writeln!(out, "hot node  {url}  {}", if *healthy { "answers" } else { "does not answer" })?;
+    }
+    match (status.gateway_heard_s, &status.gateway) {
+        (Some(seconds), Some(status)) => {
+            writeln!(out, "gateway   heard {seconds} s ago")?;
+            gateway(out, status)?;
+        }
+        _ => writeln!(out, "gateway   not heard since the service started")?,
+    }
+    match status.next_migration {
+        Some(unix) => writeln!(out, "next migration at {} UTC", text::time(unix)),
+        None => writeln!(out, "no migration is scheduled"),
+    }
+}
+
+/// The gateway.
+pub fn gateway(out: &mut impl Write, status: &GatewayStatus) -> io::Result<()> {
+    let engine = status.engine_version.as_deref().unwrap_or("does not answer");
+    writeln!(out, "{} {}, ClickHouse {engine}", status.name, status.version)?;
+    writeln!(
+        out,
+        "disk      {} free, {} kept in reserve",
+        text::bytes(status.disk_free_bytes),
+        text::bytes(status.min_free_bytes)
+    )?;
+    writeln!(out, "batches   {} held, {} pending", status.batches_held, status.batches_pending)
+}
+
+/// Managed tables.
+pub fn tables(out: &mut impl Write, report: &CatalogReport) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = report
+        .tables
+        .iter()
+        .map(|t| {
+            vec![
+                t.table.clone(),
+                t.hot.clone(),
+                t.cold.clone(),
+                text::count(t.cold_batches),
+                text::count(t.cold_rows),
+                t.cold_range.map_or_else(|| "-".into(), text::range),
+                t.refused.clone().unwrap_or_else(|| "managed".into()),
+            ]
+        })
+        .collect();
+    text::table(out, &["table", "hot", "cold", "batches", "cold rows", "cold range (UTC)", "state"], &rows)
+}
+
+/// Batches of a gateway.
+pub fn batches(out: &mut impl Write, manifests: &[Manifest]) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = manifests
+        .iter()
+        .map(|m| {
+            vec![
+                m.batch.to_string(),
+                m.table.clone(),
+                text::range(m.range),
+                text::count(m.proof.rows),
+                text::bytes(m.raw_bytes),
+                text::bytes(m.encoded_bytes),
+            ]
+        })
+        .collect();
+    text::table(out, &["batch", "table", "range (UTC)", "rows", "raw", "encoded"], &rows)
+}
+
+/// What a migration would do.
+pub fn dry_run(out: &mut impl Write, plan: &DryRun) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = plan
+        .moves
+        .iter()
+        .map(|m| {
+            let rows = text::count(m.rows);
+            vec![
+                m.table.clone(),
+                m.partition.clone(),
+                text::range(m.range),
+                fence(m.fence),
+                rows,
+                text::bytes(m.bytes),
+            ]
+        })
+        .collect();
+    text::table(out, &["table", "partition", "range (UTC)", "fence", "rows", "bytes"], &rows)?;
+    writeln!(
+        out,
+        "rows before {} UTC: {} in {} moves, {}, about {:.0} s",
+        text::time(plan.before),
+        text::count(plan.rows),
+        plan.moves.len(),
+        text::bytes(plan.bytes),
+        plan.expected_seconds
+    )
+}
+
+/// Migrations, one line each.
+pub fn migrations(out: &mut impl Write, reports: &[MigrationReport]) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = reports
+        .iter()
+        .map(|r| {
+            vec![
+                r.id.to_string(),
+                state(r.state).to_owned(),
+                r.trigger.clone(),
+                text::time(r.started_at),
+                r.moves.len().to_string(),
+                text::count(r.rows_published),
+                text::bytes(r.raw_bytes),
+                text::bytes(r.wire_bytes),
+            ]
+        })
+        .collect();
+    let header = ["migration", "state", "trigger", "started (UTC)", "moves", "rows", "raw", "wire"];
+    text::table(out, &header, &rows)
+}
+
+/// One migration with its moves.
+pub fn migration(out: &mut impl Write, report: &MigrationReport) -> io::Result<()> {
+    migrations(out, std::slice::from_ref(report))?;
+    writeln!(out)?;
+    let rows: Vec<Vec<String>> = report
+        .moves
+        .iter()
+        .map(|m| {
+            vec![
+                m.table.clone(),
+                m.partition_id.clone(),
+                text::range(m.range),
+                fence(m.fence),
+                m.state.to_string(),
+                m.proof.map_or_else(|| "-".into(), |p| text::count(p.rows)),
+                format!("{}/{}", m.batches_proven, m.batches.len()),
+                text::count(m.late_rows),
+                m.error.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let header = ["table", "partition", "range (UTC)", "fence", "state", "rows", "proven", "late", "error"];
+    text::table(out, &header, &rows)?;
+    for error in &report.errors {
+        writeln!(out, "error: {error}")?;
+    }
+    Ok(())
+}
+
+/// The state's name, as in JSON.
+pub fn state(state: MigrationState) -> &'static str {
+    match state {
+        MigrationState::Running => "running",
+        MigrationState::Done => "done",
+        MigrationState::Failed => "failed",
+        MigrationState::Cancelled => "cancelled",
+    }
+}
+
+fn fence(kind: FenceKind) -> String {
+    match kind {
+        FenceKind::Partition => "partition".into(),
+        FenceKind::Window => "window".into(),
+        FenceKind::Delta => "delta".into(),
+    }
+}
