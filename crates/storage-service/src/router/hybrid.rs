@@ -1,11 +1,11 @@
 //! Running a plan on the hot engine, with its cold reads flowing in.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use clickhouse_http::client::Query as Request;
 use futures::{StreamExt, TryStreamExt};
-use hybrid_planner::{ColdArm, Plan, quote};
-use storage_types::gateway_api::ColdQuery;
+use hybrid_planner::{CatalogSnapshot, ColdArm, Plan, TableSnapshot, quote};
+use storage_types::{BatchId, TimeRange, gateway_api::ColdQuery};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -45,6 +45,11 @@ pub(super) struct Run<'a> {
     pub format: &'a AnswerFormat,
     /// The caller's harmless settings.
     pub settings: &'a [(String, String)],
+    /// What was leased.
+    pub catalog: &'a CatalogSnapshot,
+    pub record: &'a Arc<QueryRecord>,
+    /// Cancelled when the query ends, however it ends.
+    pub stop: &'a CancellationToken,
 }
 
 impl Run<'_> {
@@ -58,12 +63,10 @@ impl Run<'_> {
     pub(super) async fn hybrid(
         &self,
         plan: &Plan,
-        record: &Arc<QueryRecord>,
-        stop: &CancellationToken,
         tickets: &mut TicketBook,
         cold: &mut Vec<Arc<ColdProgress>>,
     ) -> Result<HotBytes, QueryError> {
-        let Plan::Hybrid { arms, tables, .. } = plan else {
+        let Plan::Hybrid { arms, .. } = plan else {
             return Err(QueryError::BadRequest("not a hybrid plan".into()));
         };
         if arms.len() > MAX_COLD_READS {
@@ -72,7 +75,7 @@ impl Run<'_> {
         let timezone = self.router.facts.timezone().await?;
         let mut reads: Vec<ColdRead> = (0..)
             .zip(arms)
-            .map(|(n, arm)| self.read(n, arm, &tables.join(", "), &timezone, record, stop))
+            .map(|(n, arm)| self.read(n, arm, &timezone))
             .collect();
         cold.extend(reads.iter().map(|read| Arc::clone(read.progress())));
         let first = reads.iter_mut().take(OPENED_FIRST).map(ColdRead::open);
@@ -129,23 +132,30 @@ impl Run<'_> {
         stream(request).await
     }
 
-    fn read(
-        &self,
-        n: u32,
-        arm: &ColdArm,
-        tables: &str,
-        timezone: &str,
-        record: &Arc<QueryRecord>,
-        stop: &CancellationToken,
-    ) -> ColdRead {
-        let progress = ColdProgress::new(tables.to_owned(), arm.range, Arc::clone(record));
+    fn read(&self, n: u32, arm: &ColdArm, timezone: &str) -> ColdRead {
+        let (table, range) = self.what_is_cold(arm);
+        let progress = ColdProgress::new(table, range, Arc::clone(self.record));
         let query = ColdQuery {
             sql: arm.sql.clone(),
             format: "Native".to_owned(),
             query_id: format!("{}-cold-{n}", self.query_id),
             session_timezone: Some(timezone.to_owned()),
         };
-        ColdRead::new(self.router.gateway.clone(), query, progress, stop.clone())
+        ColdRead::new(self.router.gateway.clone(), query, progress, self.stop.clone())
+    }
+
+    /// Logical table of a cold read, and the range in which its rows lie: asked for, and in batches.
+    fn what_is_cold(&self, arm: &ColdArm) -> (String, TimeRange) {
+        let reads = |table: &&Arc<TableSnapshot>| {
+            table.batches.iter().any(|batch| Some(&batch.id) == arm.batches.first())
+        };
+        let Some(table) = self.catalog.tables.iter().find(reads) else {
+            return ("a cold table".to_owned(), arm.range);
+        };
+        let ids: HashSet<BatchId> = arm.batches.iter().copied().collect();
+        let held = table.batches.iter().filter(|batch| ids.contains(&batch.id)).map(|batch| batch.range);
+        let hull = held.reduce(TimeRange::hull).unwrap_or(TimeRange::ALL);
+        (table.logical.clone(), hull.intersect(arm.range))
     }
 
     fn request(&self, sql: String) -> Request {

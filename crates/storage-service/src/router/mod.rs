@@ -30,7 +30,7 @@ use std::{
 
 use clickhouse_http::client::Client;
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
-use hybrid_planner::{Plan, PlanKind, PlanRequest, Query, Route};
+use hybrid_planner::{CatalogSnapshot, Plan, PlanKind, PlanRequest, Query, Route};
 use storage_types::service_api::{QueryReport, QueryRequest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ pub use error::QueryError;
 pub use running::AnswerBody;
 
 use crate::catalog::{Catalog, Lease};
-use cold::{ColdProgress, Gateway, TicketBook};
+use cold::{Gateway, TicketBook};
 use format::AnswerFormat;
 use hot::HotFacts;
 use query_log::{QueryFacts, QueryLog};
@@ -80,8 +80,8 @@ pub struct Router {
 /// A query that is planned and leased.
 struct Planned {
     plan: Plan,
+    catalog: Arc<CatalogSnapshot>,
     lease: Option<Lease>,
-    catalog_version: u64,
 }
 
 impl Router {
@@ -128,28 +128,37 @@ impl Router {
         let query_id = query_id(request.query_id.clone())?;
         let (query, format) = self.read(&request)?;
         let (query, settings) = settings::lift(query)?;
-        let Planned { plan, lease, catalog_version } = self.plan(&query).await?;
-        let record = self.log.begin(facts(&query_id, &plan, catalog_version));
+        let Planned { plan, catalog, lease } = self.plan(&query).await?;
+        let opening = self.log.begin(facts(&query_id, &plan, catalog.version));
         let stop = CancellationToken::new();
         let mut tickets = TicketBook::new(Arc::clone(&self.tickets), stop.clone());
         let mut cold = Vec::new();
-        let run = hybrid::Run { router: self, query_id: &query_id, format: &format, settings: &settings };
+        let run = hybrid::Run {
+            router: self,
+            query_id: &query_id,
+            format: &format,
+            settings: &settings,
+            catalog: &catalog,
+            record: opening.record(),
+            stop: &stop,
+        };
         let started = match &plan {
             Plan::Passthrough => run.hot(query.text()).await,
             Plan::Hot { sql, .. } => run.hot(sql).await,
-            Plan::Hybrid { .. } => run.hybrid(&plan, &record, &stop, &mut tickets, &mut cold).await,
+            Plan::Hybrid { .. } => run.hybrid(&plan, &mut tickets, &mut cold).await,
         };
         let started = match started {
             Ok(stream) => first_bytes(stream).await,
             Err(error) => Err(error),
         };
-        let answer = started.map_err(|error| {
-            let error = cold.iter().find_map(|c: &Arc<ColdProgress>| c.failure()).unwrap_or(error);
-            record.end(storage_types::service_api::QueryState::Failed, Some(error.to_string()));
-            error
-        })?;
+        let answer = match started {
+            Ok(answer) => answer,
+            // What the hot engine says of a cold stream that broke off is not the cause.
+            Err(error) => return Err(opening.failed(cold.iter().find_map(|c| c.failure()).unwrap_or(error))),
+        };
         let open = Open { answer, cold, tickets, lease, permit };
-        Ok(Answer { content_type: format.content_type.to_owned(), body: self.runnings.begin(open, record) })
+        let body = self.runnings.begin(open, opening.keep());
+        Ok(Answer { content_type: format.content_type.to_owned(), body })
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, QueryError> {
@@ -184,7 +193,7 @@ impl Router {
         if query.logical_tables(&current, database)?.is_empty()
             && !query.needs_explain(&current, database, "UTC", 0)
         {
-            return Ok(Planned { plan: Plan::Passthrough, lease: None, catalog_version: current.version });
+            return Ok(Planned { plan: Plan::Passthrough, catalog: current, lease: None });
         }
         let timezone = self.facts.timezone().await?;
         let now_unix_ns = now_unix_ns();
@@ -209,7 +218,7 @@ impl Router {
         if matches!(plan, Plan::Hybrid { .. }) && explain.is_none() {
             self.explain(query, &catalog).await?;
         }
-        Ok(Planned { plan, catalog_version: catalog.version, lease: Some(lease) })
+        Ok(Planned { plan, catalog, lease: Some(lease) })
     }
 }
 

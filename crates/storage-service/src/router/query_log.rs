@@ -13,6 +13,8 @@ use std::{
 
 use storage_types::service_api::{QueryReport, QueryState};
 
+use super::QueryError;
+
 /// Queries remembered.
 const KEPT: usize = 1024;
 
@@ -104,6 +106,40 @@ impl QueryRecord {
     }
 }
 
+/// A query that has not answered yet. Dropped, it is recorded as cancelled: its caller has gone.
+#[derive(Debug)]
+pub struct Opening {
+    record: Arc<QueryRecord>,
+    kept: bool,
+}
+
+impl Opening {
+    /// Its record.
+    pub fn record(&self) -> &Arc<QueryRecord> {
+        &self.record
+    }
+
+    /// The answer is on its way: whoever holds the record says how it ended.
+    pub fn keep(mut self) -> Arc<QueryRecord> {
+        self.kept = true;
+        Arc::clone(&self.record)
+    }
+
+    /// It ended with an error, which is passed on.
+    pub fn failed(self, error: QueryError) -> QueryError {
+        self.record.end(QueryState::Failed, Some(error.to_string()));
+        error
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.record.end(QueryState::Cancelled, Some("the caller hung up before the first byte".into()));
+        }
+    }
+}
+
 /// The last queries.
 #[derive(Debug, Default)]
 pub struct QueryLog {
@@ -112,14 +148,14 @@ pub struct QueryLog {
 
 impl QueryLog {
     /// Opens the record of a query that begins.
-    pub fn begin(&self, facts: QueryFacts) -> Arc<QueryRecord> {
+    pub fn begin(&self, facts: QueryFacts) -> Opening {
         let record = Arc::new(QueryRecord::new(facts));
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         if records.len() >= KEPT {
             records.pop_front();
         }
         records.push_back(Arc::clone(&record));
-        record
+        Opening { record, kept: false }
     }
 
     /// The youngest query of this id.
@@ -147,14 +183,15 @@ mod tests {
     #[test]
     fn the_first_end_counts_and_old_queries_are_forgotten() {
         let log = QueryLog::default();
-        let record = log.begin(facts("a"));
+        let record = log.begin(facts("a")).keep();
         assert_eq!(log.find("a").unwrap().state, QueryState::Running);
         record.end(QueryState::Failed, Some("why".into()));
         record.end(QueryState::Cancelled, None);
         assert_eq!(log.find("a").unwrap().state, QueryState::Failed);
         for n in 0..KEPT {
-            log.begin(facts(&n.to_string()));
+            drop(log.begin(facts(&n.to_string())));
         }
-        assert!(log.find("a").is_none() && log.find("0").is_some());
+        assert!(log.find("a").is_none());
+        assert_eq!(log.find("0").unwrap().state, QueryState::Cancelled);
     }
 }
