@@ -3,10 +3,10 @@
 //! `KILL QUERY` finds a statement only once the engine has registered it, so a kill can come too early: it
 //! is repeated until the statement's thread says that it is over.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::engine::Engine;
+use crate::run::Service;
 
 /// How long a kill is repeated before it is given up and logged.
 const GIVE_UP: Duration = Duration::from_secs(120);
@@ -48,16 +48,16 @@ impl Drop for FinishOnDrop {
 
 /// Kills its statement when it is dropped before the statement is over.
 pub struct CancelGuard {
-    engine: Arc<Engine>,
-    tag: String,
+    service: Arc<Service>,
+    tag: Arc<OnceLock<String>>,
     finished: Finished,
 }
 
 impl CancelGuard {
-    /// Guards the statement `tag`, which is over when `finished` says so.
+    /// Guards the statement that will carry `tag`, and is over when `finished` says so.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, tag: String, finished: Finished) -> Self {
-        Self { engine, tag, finished }
+    pub fn new(service: Arc<Service>, tag: Arc<OnceLock<String>>, finished: Finished) -> Self {
+        Self { service, tag, finished }
     }
 }
 
@@ -66,22 +66,24 @@ impl Drop for CancelGuard {
         if self.finished.is_set() {
             return;
         }
-        let (engine, tag, finished) =
-            (Arc::clone(&self.engine), std::mem::take(&mut self.tag), self.finished.clone());
-        tokio::task::spawn_blocking(move || kill_until_over(&engine, &tag, &finished));
+        let (service, tag, finished) =
+            (Arc::clone(&self.service), Arc::clone(&self.tag), self.finished.clone());
+        tokio::task::spawn_blocking(move || kill_until_over(&service, &tag, &finished));
     }
 }
 
-fn kill_until_over(engine: &Engine, tag: &str, finished: &Finished) {
+fn kill_until_over(service: &Service, tag: &OnceLock<String>, finished: &Finished) {
     let started = Instant::now();
     let mut pause = Duration::from_millis(2);
     // Most guards are dropped a moment before a whole answer's thread is done: no kill for those.
     while !finished.wait(pause) {
         if started.elapsed() > GIVE_UP {
-            tracing::warn!(tag, "a statement whose client is gone does not end");
+            tracing::warn!(tag = tag.get(), "a statement whose client is gone does not end");
             return;
         }
-        engine.kill(tag);
+        if let Some(tag) = tag.get() {
+            service.engine.kill(tag);
+        }
         pause = (pause * 2).min(Duration::from_secs(1));
     }
 }

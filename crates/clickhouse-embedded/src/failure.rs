@@ -44,8 +44,14 @@ pub mod code {
     pub const SESSION_IS_LOCKED: i32 = 373;
     /// A session timeout that is no number, or too large.
     pub const INVALID_SESSION_TIMEOUT: i32 = 374;
+    /// No room on the disk.
+    pub const NOT_ENOUGH_SPACE: i32 = 243;
+    /// More than a limit of ours.
+    pub const TOO_MANY_ROWS_OR_BYTES: i32 = 396;
     /// Killed, or the caller went away.
     pub const QUERY_WAS_CANCELLED: i32 = 394;
+    /// Something the caller may not do.
+    pub const ACCESS_DENIED: i32 = 497;
     /// Wrong user or password.
     pub const AUTHENTICATION_FAILED: i32 = 516;
     /// Anything that has no code of its own.
@@ -71,7 +77,10 @@ fn name_of(code: i32) -> &'static str {
         code::SESSION_NOT_FOUND => "SESSION_NOT_FOUND",
         code::SESSION_IS_LOCKED => "SESSION_IS_LOCKED",
         code::INVALID_SESSION_TIMEOUT => "INVALID_SESSION_TIMEOUT",
+        code::NOT_ENOUGH_SPACE => "NOT_ENOUGH_SPACE",
+        code::TOO_MANY_ROWS_OR_BYTES => "TOO_MANY_ROWS_OR_BYTES",
         code::QUERY_WAS_CANCELLED => "QUERY_WAS_CANCELLED",
+        code::ACCESS_DENIED => "ACCESS_DENIED",
         code::AUTHENTICATION_FAILED => "AUTHENTICATION_FAILED",
         _ => "UNKNOWN_EXCEPTION",
     }

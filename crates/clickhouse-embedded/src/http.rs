@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 use axum::{Router, http::StatusCode};
@@ -22,10 +22,11 @@ use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::cancel::{CancelGuard, Finished};
-use crate::engine::Engine;
+use crate::confine::Confinement;
+use crate::external;
 use crate::failure::{Failure, code};
 use crate::reply::{CHUNKS, Chunk, Head, Packing, Reply};
-use crate::run::{self, Job};
+use crate::run::{self, Job, Service};
 
 /// How long a request waits for a slot.
 const SLOT_WAIT: Duration = Duration::from_secs(10);
@@ -36,7 +37,8 @@ const BODY_STALL: Duration = Duration::from_secs(300);
 
 /// What every request shares.
 pub struct Front {
-    engine: Arc<Engine>,
+    service: Arc<Service>,
+    confinement: Confinement,
     gate: Gate,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -44,11 +46,12 @@ pub struct Front {
 }
 
 impl Front {
-    /// A front before `engine` that runs `max_connections` statements at once.
+    /// A front before `service` that runs `max_connections` statements at once.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, gate: Gate, max_connections: usize) -> Self {
+    pub fn new(service: Arc<Service>, confinement: Confinement, gate: Gate, max_connections: usize) -> Self {
         Self {
-            engine,
+            service,
+            confinement,
             gate,
             slots: Arc::new(Semaphore::new(max_connections)),
             waiting: AtomicUsize::new(0),
@@ -79,6 +82,7 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/replicas_status", get(|| async { "Ok.\n" }))
         .route("/", any(serve))
         .fallback(|| async { (StatusCode::NOT_FOUND, "There is no such handle. Use / or /ping.\n") })
+        .layer(DefaultBodyLimit::disable())
         .with_state(front)
 }
 
@@ -96,7 +100,7 @@ async fn serve(State(front): State<Arc<Front>>, request: Request) -> Result<Resp
     };
     let common = [
         ("x-clickhouse-query-id", query_id.as_str()),
-        ("x-clickhouse-timezone", front.engine.timezone()),
+        ("x-clickhouse-timezone", front.service.engine.timezone()),
         ("x-clickhouse-server-display-name", "clickhouse-embedded"),
     ];
     set_headers(response.headers_mut(), &common);
@@ -128,30 +132,44 @@ async fn answer(
             ),
         ));
     }
-    parameters.sort_out_external(&[]);
-    let read_only = read_only(&parameters, matches!(head.method, Method::GET | Method::HEAD))?;
-    let packing = packing(&head.headers, &parameters);
     let encoding =
         head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let entry = front.service.registry.enter(query_id)?;
+    let (body, external) = if is_multipart(&head.headers) {
+        let request = Request::from_parts(head.clone(), body);
+        let parts = Multipart::from_request(request, &())
+            .await
+            .map_err(|error| Failure::new(code::BAD_ARGUMENTS, format!("the multipart body: {error}")))?;
+        let folder = &front.service.engine.folders().tmp;
+        (Body::empty(), external::spool(parts, folder, &mut parameters).await?)
+    } else {
+        (body, Vec::new())
+    };
+    let tables: Vec<String> = external.iter().map(|file| file.table.clone()).collect();
+    parameters.sort_out_external(&tables);
+    let read_only = read_only(&parameters, matches!(head.method, Method::GET | Method::HEAD))?;
+    let packing = packing(&head.headers, &parameters);
     let (pieces, received) = mpsc::channel(2);
     let reader = decoded(BodyReader::new(received), encoding.as_deref(), parameters.decompress)
         .map_err(|reason| Failure::new(code::UNKNOWN_COMPRESSION_METHOD, reason))?;
     let slot = front.slot().await?;
 
-    let tag = query_id.to_owned();
     let (head_sender, mut head_receiver) = oneshot::channel();
     let (chunk_sender, chunks) = mpsc::channel(CHUNKS);
     let exception_tag: String = uuid::Uuid::new_v4().simple().to_string().chars().take(16).collect();
     let runtime = tokio::runtime::Handle::current();
-    let reply = Reply::new(head_sender, chunk_sender, packing, exception_tag.clone(), runtime);
+    let mut reply = Reply::new(head_sender, chunk_sender, packing, exception_tag.clone(), runtime);
+    if parameters.wait_end_of_query {
+        reply.wait_for_the_end(&front.service.engine.folders().tmp);
+    }
     let finished = Finished::default();
-    let guard = CancelGuard::new(Arc::clone(&front.engine), tag.clone(), finished.clone());
-    let job = Job { parameters, body: reader, read_only, tag };
-    let engine = Arc::clone(&front.engine);
+    let service = Arc::clone(&front.service);
+    let guard = CancelGuard::new(Arc::clone(&service), entry.tag(), finished.clone());
+    let job = Job { parameters, body: reader, external, read_only, entry, confinement: front.confinement };
     tokio::task::spawn_blocking(move || {
         let _slot = slot;
         let _finished = finished.on_drop();
-        run::run(&engine, job, reply);
+        run::run(&service, job, reply);
     });
 
     let head = tokio::select! {
@@ -174,6 +192,11 @@ fn read_only(parameters: &RequestParameters, is_get: bool) -> Result<u8, Failure
         Some(_) => return Err(Failure::new(code::BAD_ARGUMENTS, "readonly is 0, 1 or 2")),
     };
     Ok(if is_get && asked == 0 { 2 } else { asked })
+}
+
+fn is_multipart(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.get(..19).is_some_and(|start| start.eq_ignore_ascii_case("multipart/form-data"))
 }
 
 fn packing(headers: &HeaderMap, parameters: &RequestParameters) -> Packing {

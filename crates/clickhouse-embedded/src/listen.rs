@@ -1,8 +1,11 @@
 //! Accepting connections, saying where, and stopping in order.
 
 use std::io::Write as _;
-use std::path::Path;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -13,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::cli::Options;
+use crate::run::Service;
 
 /// Bytes of a request's line and headers: a URL may have 1 MiB.
 const MAX_HEAD_BYTES: usize = 2 << 20;
@@ -24,17 +27,62 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Connections open at once.
 const MAX_OPEN: usize = 1024;
 
+/// Writes the port file, outside the walls that the rest of the process works in.
+pub struct Herald {
+    address: mpsc::Sender<SocketAddr>,
+    writer: JoinHandle<std::io::Result<()>>,
+}
+
+impl Herald {
+    /// Starts the writer's thread; it waits for the address and ends.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(file: Option<PathBuf>) -> std::io::Result<Self> {
+        let file = file.map(std::path::absolute).transpose()?;
+        let (address, receiver) = mpsc::channel::<SocketAddr>();
+        let writer = std::thread::Builder::new().name("port-file".into()).spawn(move || {
+            let (Some(file), Ok(address)) = (file, receiver.recv()) else { return Ok(()) };
+            let fresh = file.with_extension("fresh");
+            std::fs::write(&fresh, format!("{address}\n"))?;
+            std::fs::rename(&fresh, &file)
+        })?;
+        Ok(Self { address, writer })
+    }
+
+    /// Tells the world: the port file, by rename, then a JSON line on stdout.
+    fn announce(self, address: SocketAddr) -> anyhow::Result<()> {
+        let _ = self.address.send(address);
+        match self.writer.join() {
+            Ok(written) => written.context("--port-file")?,
+            Err(_) => anyhow::bail!("--port-file: its writer failed"),
+        }
+        let line = serde_json::json!({
+            "event": "listening", "url": format!("http://{address}"), "port": address.port(),
+            "pid": std::process::id(),
+        });
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot print the address")?;
+        tracing::info!(%address, "listening");
+        Ok(())
+    }
+}
+
 /// Listens until SIGTERM or SIGINT, then drains.
 ///
 /// # Errors
 /// When the address cannot be had, or the port file not be written.
-pub async fn run(options: &Options, router: Router) -> anyhow::Result<()> {
+pub async fn run(
+    address: SocketAddr,
+    herald: Herald,
+    router: Router,
+    service: &Service,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", options.listen))?;
-    announce(&listener, options.port_file.as_deref())?;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    herald.announce(listener.local_addr()?)?;
+    let mut expiry = tokio::time::interval(Duration::from_secs(1));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
@@ -48,6 +96,7 @@ pub async fn run(options: &Options, router: Router) -> anyhow::Result<()> {
                 }
             },
             Some(_) = connections.join_next() => {}
+            _ = expiry.tick() => service.sessions.expire(Instant::now()),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -75,22 +124,4 @@ fn connect(connections: &mut JoinSet<()>, graceful: &GracefulShutdown, stream: T
             tracing::debug!(%error, "a connection ended early");
         }
     });
-}
-
-/// Prints the address as a JSON line, and writes it to `port_file` by rename.
-fn announce(listener: &TcpListener, port_file: Option<&Path>) -> anyhow::Result<()> {
-    let address = listener.local_addr()?;
-    if let Some(file) = port_file {
-        let fresh = file.with_extension("tmp");
-        std::fs::write(&fresh, format!("{address}\n"))
-            .with_context(|| format!("--port-file {}", file.display()))?;
-        std::fs::rename(&fresh, file).with_context(|| format!("--port-file {}", file.display()))?;
-    }
-    let line = serde_json::json!({
-        "event": "listening", "url": format!("http://{address}"), "port": address.port(), "pid": std::process::id(),
-    });
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot print the address")?;
-    tracing::info!(%address, "listening");
-    Ok(())
 }

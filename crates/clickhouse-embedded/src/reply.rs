@@ -6,6 +6,8 @@
 //!
 //! Backpressure: a channel of a few chunks. A caller that takes nothing for [`STALL`] is gone.
 
+use std::io::Read as _;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::chdb::Counts;
 use crate::failure::{Failure, code};
+use crate::spill::Spill;
 
 /// What is held back before the answer begins.
 const HOLD_BYTES: usize = 256 << 10;
@@ -69,7 +72,7 @@ pub struct Reply {
     body: mpsc::Sender<Chunk>,
     packer: Packer,
     held: Vec<u8>,
-    hold_bytes: usize,
+    spill: Option<Spill>,
     format: Option<String>,
     tag: String,
     runtime: Handle,
@@ -100,16 +103,7 @@ impl Reply {
                 Err(_) => Packer::Plain,
             },
         };
-        Self {
-            head: Some(head),
-            body,
-            packer,
-            held: Vec::new(),
-            hold_bytes: HOLD_BYTES,
-            format: None,
-            tag,
-            runtime,
-        }
+        Self { head: Some(head), body, packer, held: Vec::new(), spill: None, format: None, tag, runtime }
     }
 
     /// Names the format of the data that follow.
@@ -117,25 +111,51 @@ impl Reply {
         self.format = Some(format.to_owned());
     }
 
+    /// Begins the answer only when the statement is over (`wait_end_of_query=1`), keeping it in `folder`.
+    pub fn wait_for_the_end(&mut self, folder: &Path) {
+        self.spill = Some(Spill::new(folder));
+    }
+
     /// Takes the next bytes of the answer; blocks while the caller is behind.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub fn write(&mut self, data: &[u8]) -> Result<(), Gone> {
+    /// 210 when the caller is gone, 243 when a whole answer has no room on the disk.
+    pub fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
         if self.head.is_none() {
-            return self.pack(data);
+            return self.pack(data).map_err(|Gone| gone());
         }
         self.held.extend_from_slice(data);
-        if self.held.len() < self.hold_bytes {
+        if self.held.len() < HOLD_BYTES {
             return Ok(());
         }
-        self.begin(Counts::default())
+        match &mut self.spill {
+            None => self.begin(Counts::default()).map_err(|Gone| gone()),
+            Some(spill) => {
+                spill.write(&self.held)?;
+                self.held.clear();
+                Ok(())
+            }
+        }
     }
 
     /// Sends the head and what was held back.
     fn begin(&mut self, counts: Counts) -> Result<(), Gone> {
         let Some(head) = self.head.take() else { return Ok(()) };
         head.send(Head { format: self.format.clone(), counts, failure: None }).map_err(|_| Gone)?;
+        if let Some(mut spill) = self.spill.take() {
+            let mut piece = vec![0; HOLD_BYTES];
+            loop {
+                match spill.read(&mut piece) {
+                    Ok(0) => break,
+                    Ok(count) => self.pack(&piece[..count])?,
+                    Err(error) => {
+                        tracing::error!(%error, "a kept answer cannot be read back");
+                        self.send(Chunk::Cut)?;
+                        return Err(Gone);
+                    }
+                }
+            }
+        }
         let held = std::mem::take(&mut self.held);
         self.pack(&held)
     }

@@ -8,17 +8,23 @@
 
 mod command;
 mod empty_native;
-mod insert;
+pub mod insert;
 mod query;
+mod settings;
 
 use std::io::Read;
+use std::sync::Arc;
 
 use clickhouse_http::server::RequestParameters;
 
 use crate::chdb::{Counts, RawConnection};
-use crate::engine::{Engine, TAG_SETTING, identifier, literal};
+use crate::confine::{self, Confinement};
+use crate::engine::Engine;
+use crate::external::{self, Spooled};
 use crate::failure::{Failure, code};
-use crate::reply::Reply;
+use crate::registry::{Entry, Registry};
+use crate::reply::{Reply, gone};
+use crate::sessions::{self, Sessions};
 use crate::statement::{self, Statement};
 
 /// The longest statement taken, whatever `max_query_size` asks for.
@@ -32,70 +38,105 @@ pub struct Job {
     pub parameters: RequestParameters,
     /// The body, decoded.
     pub body: Box<dyn Read + Send>,
+    /// The external tables' files.
+    pub external: Vec<Spooled>,
     /// 0: may write; 1: reads only; 2: reads only, and may change settings.
     pub read_only: u8,
-    /// The statement's tag in the engine.
-    pub tag: String,
+    /// The query among those that run.
+    pub entry: Entry,
+    /// Who keeps the engine in its folders.
+    pub confinement: Confinement,
 }
 
-/// Runs `job` on a connection of its own and answers through `reply`.
-pub fn run(engine: &Engine, mut job: Job, mut reply: Reply) {
-    let outcome = engine.connect().and_then(|mut connection| {
-        prepare(&mut connection, &job)?;
-        execute(engine, &mut connection, &mut job, &mut reply)
-    });
-    if reply.finish(outcome).is_err() {
-        tracing::debug!(tag = job.tag, "the client left before the end of its answer");
-    }
+/// What every statement needs.
+pub struct Service {
+    /// The engine.
+    pub engine: Engine,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
+    /// The running queries.
+    pub registry: Arc<Registry>,
 }
 
-/// Gives the connection the request's database and settings.
-fn prepare(connection: &mut RawConnection, job: &Job) -> Result<(), Failure> {
-    let call = |connection: &mut RawConnection, sql: String| {
-        connection.query(sql.as_bytes(), "Null", &[]).map(drop).map_err(|text| Failure::from_engine(&text))
+/// Runs `job` on a connection of its own, or on its session's, and answers through `reply`.
+pub fn run(service: &Service, mut job: Job, mut reply: Reply) {
+    let outcome = match job.parameters.session_id.clone() {
+        None => once(service, &mut job, &mut reply),
+        Some(session) => in_session(service, &session, &mut job, &mut reply),
     };
-    if let Some(database) = &job.parameters.database {
-        call(connection, format!("USE {}", identifier(database)))?;
+    if reply.finish(outcome).is_err() {
+        tracing::debug!(query_id = job.entry.id(), "the client left before the end of its answer");
     }
-    let mut settings = format!(
-        "SET {TAG_SETTING} = {}, implicit_select = 0, allow_introspection_functions = 0",
-        literal(&job.tag)
-    );
-    for (name, value) in &job.parameters.settings {
-        if !is_setting_name(name) {
-            return Err(Failure::new(code::UNKNOWN_SETTING, format!("Unknown setting '{name}'")));
-        }
-        if name != TAG_SETTING && name != "readonly" {
-            settings.push_str(&format!(", {name} = {}", literal(value)));
-        }
-    }
-    if job.read_only > 0 {
-        settings.push_str(&format!(", readonly = {}", job.read_only));
-    }
-    call(connection, settings)
 }
 
-fn is_setting_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.')
+/// A connection for this statement alone: whatever is set on it ends with it.
+fn once(service: &Service, job: &mut Job, reply: &mut Reply) -> Result<Counts, Failure> {
+    let mut connection = service.engine.connect()?;
+    settings::choose_database(&mut connection, &job.parameters)?;
+    external::create(&mut connection, &job.external, &job.parameters)?;
+    let _ = job.entry.tag().set(job.entry.id().to_owned());
+    settings::apply(&mut connection, &job.parameters, Some(job.entry.id()), job.read_only)?;
+    execute(service, &mut connection, job, reply, 0)
 }
 
+/// The session's connection: what the request's URL sets is undone afterwards, what its statement sets
+/// stays. `readonly` cannot be undone, so the statement carries it instead.
+fn in_session(service: &Service, id: &str, job: &mut Job, reply: &mut Reply) -> Result<Counts, Failure> {
+    let timeout = sessions::timeout(job.parameters.session_timeout.as_deref())?;
+    let mut lease = service.sessions.take(&service.engine, id, timeout, job.parameters.session_check)?;
+    let mut tag = job.entry.id().to_owned();
+    let old_tag = std::mem::take(&mut lease.tag);
+    let Some(connection) = lease.connection() else { return Err(gone()) };
+    let before = settings::Before::of(connection, &job.parameters)?;
+    let outcome = settings::choose_database(connection, &job.parameters)
+        .and_then(|()| external::create(connection, &job.external, &job.parameters))
+        .and_then(|()| settings::tag(connection, &tag, &old_tag))
+        .and_then(|kept| {
+            tag = kept;
+            let _ = job.entry.tag().set(tag.clone());
+            settings::apply(connection, &job.parameters, None, 0)
+        })
+        .and_then(|()| execute(service, connection, job, reply, job.read_only));
+    before.restore(connection);
+    external::remove(connection, &job.external);
+    lease.tag = tag;
+    outcome
+}
+
+/// Runs the statement. `read_only` is the level that the connection does not enforce by itself.
 fn execute(
-    engine: &Engine,
+    service: &Service,
     connection: &mut RawConnection,
     job: &mut Job,
     reply: &mut Reply,
+    read_only: u8,
 ) -> Result<Counts, Failure> {
     let limit = query_limit(&job.parameters)?;
     let (text, whole) = read_text(job, limit)?;
+    let statement = statement::parse(&text, whole)?;
+    if job.confinement == Confinement::NamesOnly {
+        let end = if let Statement::Insert(found) = &statement { found.head.len() } else { text.len() };
+        confine::refuse_files(&text[..end])?;
+    }
+    if read_only > 0 && !matches!(statement, Statement::Query(_)) {
+        return Err(Failure::new(code::READONLY, "default: Cannot execute query in readonly mode"));
+    }
     let output = job.parameters.default_format.clone().unwrap_or_else(|| "TabSeparated".into());
     let parameters = &job.parameters.query_parameters;
-    match statement::parse(&text, whole)? {
-        Statement::Query(found) => query::run(engine, connection, &found, &output, parameters, reply),
+    let folder = &service.engine.folders().tmp;
+    match statement {
+        Statement::Query(mut found) => {
+            found.narrow(read_only);
+            query::run(folder, connection, &found, &output, parameters, reply)
+        }
         Statement::Insert(found) => {
             let data = text[found.data_start..].chain(&mut job.body);
             insert::run(connection, &found, parameters, data)
         }
-        Statement::Kill | Statement::Command => command::run(connection, &text, &output, parameters, reply),
+        Statement::Kill => {
+            command::run(connection, &service.registry.translate(&text), &output, parameters, reply)
+        }
+        Statement::Command => command::run(connection, &text, &output, parameters, reply),
     }
 }
 

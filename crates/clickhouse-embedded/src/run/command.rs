@@ -2,7 +2,7 @@
 
 use crate::chdb::{Counts, Parameters, RawConnection};
 use crate::failure::Failure;
-use crate::reply::{Gone, Reply, gone};
+use crate::reply::Reply;
 
 /// Runs `text` as it stands and answers with its output.
 pub fn run(
@@ -14,6 +14,6 @@ pub fn run(
 ) -> Result<Counts, Failure> {
     let output = connection.query(text, format, parameters).map_err(|text| Failure::from_engine(&text))?;
     reply.set_format(format);
-    reply.write(output.bytes()).map_err(|Gone| gone())?;
+    reply.write(output.bytes())?;
     Ok(output.counts())
 }

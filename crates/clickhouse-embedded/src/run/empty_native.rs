@@ -50,6 +50,11 @@ pub fn header(
     Ok(block)
 }
 
+/// The strings of a RowBinary answer whose columns are all strings.
+pub fn strings(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Values(bytes)
+}
+
 /// Strings with a length before each, as RowBinary writes them.
 struct Values<'a>(&'a [u8]);
 

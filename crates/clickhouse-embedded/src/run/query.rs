@@ -2,17 +2,19 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use crate::chdb::{Counts, Parameters, RawConnection};
-use crate::engine::{Engine, literal};
+use crate::engine::literal;
 use crate::failure::{Failure, code};
 use crate::output_pipe::OutputPipe;
-use crate::reply::{Gone, Reply, gone};
+use crate::reply::Reply;
 use crate::statement::Query;
 
-/// Runs `query` and leads its output, in its own format or `default_format`, into `reply`.
+/// Runs `query` and leads its output, in its own format or `default_format`, through a pipe in `folder` into
+/// `reply`.
 pub fn run(
-    engine: &Engine,
+    folder: &Path,
     connection: &mut RawConnection,
     query: &Query,
     default_format: &str,
@@ -24,7 +26,7 @@ pub fn run(
         return Err(Failure::new(code::UNKNOWN_FORMAT, format!("Unknown format {format}")));
     }
     reply.set_format(format);
-    let (pipe, reader) = OutputPipe::create(&engine.folders().tmp)
+    let (pipe, reader) = OutputPipe::create(folder)
         .map_err(|error| Failure::new(code::CANNOT_OPEN_FILE, format!("no pipe for the output: {error}")))?;
     let outfile = format!("\nINTO OUTFILE {} TRUNCATE ", literal(&pipe.path().to_string_lossy()));
     let mut sql = query.body.clone();
@@ -45,7 +47,7 @@ pub fn run(
     match pumped {
         Ok(Ok(0)) if format == "Native" => {
             let header = super::empty_native::header(connection, query, parameters)?;
-            reply.write(&header).map_err(|Gone| gone())?;
+            reply.write(&header)?;
         }
         Ok(Ok(_)) => {}
         Ok(Err(failure)) => return Err(failure),
@@ -66,7 +68,7 @@ fn pump(mut reader: File, reply: &mut Reply) -> Result<u64, Failure> {
         match reader.read(&mut piece) {
             Ok(0) => return Ok(total),
             Ok(count) => {
-                reply.write(&piece[..count]).map_err(|Gone| gone())?;
+                reply.write(&piece[..count])?;
                 total += count as u64;
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

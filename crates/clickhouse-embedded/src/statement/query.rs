@@ -16,6 +16,19 @@ pub struct Query {
     pub is_select: bool,
 }
 
+impl Query {
+    /// Makes the query itself carry read-only `level`, on a connection that cannot be given it for good.
+    pub fn narrow(&mut self, level: u8) {
+        if level > 0 {
+            let settings = self.settings.get_or_insert_default();
+            if !settings.is_empty() {
+                settings.push(b',');
+            }
+            settings.extend_from_slice(format!(" readonly = {level}").as_bytes());
+        }
+    }
+}
+
 /// Takes a query apart. `tokens` are all its tokens, without trailing semicolons.
 ///
 /// # Errors

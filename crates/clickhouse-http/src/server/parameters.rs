@@ -61,7 +61,7 @@ impl RequestParameters {
     pub fn parse(query_string: &str, headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         for (name, value) in url::form_urlencoded::parse(query_string.as_bytes()) {
-            found.take(&name, value.into_owned());
+            found.add(&name, value.into_owned());
         }
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         found.database = found.database.or_else(|| header("x-clickhouse-database"));
@@ -70,7 +70,8 @@ impl RequestParameters {
         found
     }
 
-    fn take(&mut self, name: &str, value: String) {
+    /// Sorts in one more pair, of a form's body for example.
+    pub fn add(&mut self, name: &str, value: String) {
         let set = |value: &str| !matches!(value, "" | "0" | "false");
         let some = |value: String| Some(value).filter(|value| !value.is_empty());
         match name {
