@@ -16,7 +16,7 @@ use crate::error::GatewayError;
 /// Name of the ledger table in each cold database.
 pub const LEDGER_TABLE: &str = "_storage_batches";
 /// Manifests read at a time when the journal is rebuilt: each may be some hundred kilobytes.
-const PAGE: u32 = 64;
+const PAGE: u32 = 16;
 
 /// How far the ledger knows a batch to be; the number is its rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

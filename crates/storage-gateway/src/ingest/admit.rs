@@ -135,7 +135,7 @@ fn room(
     reserve: u64,
 ) -> Result<(), GatewayError> {
     let left = free.saturating_sub(promised);
-    if left < needed.saturating_add(reserve) {
+    if needed.checked_add(reserve).is_none_or(|wanted| left < wanted) {
         return Err(GatewayError::DiskReserve { place, free: left, needed, reserve });
     }
     Ok(())

@@ -1,0 +1,196 @@
+//! Lost journals, vanished engines, stopped processes.
+
+mod support;
+
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Json, Router, extract::State, http::StatusCode as Code, routing::post};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use support::{Batch, LIVE, Settings, Stage, assert_exactly_once, assert_tidy, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_journal_comes_back_from_the_tables_and_the_spool() {
+    let Stage { mut gateway, engine, dir: _dir } = Stage::new().await;
+    let [published, proven, given_up, sending] = [
+        Batch::make(&engine, 0, 3_000).await,
+        Batch::make(&engine, 10_000, 3_000).await,
+        Batch::make(&engine, 20_000, 3_000).await,
+        Batch::make(&engine, 30_000, 10_000).await,
+    ];
+    gateway.ensure(&published).await;
+    for batch in [&published, &proven, &given_up] {
+        gateway.send(batch).await;
+        gateway.prove(batch).await;
+    }
+    gateway.call(Method::POST, &published.path("/published"), Vec::new()).await;
+    gateway.call(Method::DELETE, &given_up.path(""), Vec::new()).await;
+    gateway.announce(&sending).await;
+    assert_eq!(gateway.put(&sending, 0).await.0, 204);
+
+    for damage in [Damage::Removed, Damage::Torn] {
+        gateway.kill();
+        damage.inflict(&gateway);
+        gateway.restart().await;
+        gateway.ready().await;
+        let state = async |batch: &Batch| {
+            let (_, json) = gateway.call(Method::GET, &batch.path(""), Vec::new()).await;
+            json["state"].as_str().unwrap_or("unknown").to_owned()
+        };
+        assert_eq!(state(&published).await, "published");
+        assert_eq!(state(&proven).await, "proven");
+        assert_eq!(state(&given_up).await, "aborted");
+        assert_eq!(state(&sending).await, "sending");
+        let (_, json) = gateway.call(Method::GET, &sending.path(""), Vec::new()).await;
+        assert_eq!(json["missing"][0]["first"], 1, "chunk 0 is still held");
+    }
+    let (_, listed) = gateway.call(Method::GET, "/v1/batches", Vec::new()).await;
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    assert_eq!(gateway.refused(Method::DELETE, &published.path(""), Vec::new()).await.1, "published");
+    for batch in [&published, &proven] {
+        assert_exactly_once(&engine, batch).await;
+        let (_, proof) = gateway.call(Method::GET, &batch.path("/proof"), Vec::new()).await;
+        assert_eq!(proof, serde_json::to_value(batch.manifest.proof).unwrap());
+    }
+    gateway.send(&sending).await;
+    gateway.prove(&sending).await;
+    assert_exactly_once(&engine, &sending).await;
+    assert_tidy(&engine, &gateway).await;
+}
+
+#[derive(Clone, Copy)]
+enum Damage {
+    Removed,
+    Torn,
+}
+
+impl Damage {
+    fn inflict(self, gateway: &support::Gateway) {
+        let journal = gateway.data_dir().join("gateway.sqlite");
+        for suffix in ["-wal", "-shm"] {
+            let _ = fs::remove_file(gateway.data_dir().join(format!("gateway.sqlite{suffix}")));
+        }
+        match self {
+            Self::Removed => fs::remove_file(journal).unwrap(),
+            Self::Torn => fs::write(journal, vec![0xa5; 8_192]).unwrap(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_that_rot_on_disk_are_asked_for_again() {
+    let Stage { mut gateway, engine, dir: _dir } = Stage::new().await;
+    let batch = Batch::make(&engine, 0, 10_000).await;
+    gateway.ensure(&batch).await;
+    gateway.send(&batch).await;
+    gateway.kill();
+    let chunk = gateway.data_dir().join("spool").join(batch.manifest.batch.to_string()).join("1");
+    let mut bytes = fs::read(&chunk).unwrap();
+    bytes[10] ^= 1;
+    fs::write(&chunk, bytes).unwrap();
+    fs::write(chunk.with_file_name("0.7.part"), b"cut off").unwrap();
+    gateway.restart().await;
+    gateway.ready().await;
+    let (status, json) = gateway.commit(&batch).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert_eq!(json["missing"], json!([{"first": 1, "last": 1}]));
+    gateway.send(&batch).await;
+    gateway.prove(&batch).await;
+    assert_exactly_once(&engine, &batch).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_waits_for_the_engine_and_can_be_given_up_afterwards() {
+    let Stage { mut gateway, mut engine, dir: _dir } = Stage::new().await;
+    let batch = Batch::make(&engine, 0, 3_000).await;
+    gateway.ensure(&batch).await;
+    gateway.send(&batch).await;
+    engine.kill();
+    let (status, json) = gateway.commit(&batch).await;
+    assert_eq!((status, json["state"].as_str()), (StatusCode::ACCEPTED, Some("received")));
+    // Restarted without its engine it knows the batch all the same, since the journal is whole.
+    gateway.restart().await;
+    let (status, _) = gateway.call(Method::GET, "/readyz", Vec::new()).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    eventually("the journal is opened", async || {
+        let (_, json) = gateway.call(Method::GET, &batch.path(""), Vec::new()).await;
+        (json["state"] == "received").then_some(())
+    })
+    .await;
+    engine.restart().await;
+    gateway.prove(&batch).await;
+    assert_exactly_once(&engine, &batch).await;
+
+    let (status, _) = gateway.call(Method::DELETE, &batch.path(""), Vec::new()).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(engine.number(&format!("SELECT count() FROM {LIVE}")).await, 0);
+    assert_eq!(
+        gateway.refused(Method::GET, &batch.path("/proof"), Vec::new()).await,
+        (409, "not_proven".into())
+    );
+}
+
+#[derive(Clone, Default)]
+struct Cloud {
+    heard: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Cloud {
+    async fn serve(self, listener: tokio::net::TcpListener) {
+        let hear = async |State(cloud): State<Self>, Json(body): Json<Value>| {
+            cloud.heard.lock().unwrap().push(body);
+            Code::NO_CONTENT
+        };
+        let router = Router::new()
+            .route("/internal/v1/heartbeat", post(hear))
+            .route("/internal/v1/confirmations", post(hear))
+            .with_state(self);
+        axum::serve(listener, router).await.unwrap();
+    }
+
+    fn find(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        self.heard.lock().unwrap().iter().find(|body| wanted(body)).cloned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cloud_hears_heartbeats_and_how_every_commit_ended_even_if_it_was_away() {
+    // The port is taken but nobody answers there until later.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let settings = Settings { cloud: format!("http://{address}"), ..Settings::default() };
+    let Stage { mut gateway, engine, dir: _dir } = Stage::with(settings).await;
+    let proven = Batch::make(&engine, 0, 1_000).await;
+    let mut refuted = Batch::make(&engine, 10_000, 1_000).await;
+    refuted.manifest.proof.rows += 1;
+    gateway.ensure(&proven).await;
+    for batch in [&proven, &refuted] {
+        gateway.send(batch).await;
+        gateway.settle(batch).await;
+    }
+    // What is owed survives a restart.
+    gateway.restart().await;
+    gateway.ready().await;
+
+    let cloud = Cloud::default();
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    #[allow(clippy::disallowed_methods, reason = "a server of this test, gone with its runtime")]
+    tokio::spawn(cloud.clone().serve(listener));
+    let heartbeat = eventually("a heartbeat", async || cloud.find(|b| b["uptime_s"].is_number())).await;
+    assert_eq!(
+        (&heartbeat["status"]["name"], &heartbeat["status"]["batches_held"]),
+        (&json!("gw"), &json!(1))
+    );
+    for (batch, state) in [(&proven, "proven"), (&refuted, "aborted")] {
+        let id = batch.manifest.batch.to_string();
+        let told =
+            eventually("a confirmation", async || cloud.find(|b| b["status"]["batch"] == id.as_str())).await;
+        assert_eq!(told["status"]["state"], state);
+    }
+    assert_eq!(gateway.log().matches("the cloud does not answer").count(), 2, "once per start, not per beat");
+    assert_eq!(gateway.terminate().await, Some(0));
+}
