@@ -1,5 +1,7 @@
 //! Bad input gets a clear error, and nothing is lost.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -2,6 +2,8 @@
 //!
 //! A subset runs always; `cargo xtask test --crash-matrix` runs the whole matrix.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
+
 use std::time::Duration;
 
 use e2e::{
