@@ -247,7 +247,12 @@ impl Blocks {
             "inignoreset", "joinget",
         ];
         let word = t.name(i).to_ascii_lowercase();
-        if FORMS.contains(&word.as_str()) && t.sym(i + 1, "(") {
+        let mut left = i.wrapping_sub(1);
+        while t.is_any(left, &["NOT", "GLOBAL"]) {
+            left = left.wrapping_sub(1);
+        }
+        let operator = t.is(i, "IN") && t.ends_operand(left);
+        if !operator && FORMS.contains(&word.as_str()) && t.sym(i + 1, "(") {
             let close = t.mate(i + 1);
             let mut at = i + 2;
             while at < close {
@@ -324,7 +329,7 @@ fn clause_at(t: &Tokens, i: usize, top: bool) -> Option<Clause> {
     let word = t.at(i).to_ascii_uppercase();
     Some(match word.as_str() {
         "SELECT" => Clause::Select,
-        "FROM" => Clause::From,
+        "FROM" if i == 0 || !t.is(i - 1, "FILL") => Clause::From,
         "PREWHERE" => Clause::Prewhere,
         "WHERE" => Clause::Where,
         "GROUP" if t.is(i + 1, "BY") => Clause::GroupBy,

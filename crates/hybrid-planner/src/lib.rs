@@ -18,6 +18,7 @@
 //! let sql = plan.render(|n, arm| format!("url('http://…/{n}', 'Native', {})", quote::string(&arm.structure)));
 //! ```
 
+mod aggregates;
 mod blocks;
 mod bounds;
 mod catalog;
@@ -40,6 +41,7 @@ mod sources;
 mod splice;
 mod statement;
 mod structured;
+mod types;
 mod union;
 
 pub use catalog::{CatalogSnapshot, HotPart, Hide, TableName, TableSnapshot, VisibleBatch};

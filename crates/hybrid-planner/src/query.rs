@@ -121,6 +121,12 @@ impl Query {
         &self.tokens.text
     }
 
+    /// The text up to its last token: without semicolons and comments at its end, so that a clause can
+    /// be put behind it.
+    pub(crate) fn statement(&self) -> &str {
+        self.text().get(..self.tokens.end(self.tokens.len())).unwrap_or_default()
+    }
+
     /// What kind of statement it is.
     pub fn kind(&self) -> QueryKind {
         self.kind
@@ -146,15 +152,15 @@ impl Query {
         (ours && self.kind != QueryKind::Show).then_some(i..i + 2)
     }
 
-    /// The text without its FORMAT clause: for callers that choose the format themselves.
+    /// The statement without its FORMAT clause (and without semicolons at its end): for callers that choose the format themselves.
     pub fn text_without_format(&self) -> String {
         match self.format_span() {
             Some(span) => {
                 let (start, end) = (self.tokens.start(span.start), self.tokens.end(span.end));
-                let text = self.text();
+                let text = self.statement();
                 format!("{} {}", text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default())
             }
-            None => self.text().to_owned(),
+            None => self.statement().to_owned(),
         }
     }
 
@@ -313,7 +319,7 @@ impl Query {
         if let Some(span) = self.format_span() {
             edits.replace(self.tokens.start(span.start)..self.tokens.end(span.end), "");
         }
-        Ok(format!("EXPLAIN indexes = 1, json = 1 {} FORMAT TSVRaw", edits.apply(self.text())))
+        Ok(format!("EXPLAIN indexes = 1, json = 1 {} FORMAT TSVRaw", edits.apply(self.statement())))
     }
 
     /// Names of the settings in SETTINGS clauses, lower case.

@@ -42,7 +42,7 @@ pub(crate) fn hot(query: &Query, refs: &[LogicalRef]) -> String {
     for r in refs {
         name_only(query, r, &mut edits);
     }
-    edits.apply(query.text())
+    edits.apply(query.statement())
 }
 
 /// The caller's text with every reference that needs it replaced by a union.
@@ -62,7 +62,7 @@ pub(crate) fn plan(query: &Query, readings: &[Reading], clock: Clock<'_>, why_no
     let mut tables: Vec<String> = readings.iter().map(|r| r.table().logical.clone()).collect();
     tables.sort();
     tables.dedup();
-    let text = query.text();
+    let text = query.statement();
     let sql_template = edits.template(text, 0..text.len());
     if arms.is_empty() {
         return Plan::Hot { sql: sql_template.plain(), tables };

@@ -2,6 +2,8 @@
 //! that hold them in pieces: the answers must be the same text. One engine holds everything; the
 //! cold arm's own statement stands where a stream from the gateway would.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // A panic here is a failed test.
+
 mod corpus;
 mod engine;
 
@@ -9,7 +11,7 @@ use std::sync::Arc;
 
 use engine::Engine;
 use hybrid_planner::{
-    CatalogSnapshot, EXPLAIN_SETTINGS, Hide, HotPart, Plan, PlanKind, PlanRequest, TableName, TableSnapshot,
+    CatalogSnapshot, ColdArm, EXPLAIN_SETTINGS, Hide, HotPart, Plan, PlanKind, PlanRequest, TableName, TableSnapshot,
     VisibleBatch,
 };
 use storage_types::{BatchId, Column, TimeRange};
@@ -204,7 +206,14 @@ fn hybrid(engine: &Engine, catalog: &CatalogSnapshot, text: &str, allow_partial:
         allow_float: true,
     })
     .map_err(|e| e.to_string())?;
+    if let Plan::Hybrid { arms, .. } = &plan {
+        for arm in arms {
+            check_structure(engine, arm)?;
+        }
+    }
     let sql = plan.render(|_, arm| format!("({})", arm.sql)).unwrap_or_else(|| text.to_owned());
+    // The engine's clock is not the plan's: a plan for the head alone leaves now() to the engine.
+    let sql = sql.replace("now()", &format!("toDateTime({})", NOW_NS / 1_000_000_000));
     let shape = match &plan {
         Plan::Passthrough => "passthrough".to_owned(),
         Plan::Hot { .. } => "hot".to_owned(),
@@ -213,6 +222,18 @@ fn hybrid(engine: &Engine, catalog: &CatalogSnapshot, text: &str, allow_partial:
     };
     let answer = engine.run(&sql, "default_format=JSONCompactEachRowWithNamesAndTypes").map_err(|e| format!("{e}\nas: {sql}"))?;
     Ok((answer, format!("{shape}: {sql}")))
+}
+
+/// The arm's declared structure is what its statement really returns: a stream is read by it.
+fn check_structure(engine: &Engine, arm: &ColdArm) -> Result<(), String> {
+    let described = engine.run(&format!("DESCRIBE ({}) FORMAT TSVRaw", arm.sql), "").map_err(|e| format!("{e}\n{}", arm.sql))?;
+    let real: Vec<(&str, &str)> = described.lines().map(|l| l.split_once('\t').unwrap()).collect();
+    let declared = columns(&arm.structure);
+    let same = real.len() == declared.len()
+        && real.iter().zip(&declared).all(|((name, rest), c)| {
+            *name == c.name.trim_matches('`') && rest.split('\t').next() == Some(c.data_type.as_str())
+        });
+    if same { Ok(()) } else { Err(format!("structure {}\nbut the arm returns\n{described}", arm.structure)) }
 }
 
 fn normal(text: &str, unordered: bool) -> String {

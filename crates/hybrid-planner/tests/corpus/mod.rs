@@ -86,7 +86,7 @@ pub const QUERIES: &[&str] = &[
     "WITH (SELECT max(id) FROM trades) AS top SELECT count() FROM trades WHERE id > top - 10",
     "WITH toStartOfDay(timestamp) AS timestamp SELECT timestamp, count() FROM trades GROUP BY timestamp ORDER BY timestamp",
     "SELECT toStartOfDay(timestamp) AS timestamp, count() FROM trades WHERE timestamp >= '2026-10-04 12:00:00' GROUP BY timestamp ORDER BY timestamp",
-    "SELECT count() FROM trades UNION ALL SELECT count() FROM quotes UNION ALL SELECT count() FROM trades WHERE timestamp < '2026-10-02 00:00:00'",
+    "~SELECT count() FROM trades UNION ALL SELECT count() FROM quotes UNION ALL SELECT count() FROM trades WHERE timestamp < '2026-10-02 00:00:00'",
     "(SELECT 1 AS x, count() AS c FROM trades) UNION DISTINCT (SELECT 1, count() FROM trades)",
     "SELECT id FROM trades WHERE id < 50 EXCEPT SELECT id FROM quotes ORDER BY id",
     "SELECT symbol, c FROM (SELECT symbol, count() AS c FROM trades GROUP BY symbol) ORDER BY c DESC, symbol",
