@@ -71,6 +71,7 @@ impl From<QueryError> for ApiError {
 
 impl From<crate::migrator::MigrationError> for ApiError {
     fn from(error: crate::migrator::MigrationError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "migration_refused", error.to_string())
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, error.code(), error.to_string())
     }
 }
