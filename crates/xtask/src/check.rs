@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         static_checks(&mut ran)?;
     }
     ran.step("engine", || engine::ensure_installed().map(drop))?;
-    ran.step("build", binaries::build)?;
+    ran.step("build", binaries::build_with_tests)?;
     if whole {
         ran.step("crash matrix", crash_matrix)?;
     } else {
@@ -134,20 +134,19 @@ fn tests(ran: &mut Ran) -> Result<()> {
 }
 
 fn crash_matrix() -> Result<()> {
-    succeed(
-        cargo()
-            .args([
-                "test",
-                "--package",
-                "e2e",
-                "--test",
-                "crash_matrix",
-                "--",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env(WHOLE_MATRIX, "1"),
-    )
+    // The workspace's flags, so that nothing is built again.
+    let build = [
+        "test",
+        "--workspace",
+        "--features",
+        FEATURES,
+        "--test",
+        "crash_matrix",
+        "--",
+        "whole",
+        "--nocapture",
+    ];
+    succeed(cargo().args(build).env(WHOLE_MATRIX, "1"))
 }
 
 fn has(arguments: &[&str]) -> bool {

@@ -1,6 +1,6 @@
 //! `cargo xtask`: the repository's own commands.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -54,7 +54,17 @@ struct StackArguments {
     json: bool,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<()> {
     match Arguments::parse().command {
         Command::FetchEngine => {
             println!("{}", xtask::engine::fetch()?.display());

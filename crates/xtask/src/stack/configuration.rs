@@ -138,7 +138,7 @@ hot_storage:
 cold_storage_proxy:
   type: \"nas_proxy\"
   connection: {{method: \"vpn\", vpn_endpoint: \"{gateway}\", timeout: {timeout}, retry_attempts: 3, token_file: {gateway_token}}}
-  fallback: {{enabled: true, cache_duration: \"24h\", backup_storage: \"cloud_backup_bucket\"}}
+  fallback: {{enabled: false}}
 migration:
   schedule: \"0 2 * * *\"
   bandwidth_limit: {bandwidth}

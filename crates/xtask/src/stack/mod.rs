@@ -6,8 +6,8 @@
 //! configuration. Readiness is asked for (`/ping`, `/readyz`) until a deadline; a process that ends
 //! meanwhile fails the start with the end of its log. Processes are known by id and start time.
 //!
-//! A [`Stack`] that is dropped kills its processes (so a failed test leaves none), unless it was
-//! started detached.
+//! A [`Stack`] that is dropped kills its processes (so a failed test leaves none); only
+//! [`Stack::leave`] lets them outlive us.
 
 mod command;
 mod configuration;
@@ -84,7 +84,7 @@ impl Role {
 pub struct Options {
     /// Its folder; made when it is not there.
     pub dir: PathBuf,
-    /// Let the processes outlive us.
+    /// The processes are to outlive us: what the terminal sends us does not reach them.
     pub detached: bool,
     /// What the configurations say.
     pub knobs: Knobs,

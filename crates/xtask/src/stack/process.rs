@@ -2,8 +2,8 @@
 //! its process id, never by name.
 //!
 //! A process id is believed only together with the process's start time, since ids return. A child
-//! that is dropped is killed: a failed test leaves nothing behind. A detached child (`stack up`)
-//! stands in a process group of its own and outlives us.
+//! that is dropped is killed: a failed test, or a start that failed halfway, leaves nothing behind. A
+//! child of `stack up` stands in a process group of its own and is left when everything is ready.
 
 use std::{
     fs::{File, OpenOptions},
@@ -100,24 +100,25 @@ pub(crate) struct Running {
     child: Child,
     id: ProcessId,
     log: PathBuf,
-    detached: bool,
+    left: bool,
 }
 
 impl Running {
-    /// Starts `command` with stdout and stderr appended to `log`.
-    pub(crate) fn start(mut command: Command, log: &Path, detached: bool) -> Result<Self> {
+    /// Starts `command` with stdout and stderr appended to `log`. With `own_group` a signal to our
+    /// process group (Ctrl-C) does not reach it.
+    pub(crate) fn start(mut command: Command, log: &Path, own_group: bool) -> Result<Self> {
         let out: File = OpenOptions::new()
             .create(true)
             .append(true)
             .open(log)
             .with_context(|| format!("open the log {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
-        if detached {
+        if own_group {
             command.process_group(0);
         }
         let child = command.spawn().with_context(|| format!("start {}", command.get_program().display()))?;
         let id = ProcessId::of(child.id()).unwrap_or(ProcessId { pid: child.id(), started: 0 });
-        Ok(Self { child, id, log: log.to_owned(), detached })
+        Ok(Self { child, id, log: log.to_owned(), left: false })
     }
 
     pub(crate) fn id(&self) -> ProcessId {
@@ -159,13 +160,13 @@ impl Running {
 
     /// Lets the child outlive us.
     pub(crate) fn leave(mut self) {
-        self.detached = true;
+        self.left = true;
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.detached {
+        if !self.left {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
