@@ -17,8 +17,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Portable {
     pub text: String,
-    /// It may fail on some row (a cast, a division, an overflow): only to be evaluated on rows on
-    /// which the caller's query evaluates it too.
+    /// It may fail on some row (a cast, a division): only to be evaluated where nothing else keeps rows
+    /// from it, for engines reorder conditions.
     pub may_fail: bool,
     /// Names of the columns it reads.
     pub columns: Vec<String>,
@@ -35,30 +35,31 @@ const TYPES: &[&str] = &[
     "Int16", "Int32", "Int64", "Int128", "Float32", "Float64", "Decimal", "Decimal32", "Decimal64", "Decimal128",
     "Bool", "Nullable",
 ];
-/// Deterministic, and defined for every argument.
+/// Deterministic, and defined for every argument that a column can have.
 const SAFE: &[&str] = &[
     "lower", "upper", "length", "empty", "notempty", "startswith", "endswith", "position",
     "positioncaseinsensitive", "like", "ilike", "notlike", "match", "concat", "substring", "trim", "isnull",
     "isnotnull", "ifnull", "coalesce", "nullif", "assumenotnull", "tonullable", "equals", "notequals", "less",
-    "lessorequals", "greater", "greaterorequals", "and", "or", "not", "xor", "has", "hasany", "hasall", "tostring",
-    "toyear", "toquarter", "tomonth", "todayofmonth", "todayofweek", "todayofyear", "tohour", "tominute",
-    "tosecond", "toyyyymm", "toyyyymmdd", "toyyyymmddhhmmss", "tounixtimestamp", "tounixtimestamp64milli",
-    "tounixtimestamp64micro", "tounixtimestamp64nano", "tostartofsecond", "tostartofminute",
-    "tostartoffiveminutes", "tostartoffiveminute", "tostartoftenminutes", "tostartoffifteenminutes",
-    "tostartofhour", "tostartofday", "tostartofweek", "tostartofmonth", "tostartofquarter", "tostartofyear",
-    "tostartofinterval", "tomonday", "date_trunc", "datetrunc", "timeslot", "cityhash64", "siphash64", "xxhash64",
-    "in", "notin", "tuple", "array", "sign", "isnan", "isfinite", "isinfinite", "arrayelement", "tupleelement",
-    "datediff", "date_diff", "touint8", "touint16", "touint32", "touint64", "tofloat64", "tofloat32",
+    "lessorequals", "greater", "greaterorequals", "and", "or", "not", "xor", "has", "hasany", "hasall",
+    "tostring", "toyear", "toquarter", "tomonth", "todayofmonth", "todayofweek", "todayofyear", "tohour",
+    "tominute", "tosecond", "toyyyymm", "toyyyymmdd", "toyyyymmddhhmmss", "tounixtimestamp",
+    "tounixtimestamp64milli", "tounixtimestamp64micro", "tounixtimestamp64nano", "tostartofsecond",
+    "tostartofminute", "tostartoffiveminutes", "tostartoffiveminute", "tostartoftenminutes",
+    "tostartoffifteenminutes", "tostartofhour", "tostartofday", "tostartofweek", "tostartofmonth",
+    "tostartofquarter", "tostartofyear", "tostartofinterval", "tomonday", "date_trunc", "datetrunc",
+    "timeslot", "cityhash64", "siphash64", "xxhash64", "in", "notin", "tuple", "array", "sign", "isnan",
+    "isfinite", "isinfinite", "arrayelement", "tupleelement", "datediff", "date_diff", "touint8", "touint16",
+    "touint32", "touint64", "tofloat64", "tofloat32", "plus", "minus", "multiply", "abs", "negate", "round",
+    "floor", "ceil", "ceiling", "trunc", "if", "multiif", "least", "greatest", "tointervalsecond",
+    "tointervalminute", "tointervalhour", "tointervalday", "tointervalweek", "tointervalmonth", "addseconds",
+    "addminutes", "addhours", "adddays", "subtractseconds", "subtractminutes", "subtracthours",
+    "subtractdays", "sqrt", "exp", "log", "ln", "log2", "log10", "pow", "power",
 ];
 /// Deterministic, but some argument makes them fail.
 const MAY_FAIL: &[&str] = &[
-    "todate", "todate32", "todatetime", "todatetime64", "plus", "minus", "multiply", "divide", "modulo", "intdiv",
-    "abs", "negate", "round", "floor", "ceil", "ceiling", "trunc", "if", "multiif", "least", "greatest", "toint8",
-    "toint16", "toint32", "toint64", "todecimal32", "todecimal64", "todecimal128", "tointervalsecond",
-    "tointervalminute", "tointervalhour", "tointervalday", "tointervalweek", "tointervalmonth", "addseconds",
-    "addminutes", "addhours", "adddays", "subtractseconds", "subtractminutes", "subtracthours", "subtractdays",
-    "fromunixtimestamp", "fromunixtimestamp64milli", "fromunixtimestamp64micro", "sqrt", "exp", "log", "ln",
-    "log2", "log10", "pow", "power", "intdivorzero", "moduloorzero", "cast",
+    "todate", "todate32", "todatetime", "todatetime64", "divide", "modulo", "intdiv", "toint8", "toint16",
+    "toint32", "toint64", "todecimal32", "todecimal64", "todecimal128", "fromunixtimestamp",
+    "fromunixtimestamp64milli", "fromunixtimestamp64micro", "intdivorzero", "moduloorzero", "cast",
 ];
 
 /// Rewrites an expression over the reference's columns for another engine. `None` when anything in it
@@ -92,7 +93,12 @@ fn piece(
         Kind::String | Kind::Number | Kind::Close => {}
         Kind::Open if t.at(i) != "{" => {}
         Kind::Symbol if SYMBOLS.contains(&t.at(i)) => {
-            out.may_fail |= matches!(t.at(i), "+" | "-" | "*" | "/" | "%" | "::" | "?");
+            let by_number = t.kind(i + 1) == Some(Kind::Number) && t.at(i + 1).bytes().any(|b| (b'1'..=b'9').contains(&b));
+            out.may_fail |= match t.at(i) {
+                "/" | "%" => !by_number,
+                "::" => true,
+                _ => false,
+            };
         }
         Kind::Word | Kind::Quoted => return name(query, r, reach, i, clock, out),
         _ => return None,
@@ -120,8 +126,12 @@ fn name(
     }
     if t.sym(i + 1, "(") && !t.is_any(i, &["IN", "AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "LIKE", "BETWEEN", "CASE"]) {
         let called = t.name(i).to_ascii_lowercase();
-        let fails = MAY_FAIL.contains(&called.as_str());
-        if !fails && !SAFE.contains(&called.as_str()) {
+        let listed = MAY_FAIL.contains(&called.as_str());
+        // Conversions between time types have an answer for every time.
+        let of_time = matches!(called.as_str(), "todate" | "todate32" | "todatetime" | "todatetime64")
+            && column_at(query, r, reach, i + 2).is_some_and(|(c, _)| c.data_type.starts_with("Date"));
+        let fails = listed && !of_time;
+        if !listed && !SAFE.contains(&called.as_str()) {
             return None;
         }
         out.may_fail |= fails;
@@ -141,7 +151,6 @@ fn name(
     let in_list = !t.is(i, "IN") || t.sym(i + 1, "(") || t.sym(i + 1, "[");
     let type_word = t.is_any(i, &["AS"]) || (TYPES.contains(&t.at(i)) && i > 0 && t.is(i - 1, "AS"));
     if (keyword && in_list) || type_word {
-        out.may_fail |= t.is_any(i, &["CASE", "INTERVAL"]);
         out.text.push_str(t.at(i));
         return Some(i + 1);
     }

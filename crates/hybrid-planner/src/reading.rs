@@ -67,10 +67,11 @@ impl Reading {
         let all = conjuncts::of_block(&query.tokens, block);
         let Some(reach) = conjuncts::reach(query, &self.r) else { return };
         self.whole_where = true;
+        let alone = all.len() == 1;
         for span in all {
             let found = portable(query, &self.r, reach, span, clock);
-            // One that may fail must not meet rows that an earlier condition keeps from it.
-            match found.filter(|p: &Portable| !p.may_fail || self.whole_where) {
+            // One that may fail must not meet rows that another condition keeps from it.
+            match found.filter(|p: &Portable| !p.may_fail || alone) {
                 Some(p) => self.conditions.push(format!("({})", p.text)),
                 None => self.whole_where = false,
             }
