@@ -75,7 +75,12 @@ pub async fn chunk(
         length: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         digest: headers.get("content-digest").and_then(|value| value.to_str().ok()),
     };
-    chunk::receive(&gateway, batch, n, head, body.into_data_stream()).await?;
+    let mut pieces = body.into_data_stream();
+    let received = chunk::receive(&gateway, batch, n, head, &mut pieces).await;
+    if received.is_err() {
+        bodies::drain(&mut pieces).await;
+    }
+    received?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -336,7 +336,7 @@ pub fn columns() -> Vec<Column> {
 }
 
 impl Batch {
-    /// `rows` rows with ids from `first`, one a second, over four partitions.
+    /// `rows` rows with ids from `first`, spread over thirteen months and two exchanges.
     pub async fn make(engine: &Engine, first: u64, rows: u64) -> Self {
         let batch = BatchId::from_parts(1_800_000_000_000 + first, 7);
         let select = Self::select(first, rows);
@@ -346,7 +346,7 @@ impl Batch {
 
     pub fn select(first: u64, rows: u64) -> String {
         format!(
-            "SELECT toDateTime64({T0}, 3, 'UTC') + toIntervalSecond(number * 3000) AS ts, \
+            "SELECT toDateTime64({T0}, 3, 'UTC') + toIntervalSecond(number % 11000 * 3000) AS ts, \
              toLowCardinality(['binance', 'okx'][1 + number % 2]) AS exchange, number AS id, \
              toString(sipHash64(number)) AS payload, if(number % 3 = 0, NULL, toInt32(number)) AS maybe \
              FROM numbers({first}, {rows})"
