@@ -51,19 +51,27 @@ pub struct CancelGuard {
     service: Arc<Service>,
     tag: Arc<OnceLock<String>>,
     finished: Finished,
+    armed: bool,
 }
 
 impl CancelGuard {
     /// Guards the statement that will carry `tag`, and is over when `finished` says so.
     #[must_use]
     pub fn new(service: Arc<Service>, tag: Arc<OnceLock<String>>, finished: Finished) -> Self {
-        Self { service, tag, finished }
+        Self { service, tag, finished, armed: true }
+    }
+}
+
+impl CancelGuard {
+    /// The whole answer is out: there is nothing to kill.
+    pub fn release(mut self) {
+        self.armed = false;
     }
 }
 
 impl Drop for CancelGuard {
     fn drop(&mut self) {
-        if self.finished.is_set() {
+        if !self.armed || self.finished.is_set() {
             return;
         }
         let (service, tag, finished) =
@@ -75,7 +83,6 @@ impl Drop for CancelGuard {
 fn kill_until_over(service: &Service, tag: &OnceLock<String>, finished: &Finished) {
     let started = Instant::now();
     let mut pause = Duration::from_millis(2);
-    // Most guards are dropped a moment before a whole answer's thread is done: no kill for those.
     while !finished.wait(pause) {
         if started.elapsed() > GIVE_UP {
             tracing::warn!(tag = tag.get(), "a statement whose client is gone does not end");

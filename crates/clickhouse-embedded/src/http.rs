@@ -14,7 +14,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request, Stat
 use axum::response::Response;
 use axum::routing::{any, get};
 use axum::{Router, http::StatusCode};
-use clickhouse_http::server::body::{BodyReader, Piece, decoded};
+use clickhouse_http::server::body::{BodyReader, Piece, Unpacking};
 use clickhouse_http::server::{Credentials, Gate, RequestParameters, http_status};
 use futures::StreamExt as _;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
@@ -132,8 +132,9 @@ async fn answer(
             ),
         ));
     }
-    let encoding =
-        head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let encoding = head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+    let unpacking = Unpacking::of(encoding, parameters.decompress)
+        .map_err(|reason| Failure::new(code::UNKNOWN_COMPRESSION_METHOD, reason))?;
     let entry = front.service.registry.enter(query_id)?;
     let (body, external) = if is_multipart(&head.headers) {
         let request = Request::from_parts(head.clone(), body);
@@ -150,8 +151,7 @@ async fn answer(
     let read_only = read_only(&parameters, matches!(head.method, Method::GET | Method::HEAD))?;
     let packing = packing(&head.headers, &parameters);
     let (pieces, received) = mpsc::channel(2);
-    let reader = decoded(BodyReader::new(received), encoding.as_deref(), parameters.decompress)
-        .map_err(|reason| Failure::new(code::UNKNOWN_COMPRESSION_METHOD, reason))?;
+    let reader = Box::new(unpacking.reader(BodyReader::new(received)));
     let slot = front.slot().await?;
 
     let (head_sender, mut head_receiver) = oneshot::channel();
@@ -258,6 +258,7 @@ fn respond(
     exception_tag: &str,
 ) -> Response {
     if let Some(failure) = &head.failure {
+        guard.release();
         return failed(failure);
     }
     let counts = head.counts;
@@ -274,7 +275,10 @@ fn respond(
                 tokio::task::yield_now().await;
                 Some((Err(std::io::Error::other("the answer was cut")), (chunks, guard)))
             }
-            None => None,
+            None => {
+                guard.release();
+                None
+            }
         }
     });
     let mut response = Response::new(Body::from_stream(stream));

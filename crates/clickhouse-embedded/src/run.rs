@@ -97,6 +97,12 @@ fn in_session(service: &Service, id: &str, job: &mut Job, reply: &mut Reply) -> 
             settings::apply(connection, &job.parameters, None, 0)
         })
         .and_then(|()| execute(service, connection, job, reply, job.read_only));
+    // A late kill of this query must not meet what the connection does next, so it gets another tag first.
+    let idle = format!("idle-{}", uuid::Uuid::new_v4().simple());
+    match settings::tag(connection, &idle, &tag) {
+        Ok(kept) => tag = kept,
+        Err(failure) => tracing::warn!(%failure, "a session keeps the tag of its last query"),
+    }
     before.restore(connection);
     external::remove(connection, &job.external);
     lease.tag = tag;

@@ -62,35 +62,119 @@ impl Read for BodyReader {
     }
 }
 
-/// The body's encodings, outermost first, that a request may name.
-///
-/// # Errors
-/// The name of an encoding that is not one of `gzip`, `x-gzip`, `deflate`, `zstd`, `lz4`, `identity`.
-pub fn decoded(
-    body: BodyReader,
-    content_encoding: Option<&str>,
+/// How a body is packed: the encodings of `Content-Encoding` in the order they were applied, then frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpacking {
+    encodings: Vec<Encoding>,
     frames: bool,
-) -> Result<Box<dyn Read + Send>, String> {
-    let mut reader: Box<dyn Read + Send> = Box::new(body);
-    // Applied last, so undone first.
-    for encoding in content_encoding.unwrap_or_default().rsplit(',') {
-        reader = match encoding.trim().to_ascii_lowercase().as_str() {
-            "" | "identity" => reader,
-            "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(reader)),
-            "deflate" => Box::new(flate2::read::ZlibDecoder::new(reader)),
-            "zstd" => Box::new(zstd_reader(reader)?),
-            "lz4" => Box::new(lz4_flex::frame::FrameDecoder::new(reader)),
-            unknown => return Err(format!("Unknown compression method {unknown}")),
-        };
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Gzip,
+    Deflate,
+    Zstd,
+    Lz4,
+}
+
+impl Unpacking {
+    /// Reads a request's `Content-Encoding`, and whether `decompress=1` says that frames are inside.
+    ///
+    /// # Errors
+    /// The name of an encoding that is not one of `gzip`, `x-gzip`, `deflate`, `zstd`, `lz4`, `identity`.
+    pub fn of(content_encoding: Option<&str>, frames: bool) -> Result<Self, String> {
+        let mut encodings = Vec::new();
+        for name in content_encoding.unwrap_or_default().split(',') {
+            encodings.push(match name.trim().to_ascii_lowercase().as_str() {
+                "" | "identity" => continue,
+                "gzip" | "x-gzip" => Encoding::Gzip,
+                "deflate" => Encoding::Deflate,
+                "zstd" => Encoding::Zstd,
+                "lz4" => Encoding::Lz4,
+                unknown => return Err(format!("Unknown compression method {unknown}")),
+            });
+        }
+        Ok(Self { encodings, frames })
     }
-    Ok(if frames { Box::new(FrameReader::new(reader)) } else { reader })
+
+    /// The bytes inside `body`. Nothing is read before the first read: some decoders read when they are
+    /// made, and `body` may be read only where blocking is allowed.
+    #[must_use]
+    pub fn reader(self, body: BodyReader) -> UnpackedBody {
+        UnpackedBody { packed: Some((body, self)), reader: Box::new(io::empty()) }
+    }
+
+    fn open(&self, body: BodyReader) -> io::Result<Box<dyn Read + Send>> {
+        let mut reader: Box<dyn Read + Send> = Box::new(body);
+        // Applied last, so undone first.
+        for encoding in self.encodings.iter().rev() {
+            reader = match encoding {
+                Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
+                Encoding::Deflate => Box::new(flate2::read::ZlibDecoder::new(reader)),
+                Encoding::Zstd => Box::new(zstd_reader(reader)?),
+                Encoding::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(reader)),
+            };
+        }
+        Ok(if self.frames { Box::new(FrameReader::new(reader)) } else { reader })
+    }
+}
+
+/// See [`Unpacking::reader`].
+pub struct UnpackedBody {
+    packed: Option<(BodyReader, Unpacking)>,
+    reader: Box<dyn Read + Send>,
+}
+
+impl Read for UnpackedBody {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some((body, unpacking)) = self.packed.take() {
+            self.reader = unpacking.open(body)?;
+        }
+        self.reader.read(buffer)
+    }
 }
 
 /// A zstd decoder whose window is capped at 128 MiB, as the format's own default is.
 fn zstd_reader(
     reader: Box<dyn Read + Send>,
-) -> Result<zstd::stream::read::Decoder<'static, io::BufReader<Box<dyn Read + Send>>>, String> {
-    let mut decoder = zstd::stream::read::Decoder::new(reader).map_err(|error| error.to_string())?;
-    decoder.window_log_max(27).map_err(|error| error.to_string())?;
+) -> io::Result<zstd::stream::read::Decoder<'static, io::BufReader<Box<dyn Read + Send>>>> {
+    let mut decoder = zstd::stream::read::Decoder::new(reader)?;
+    decoder.window_log_max(27)?;
     Ok(decoder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn unpacked(encoding: &str, pieces: Vec<Piece>) -> io::Result<Vec<u8>> {
+        let (sender, receiver) = mpsc::channel(pieces.len() + 1);
+        for piece in pieces {
+            sender.try_send(piece).unwrap();
+        }
+        drop(sender);
+        let mut reader = Unpacking::of(Some(encoding), false).unwrap().reader(BodyReader::new(receiver));
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map(|_| bytes)
+    }
+
+    #[test]
+    fn only_an_end_is_an_end() {
+        let data = || Piece::Data(Bytes::from_static(b"abc"));
+        assert_eq!(unpacked("", vec![data(), data(), Piece::End]).unwrap(), b"abcabc");
+        assert!(unpacked("", vec![data()]).is_err());
+        assert!(unpacked("", vec![data(), Piece::Broken("gone".into())]).is_err());
+    }
+
+    #[test]
+    fn encodings_are_undone_last_first() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(b"hello").unwrap();
+        let packed = zstd::bulk::compress(&gzip.finish().unwrap(), 1).unwrap();
+        let pieces = packed.chunks(3).map(|chunk| Piece::Data(Bytes::copy_from_slice(chunk)));
+        assert_eq!(unpacked("gzip, zstd", pieces.chain([Piece::End]).collect()).unwrap(), b"hello");
+        assert!(Unpacking::of(Some("br"), false).is_err());
+    }
 }
