@@ -89,7 +89,7 @@ pub struct MigrateArgs {
     /// Only this logical table (may be repeated); all managed ones by default.
     #[arg(long = "table", value_name = "NAME")]
     pub tables: Vec<String>,
-    /// Move rows older than this: RFC 3339 or "YYYY-MM-DD[ hh:mm:ss]", UTC [default: retention_days ago].
+    /// Move rows older than this: RFC 3339, "YYYY-MM-DD" or "YYYY-MM-DD hh:mm:ss", UTC; by default retention_days ago.
     #[arg(long)]
     pub before: Option<String>,
     /// Only say what would be moved.
