@@ -187,3 +187,49 @@ fn verified(library: &Path) -> bool {
     fs::read_to_string(marker(library))
         .is_ok_and(|text| text.trim() == format!("{sha256} {}", metadata.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = dir.join("package.tgz");
+        let gz = flate2::write::GzEncoder::new(File::create(&path).unwrap(), flate2::Compression::fast());
+        let mut tar = tar::Builder::new(gz);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        tar.append_data(&mut header, name, bytes).unwrap();
+        tar.into_inner().unwrap().finish().unwrap();
+        path
+    }
+
+    #[test]
+    fn the_library_is_unpacked_and_hashed() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("out");
+        let hash = unpack(&archive(dir.path(), MEMBER, b"abc"), &to).unwrap();
+        assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(fs::read(to).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn a_package_without_the_library_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error =
+            unpack(&archive(dir.path(), "package/other.so", b"abc"), &dir.path().join("out")).unwrap_err();
+        assert!(format!("{error:#}").contains("holds no package/libchdb.so"), "{error:#}");
+    }
+
+    #[test]
+    fn a_marker_of_another_size_proves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = dir.path().join("libchdb.so");
+        fs::write(&library, b"abc").unwrap();
+        mark(&library, SHA256_X86_64).unwrap();
+        assert_eq!(verified(&library), package().is_ok());
+        fs::write(&library, b"abcd").unwrap();
+        assert!(!verified(&library));
+    }
+}

@@ -123,3 +123,52 @@ fn millis(text: &str) -> Result<i64> {
         .with_context(|| format!("time {text:?}"))?;
     Ok(time.and_utc().timestamp_millis())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn write(dir: &Path, name: &str, text: &str) {
+        let file = File::create(dir.join(name)).unwrap();
+        let mut gz = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        gz.write_all(text.as_bytes()).unwrap();
+        gz.finish().unwrap();
+    }
+
+    #[test]
+    fn copies_are_shifted_and_their_ids_never_meet() {
+        let dir = tempfile::tempdir().unwrap();
+        let time = |t: &str| format!("2024-08-08 23:54:{t}");
+        let trade = |t: &str, id: u64| {
+            let t = time(t);
+            format!("{t}\tbinance\tspot\tBTCUSDT\t{id}\t1\t2\tbuy\tfalse\t{t}\tmarketprism\t{t}\n")
+        };
+        write(
+            dir.path(),
+            "trades.tsv.gz",
+            &format!("{TRADES_HEADER}{}{}", trade("15.342", 7), trade("16.000", 9)),
+        );
+        let t = time("15.208");
+        let book = format!("{t}\tbinance\tspot\tBTCUSDT\t5\t0\t0\t0\t0\t0\t0\t[]\t[]\tmarketprism\t{t}\n");
+        write(dir.path(), "orderbooks.tsv.gz", &format!("{ORDERBOOKS_HEADER}{book}"));
+
+        let files = Files::read(dir.path()).unwrap();
+        assert_eq!(files.trades(), 2);
+        let rows = files.copy(files.base_ms + PIECE, 2).unwrap();
+        assert!(rows.trades[0].starts_with("2024-08-09 00:05:15.342\t"), "{}", rows.trades[0]);
+        assert_eq!(rows.trades[0].split('\t').nth(4), Some("13"), "7 + 2 copies of a span of 3");
+        assert!(rows.orderbooks[0].ends_with("2024-08-09 00:05:15.208\n"));
+    }
+
+    const PIECE: i64 = 11 * 60 * 1000;
+
+    #[test]
+    fn other_columns_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "trades.tsv.gz", "a\tb\n");
+        let error = Files::read(dir.path()).unwrap_err();
+        assert!(format!("{error:#}").contains("other columns"), "{error:#}");
+    }
+}
