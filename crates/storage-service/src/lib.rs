@@ -10,4 +10,8 @@
 //! `main.rs` builds the rooms and lets one supervisor run their loops; nothing else spawns a task.
 
 pub mod api;
+pub mod catalog;
+pub mod consistency;
+pub mod hot;
+pub mod migrator;
 pub mod router;

@@ -208,7 +208,7 @@ pub struct PlannedMove {
     pub partition: String,
     /// Rows of this range move.
     pub range: TimeRange,
-    /// `partition` (whole) or `window`.
+    /// `partition` (whole), `window` or `delta`.
     pub fence: FenceKind,
     /// Rows that would move.
     pub rows: u64,
@@ -220,10 +220,12 @@ pub struct PlannedMove {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FenceKind {
-    /// `MOVE PARTITION` of the whole partition.
+    /// The whole partition, part by part.
     Partition,
     /// Delete of exactly the shipped rows of a window.
     Window,
+    /// Late copies that an earlier move left aside: nothing is left to fence.
+    Delta,
 }
 
 /// A migration and its moves.

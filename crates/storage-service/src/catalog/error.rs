@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use storage_types::{lifecycle::IllegalTransition, MigrationId};
+use storage_types::{MigrationId, lifecycle::IllegalTransition};
 
 /// Errors of the catalog. Only `Fencing` and `Rebuilding` concern a caller: both pass by themselves.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,9 @@ pub enum CatalogError {
         waited: Duration,
     },
     /// The catalog was lost and what is cold is not known again yet.
-    #[error("the catalog is being rebuilt from the gateway's manifests; queries of managed tables wait for it")]
+    #[error(
+        "the catalog is being rebuilt from the gateway's manifests; queries of managed tables wait for it"
+    )]
     Rebuilding,
     /// SQLite failed: the disk, or the file.
     #[error("catalog: {0}")]

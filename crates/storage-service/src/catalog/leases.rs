@@ -135,7 +135,8 @@ impl Leases {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let busy = self.lock().held.values().any(|h| h.version < version && touch(&h.refs, logical, range));
+            let busy =
+                self.lock().held.values().any(|h| h.version < version && touch(&h.refs, logical, range));
             if !busy {
                 return true;
             }

@@ -22,7 +22,9 @@ CREATE TABLE migrations (
     id          INTEGER PRIMARY KEY,
     trigger     TEXT NOT NULL,
     state       TEXT NOT NULL,
+    tables      TEXT NOT NULL,
     before      INTEGER NOT NULL,
+    planned     INTEGER NOT NULL DEFAULT 0,
     started_at  INTEGER NOT NULL,
     finished_at INTEGER,
     wire_bytes  INTEGER NOT NULL DEFAULT 0,
@@ -93,7 +95,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
-    let version: usize = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?
+    let version: usize = db
+        .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?
         .try_into()
         .map_err(|_| CatalogError::Corrupt("negative user_version".into()))?;
     if version > STEPS.len() {

@@ -1,0 +1,233 @@
+//! The journal of migrations, and the reports made from it.
+
+use rusqlite::{OptionalExtension, Row};
+use storage_types::{
+    BatchState, MigrationId, MoveState,
+    service_api::{MigrationReport, MigrationState, MoveReport},
+};
+
+use super::{Catalog, CatalogError, decode, encode};
+
+/// A migration.
+#[derive(Debug, Clone)]
+pub struct MigrationRecord {
+    /// Its id.
+    pub id: MigrationId,
+    /// `api`, `schedule` or `recovery`.
+    pub trigger: String,
+    /// How it stands.
+    pub state: MigrationState,
+    /// Logical tables it is about.
+    pub tables: Vec<String>,
+    /// Rows before this second move.
+    pub before: i64,
+    /// Its moves have been chosen.
+    pub planned: bool,
+    /// Unix seconds.
+    pub started_at: i64,
+    /// Unix seconds.
+    pub finished_at: Option<i64>,
+    /// Bytes sent, with repeats.
+    pub wire_bytes: u64,
+    /// What went wrong.
+    pub errors: Vec<String>,
+}
+
+/// Errors kept of one migration; more say nothing new.
+const MAX_ERRORS: usize = 50;
+
+const fn state_name(state: MigrationState) -> &'static str {
+    match state {
+        MigrationState::Running => "running",
+        MigrationState::Done => "done",
+        MigrationState::Failed => "failed",
+        MigrationState::Cancelled => "cancelled",
+    }
+}
+
+fn parse_state(text: &str) -> Result<MigrationState, CatalogError> {
+    [MigrationState::Running, MigrationState::Done, MigrationState::Failed, MigrationState::Cancelled]
+        .into_iter()
+        .find(|state| state_name(*state) == text)
+        .ok_or_else(|| CatalogError::Corrupt(format!("migration state {text:?}")))
+}
+
+type Raw = (i64, String, String, i64, i64, Option<i64>, i64, String, String, bool);
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
+    Ok((
+        row.get(0)?,
+        row.get(1)?,
+        row.get(2)?,
+        row.get(3)?,
+        row.get(4)?,
+        row.get(5)?,
+        row.get(6)?,
+        row.get(7)?,
+        row.get(8)?,
+        row.get(9)?,
+    ))
+}
+
+fn record(raw: Raw) -> Result<MigrationRecord, CatalogError> {
+    let (id, trigger, state, before, started_at, finished_at, wire_bytes, errors, tables, planned) = raw;
+    Ok(MigrationRecord {
+        id: MigrationId::from_u64(id.unsigned_abs())
+            .ok_or_else(|| CatalogError::Corrupt("migration id".into()))?,
+        trigger,
+        state: parse_state(&state)?,
+        tables: decode(&tables)?,
+        planned,
+        before,
+        started_at,
+        finished_at,
+        wire_bytes: wire_bytes.unsigned_abs(),
+        errors: decode(&errors)?,
+    })
+}
+
+const COLUMNS: &str =
+    "id, trigger, state, before, started_at, finished_at, wire_bytes, errors, tables, planned";
+
+impl Catalog {
+    /// Starts a migration, unless one is running.
+    pub fn start_migration(&self, new: &MigrationRecord) -> Result<(), CatalogError> {
+        let running = self.write(|txn| {
+            let running: Option<i64> = txn
+                .query_row("SELECT id FROM migrations WHERE state = 'running' LIMIT 1", [], |row| row.get(0))
+                .optional()?;
+            if running.is_none() {
+                txn.execute(
+                    "INSERT INTO migrations (id, trigger, state, before, started_at, tables) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    (
+                        new.id.to_sql(),
+                        &new.trigger,
+                        state_name(new.state),
+                        new.before,
+                        new.started_at,
+                        encode(&new.tables)?,
+                    ),
+                )?;
+            }
+            Ok(running)
+        })?;
+        match running.and_then(|id| MigrationId::from_u64(id.unsigned_abs())) {
+            Some(id) => Err(CatalogError::Busy(id)),
+            None => Ok(()),
+        }
+    }
+
+    /// The migration with this id.
+    pub fn migration(&self, id: MigrationId) -> Result<Option<MigrationRecord>, CatalogError> {
+        let sql = format!("SELECT {COLUMNS} FROM migrations WHERE id = ?1");
+        let found = self.db().query_row(&sql, [id.to_sql()], raw).optional()?;
+        found.map(record).transpose()
+    }
+
+    /// The latest ones, newest first.
+    pub fn migrations(&self, limit: u32) -> Result<Vec<MigrationRecord>, CatalogError> {
+        let sql = format!("SELECT {COLUMNS} FROM migrations ORDER BY id DESC LIMIT ?1");
+        let db = self.db();
+        let found: Vec<Raw> = db.prepare(&sql)?.query_map([limit], raw)?.collect::<Result<_, _>>()?;
+        found.into_iter().map(record).collect()
+    }
+
+    /// The one that is running.
+    pub fn running_migration(&self) -> Result<Option<MigrationRecord>, CatalogError> {
+        let sql = format!("SELECT {COLUMNS} FROM migrations WHERE state = 'running' LIMIT 1");
+        let found = self.db().query_row(&sql, [], raw).optional()?;
+        found.map(record).transpose()
+    }
+
+    /// Its moves have been chosen and written down.
+    pub fn migration_planned(&self, id: MigrationId) -> Result<(), CatalogError> {
+        self.write(|txn| {
+            txn.execute("UPDATE migrations SET planned = 1 WHERE id = ?1", [id.to_sql()])?;
+            Ok(())
+        })
+    }
+
+    /// It has ended so.
+    pub fn finish_migration(
+        &self,
+        id: MigrationId,
+        state: MigrationState,
+        at: i64,
+    ) -> Result<(), CatalogError> {
+        self.write(|txn| {
+            let sql = "UPDATE migrations SET state = ?2, finished_at = ?3 WHERE id = ?1";
+            txn.execute(sql, (id.to_sql(), state_name(state), at))?;
+            Ok(())
+        })
+    }
+
+    /// Adds an error to its report; repeats of the last one are dropped.
+    pub fn migration_error(&self, id: MigrationId, error: &str) -> Result<(), CatalogError> {
+        let Some(mut record) = self.migration(id)? else { return Ok(()) };
+        if record.errors.iter().any(|known| known == error) || record.errors.len() >= MAX_ERRORS {
+            return Ok(());
+        }
+        record.errors.push(error.to_owned());
+        self.write(|txn| {
+            let sql = "UPDATE migrations SET errors = ?2 WHERE id = ?1";
+            txn.execute(sql, (id.to_sql(), encode(&record.errors)?))?;
+            Ok(())
+        })
+    }
+
+    /// So many more bytes went over the link.
+    pub fn add_wire_bytes(&self, id: MigrationId, bytes: u64) -> Result<(), CatalogError> {
+        self.write(|txn| {
+            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+            txn.execute(
+                "UPDATE migrations SET wire_bytes = wire_bytes + ?2 WHERE id = ?1",
+                (id.to_sql(), bytes),
+            )?;
+            Ok(())
+        })
+    }
+
+    /// A migration as callers see it.
+    pub fn report(&self, migration: MigrationRecord) -> Result<MigrationReport, CatalogError> {
+        let mut moves = Vec::new();
+        let mut rows_published = 0;
+        for record in self.moves_of(migration.id)? {
+            let batches = self.batches_of(record.id)?;
+            let live: Vec<_> = batches.iter().filter(|b| b.state != BatchState::Aborted).collect();
+            let published =
+                matches!(record.state, MoveState::Published | MoveState::Reproven | MoveState::Reclaimed);
+            if published {
+                rows_published += record.proof.map_or(0, |proof| proof.rows);
+            }
+            let proven =
+                |b: &&&super::BatchRecord| matches!(b.state, BatchState::Proven | BatchState::Published);
+            moves.push(MoveReport {
+                id: record.id,
+                table: record.table.logical.clone(),
+                partition_id: record.partition_id.clone(),
+                range: record.range,
+                fence: record.kind.fence(),
+                state: record.state,
+                proof: record.proof,
+                batches: live.iter().map(|b| b.id).collect(),
+                batches_proven: u32::try_from(live.iter().filter(proven).count()).unwrap_or(u32::MAX),
+                raw_bytes: live.iter().map(|b| b.raw_bytes).sum(),
+                encoded_bytes: live.iter().map(|b| b.encoded_bytes).sum(),
+                late_rows: record.late_rows,
+                error: record.error.clone(),
+            });
+        }
+        Ok(MigrationReport {
+            id: migration.id,
+            state: migration.state,
+            trigger: migration.trigger,
+            started_at: migration.started_at,
+            finished_at: migration.finished_at,
+            rows_published,
+            raw_bytes: moves.iter().map(|m| m.raw_bytes).sum(),
+            wire_bytes: migration.wire_bytes,
+            errors: migration.errors,
+            moves,
+        })
+    }
+}

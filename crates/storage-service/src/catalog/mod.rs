@@ -1,0 +1,212 @@
+//! The catalog: which rows of which table are visible where, and the journal of every move.
+//!
+//! One SQLite file (`catalog.sqlite`, WAL, `synchronous=FULL`) holds both, because a step of a move
+//! and the change of visibility that belongs to it must happen in **one** transaction. In memory
+//! stands one immutable [`CatalogSnapshot`] with a version; queries read nothing else.
+//!
+//! ```text
+//!            one transaction                       after the commit
+//!  change ─▶ journal + visibility + version+1 ─▶ new snapshot and gates replace the old
+//! ```
+//!
+//! - **Consistency**: the new snapshot is built from the transaction before it commits. A gate (a range
+//!   that new leases must wait for) is not stored: it *is* a move of kind `partition` in state
+//!   `fencing`, so it outlives a crash of this process.
+//! - **Crash**: a transaction is there or it is not. What an effect on the engine left behind is the
+//!   migrator's to find out, by looking at the tables.
+//! - **Cancellation**: no transaction spans an await. Writes are few and small (some per batch), so they
+//!   run where they are called.
+
+mod error;
+mod leases;
+mod migrations;
+mod moves;
+mod records;
+mod schema;
+mod snapshot;
+mod visibility;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hybrid_planner::CatalogSnapshot;
+use rusqlite::{Connection, OptionalExtension, Transaction};
+use storage_types::TimeRange;
+use tokio::{sync::watch, time::Instant};
+
+pub use error::CatalogError;
+pub use leases::Lease;
+pub use migrations::MigrationRecord;
+pub use records::{
+    BatchRecord, DeltaRecord, FencePart, INTERNAL_DATABASE, ManagedTable, MoveKind, MoveRecord,
+    internal_table,
+};
+pub use visibility::RestoredMove;
+
+/// Longest wait of a query for rows that are being set aside.
+const LEASE_WAIT: Duration = Duration::from_secs(20);
+
+/// The catalog. One per process; shared by reference.
+pub struct Catalog {
+    db: Mutex<Connection>,
+    leases: Arc<leases::Leases>,
+    lease_wait: Duration,
+    rebuilding: watch::Sender<bool>,
+}
+
+impl Catalog {
+    /// Opens `catalog.sqlite` in `data_dir`, creating both if absent.
+    pub fn open(data_dir: &Path) -> Result<Arc<Self>, CatalogError> {
+        Self::open_with(data_dir, LEASE_WAIT)
+    }
+
+    /// As [`Catalog::open`], with the longest wait of a lease.
+    pub fn open_with(data_dir: &Path, lease_wait: Duration) -> Result<Arc<Self>, CatalogError> {
+        std::fs::create_dir_all(data_dir)?;
+        let mut db = schema::open(&data_dir.join("catalog.sqlite"))?;
+        let txn = db.transaction()?;
+        let (view, gates) = (snapshot::build(&txn)?, snapshot::gates(&txn)?);
+        drop(txn);
+        let leases = leases::Leases::new(Arc::new(view), gates);
+        let (rebuilding, _) = watch::channel(false);
+        Ok(Arc::new(Self { db: Mutex::new(db), leases, lease_wait, rebuilding }))
+    }
+
+    /// The version in force. It may be superseded at once; plan queries from a [`Lease`].
+    pub fn current(&self) -> Arc<CatalogSnapshot> {
+        self.leases.current()
+    }
+
+    /// The right to read `refs` (logical table, time range) in the version in force. Waits, bounded,
+    /// while rows of one of them are just being set aside.
+    pub async fn lease(&self, refs: &[(String, TimeRange)]) -> Result<Lease, CatalogError> {
+        let deadline = Instant::now() + self.lease_wait;
+        if !refs.is_empty() {
+            let mut rebuilding = self.rebuilding.subscribe();
+            let known = rebuilding.wait_for(|on| !on);
+            if tokio::time::timeout_at(deadline, known).await.is_err() {
+                return Err(CatalogError::Rebuilding);
+            }
+        }
+        let fencing = |table| CatalogError::Fencing { table, waited: self.lease_wait };
+        self.leases.lease(refs, deadline).await.map_err(fencing)
+    }
+
+    /// Waits until no lease older than `version` touches the range; `false` when some still does
+    /// after `wait`.
+    pub async fn drained(&self, logical: &str, range: TimeRange, version: u64, wait: Duration) -> bool {
+        self.leases.drained(logical, range, version, Instant::now() + wait).await
+    }
+
+    /// While set, leases of managed tables wait (bounded): what is cold is not known.
+    pub fn set_rebuilding(&self, on: bool) {
+        self.rebuilding.send_replace(on);
+    }
+
+    /// Whether [`Catalog::set_rebuilding`] is on.
+    pub fn is_rebuilding(&self) -> bool {
+        *self.rebuilding.borrow()
+    }
+
+    /// A remembered word, e.g. that the catalog has met its gateway.
+    pub fn note(&self, key: &str) -> Result<Option<String>, CatalogError> {
+        let sql = "SELECT value FROM meta WHERE key = ?1";
+        Ok(self.db().query_row(sql, [key], |row| row.get(0)).optional()?)
+    }
+
+    /// Remembers it.
+    pub fn set_note(&self, key: &str, value: &str) -> Result<(), CatalogError> {
+        self.write(|txn| {
+            txn.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [key, value])?;
+            Ok(())
+        })
+    }
+
+    /// Every managed table that has ever been described.
+    pub fn managed_tables(&self) -> Result<Vec<ManagedTable>, CatalogError> {
+        snapshot::managed_tables(&self.db())
+    }
+
+    /// The table is described so now. A new version only when that differs from before.
+    pub fn describe_table(&self, table: &ManagedTable) -> Result<(), CatalogError> {
+        let known = self.managed_tables()?;
+        if known.iter().any(|t| t == table) {
+            return Ok(());
+        }
+        self.change(|txn| {
+            let sql = "INSERT OR REPLACE INTO tables VALUES (?1, ?2)";
+            txn.execute(sql, [&table.logical, &encode(table)?])?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Tables no longer in the configuration leave the view; their batches stay in the journal.
+    pub fn forget_tables_except(&self, logical: &[String]) -> Result<(), CatalogError> {
+        let gone: Vec<String> = self
+            .managed_tables()?
+            .into_iter()
+            .map(|t| t.logical)
+            .filter(|name| !logical.contains(name))
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.change(|txn| {
+            for name in &gone {
+                txn.execute("DELETE FROM tables WHERE logical = ?1", [name])?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn db(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that panicked was rolled back when it was dropped.
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A transaction that changes nothing a query sees.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, CatalogError>,
+    ) -> Result<T, CatalogError> {
+        let mut db = self.db();
+        let txn = db.transaction()?;
+        let result = work(&txn)?;
+        txn.commit()?;
+        Ok(result)
+    }
+
+    /// A transaction that changes what queries see or wait for; the new version is in force when it
+    /// returns, and returned.
+    fn change(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(), CatalogError>,
+    ) -> Result<u64, CatalogError> {
+        let mut db = self.db();
+        let txn = db.transaction()?;
+        work(&txn)?;
+        txn.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'version'", [])?;
+        let (view, gates) = (snapshot::build(&txn)?, snapshot::gates(&txn)?);
+        let version = view.version;
+        txn.commit()?;
+        // Still under the database's lock, so that versions come into force in their order.
+        self.leases.replace(Arc::new(view), gates);
+        Ok(version)
+    }
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Result<String, CatalogError> {
+    serde_json::to_string(value).map_err(|e| CatalogError::Corrupt(e.to_string()))
+}
+
+fn decode<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, CatalogError> {
+    serde_json::from_str(text).map_err(|e| CatalogError::Corrupt(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! The second proof: count and hash of every batch, computed afresh in the NAS's live table.
+
+use storage_types::BatchState;
+
+use crate::{
+    catalog::{BatchRecord, MoveRecord},
+    migrator::{GatewayClient, StepError},
+};
+
+/// Fails unless every published batch of the move still counts and hashes to what was sent, and all of
+/// them together to what was snapshotted.
+pub async fn reprove(
+    gateway: &GatewayClient,
+    record: &MoveRecord,
+    batches: &[BatchRecord],
+) -> Result<(), StepError> {
+    let mut sum = storage_types::Proof::default();
+    for batch in batches.iter().filter(|batch| batch.state == BatchState::Published) {
+        let found = gateway.proof(batch.id).await?;
+        if found != batch.proof {
+            tracing::error!(batch = %batch.id, move_id = %record.id, ?found, expected = ?batch.proof,
+                "the cold copy is not what was sent: the hot copy stays");
+            return Err(StepError::Failed(format!(
+                "batch {}: cold has {} rows with hash {}, {} with {} were sent; the hot copy stays",
+                batch.id, found.rows, found.content_hash, batch.proof.rows, batch.proof.content_hash
+            )));
+        }
+        sum = sum.plus(found);
+    }
+    if record.proof != Some(sum) {
+        return Err(StepError::Failed(
+            "the published batches do not add up to the snapshot; the hot copy stays".into(),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The hot engine, as the migrator asks it: describe a table, take a snapshot, prove, fence, drop.
+//!
+//! Everything here is one statement or a few, and each may be repeated: the callers reconcile by
+//! looking, never by remembering. A statement whose answer was lost ([`clickhouse_http::Error::Unknown`])
+//! is not asked again here; the step that needed it is, from its beginning.
+//!
+//! Row-wise work (hashing, comparing, sorting) is the engine's; nothing here holds rows.
+
+mod describe;
+mod engine_text;
+mod fence;
+mod internal;
+mod partitions;
+mod proof;
+mod surplus;
+
+use std::time::Duration;
+
+use clickhouse_http::{Client, quote_ident, quote_string};
+use hybrid_planner::TableName;
+use serde::de::DeserializeOwned;
+use storage_types::Column;
+
+pub use describe::Described;
+pub use engine_text::{EngineText, shortest_ttl_rule};
+pub use fence::{Deletion, HeadPart};
+pub use internal::InternalTable;
+pub use partitions::PartitionStats;
+pub use proof::{Slice, slice_predicate};
+pub use surplus::{Comparison, Difference};
+
+/// Longest wait for a statement about metadata.
+const METADATA: Duration = Duration::from_secs(60);
+/// Longest wait for a statement that reads or writes rows of one partition.
+const ROWS: Duration = Duration::from_secs(6 * 3600);
+
+/// The hot engine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HotError {
+    /// A statement failed.
+    #[error("{what}: {source}")]
+    Engine {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        source: clickhouse_http::Error,
+    },
+    /// The engine's answer contradicts what it must be.
+    #[error("{what}: {reason}")]
+    Unexpected {
+        /// What was being done.
+        what: &'static str,
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+impl HotError {
+    /// Trying again later may help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Engine { source, .. } => source.is_retryable() || source.is_unknown_outcome(),
+            Self::Unexpected { .. } => false,
+        }
+    }
+
+    /// ClickHouse's error code.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Engine { source, .. } => source.code(),
+            Self::Unexpected { .. } => None,
+        }
+    }
+}
+
+/// Asks one hot engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Hot {
+    client: Client,
+}
+
+impl Hot {
+    /// Over this client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// For statements that stream.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    async fn rows<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        sql: String,
+        deadline: Duration,
+    ) -> Result<Vec<T>, HotError> {
+        let query = self.client.query(sql).deadline(deadline);
+        query.rows().await.map_err(|source| HotError::Engine { what, source })
+    }
+
+    async fn run(&self, what: &'static str, sql: String, deadline: Duration) -> Result<(), HotError> {
+        tracing::debug!(what, sql, "hot engine");
+        let query = self.client.query(sql).deadline(deadline);
+        query.execute().await.map(drop).map_err(|source| HotError::Engine { what, source })
+    }
+
+    /// `version()`.
+    pub async fn version(&self) -> Result<String, HotError> {
+        #[derive(serde::Deserialize)]
+        struct Row {
+            v: String,
+        }
+        let rows: Vec<Row> = self.rows("ask the version", "SELECT version() AS v".into(), METADATA).await?;
+        rows.into_iter()
+            .next()
+            .map(|row| row.v)
+            .ok_or_else(|| HotError::Unexpected { what: "ask the version", reason: "no answer".into() })
+    }
+}
+
+/// `c1, c2, …`, quoted.
+pub fn column_list(columns: &[Column]) -> String {
+    columns.iter().map(|column| quote_ident(&column.name)).collect::<Vec<_>>().join(", ")
+}
+
+/// The hash of one row, as the manifest's content hash adds it up.
+pub fn row_hash(columns: &[Column]) -> String {
+    format!("sipHash128(tuple({}))", column_list(columns))
+}
+
+/// `database = '…' AND table = '…'` for the system tables.
+fn in_system_table(table: &TableName) -> String {
+    format!("database = {} AND table = {}", quote_string(&table.database), quote_string(&table.table))
+}
