@@ -32,7 +32,6 @@ mod plan;
 mod planner;
 mod query;
 pub mod quote;
-mod ranges;
 mod reading;
 mod refusal;
 mod scope;

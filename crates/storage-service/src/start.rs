@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use axum::serve::ListenerExt as _;
 use clickhouse_http::client::{Client, NodeList};
 use link::{BearerToken, Peer, Supervisor};
 use storage_config::{CloudConfig, LogFormat};
@@ -101,19 +100,8 @@ pub async fn run(config: CloudConfig, port_file: Option<PathBuf>) -> Result<End>
         .with_context(|| format!("listen on service.listen {}", service.listen))?;
     let address = listener.local_addr()?;
     let stop = supervisor.token();
-    let server = axum::serve(
-        listener.tap_io(|connection| {
-            // Answers are streams of small chunks: never wait to fill a packet.
-            let _ = connection.set_nodelay(true);
-        }),
-        routes,
-    )
-    .with_graceful_shutdown(stop.clone().cancelled_owned());
-    supervisor.spawn("api", async move {
-        if let Err(error) = server.await {
-            tracing::error!("api: {error}");
-        }
-    });
+    let server = api::listen::serve(listener, routes, stop.clone());
+    supervisor.spawn("api", server);
     let (prober, watch) = (Arc::clone(&router), router);
     let (probe_stop, watch_stop) = (stop.clone(), stop.clone());
     supervisor.spawn("hot prober", async move { prober.probe(probe_stop).await });

@@ -79,10 +79,20 @@ async fn requests_that_contradict_themselves_are_told_why() {
     let cases = [
         (json!({}), 400, "bad_request", "exactly one of sql and table"),
         (json!({"sql": "SELECT 1", "table": "ticks"}), 400, "bad_request", "exactly one of sql and table"),
-        (json!({"sql": "SELECT 1", "format": "xlsx"}), 400, "bad_request", "json, ndjson, csv, arrow, parquet"),
+        (
+            json!({"sql": "SELECT 1", "format": "xlsx"}),
+            400,
+            "bad_request",
+            "json, ndjson, csv, arrow, parquet",
+        ),
         (json!({"sql": "SELECT 1", "query_id": "a b"}), 400, "bad_request", "query_id"),
         (json!({"sql": 7}), 400, "bad_json", "sql"),
-        (json!({"table": "ticks", "filters": [{"column": "id", "operator": "="}]}), 400, "bad_json", "operator"),
+        (
+            json!({"table": "ticks", "filters": [{"column": "id", "operator": "="}]}),
+            400,
+            "bad_json",
+            "operator",
+        ),
         (json!({"table": "no_such"}), 404, "unknown_table", "no_such"),
         (json!({"table": "ticks", "columns": ["no_such"]}), 400, "unknown_column", "no_such"),
     ];
@@ -124,15 +134,24 @@ const QUERIES: [(&str, &str); 14] = [
     ("SELECT count(), sum(id), min(ts), max(ts) FROM ticks", "hybrid"),
     ("SELECT * FROM ticks ORDER BY id LIMIT 100 OFFSET 1000", "hybrid"),
     ("SELECT sym, count(), sum(price), avg(id), max(ts) FROM ticks GROUP BY sym ORDER BY sym", "hybrid"),
-    ("SELECT toDate(ts) AS d, count(), argMin(price, id), argMax(price, id), min(price), max(price) \
-      FROM ticks GROUP BY d ORDER BY d", "hybrid"),
+    (
+        "SELECT toDate(ts) AS d, count(), argMin(price, id), argMax(price, id), min(price), max(price) \
+      FROM ticks GROUP BY d ORDER BY d",
+        "hybrid",
+    ),
     ("SELECT count() FROM ticks WHERE ts >= now() - INTERVAL 2 DAY", "hot"),
     ("SELECT count(), sum(id) FROM ticks WHERE ts < now() - INTERVAL 9 DAY", "cold"),
     ("SELECT uniqExact(sym), quantileExact(0.9)(id) FROM ticks WHERE id % 3 = 0", "hybrid"),
     ("SELECT count() FROM ticks WHERE id IN (SELECT id * 2 FROM ticks WHERE sym = 'A')", "hybrid"),
-    ("SELECT a.sym, count() FROM ticks AS a JOIN ticks AS b ON a.id = b.id + 1 GROUP BY a.sym ORDER BY 1", "hybrid"),
-    ("WITH t AS (SELECT id, price, row_number() OVER (PARTITION BY sym ORDER BY id) AS n FROM ticks) \
-      SELECT sum(n), max(price) FROM t WHERE n % 7 = 1", "hybrid"),
+    (
+        "SELECT a.sym, count() FROM ticks AS a JOIN ticks AS b ON a.id = b.id + 1 GROUP BY a.sym ORDER BY 1",
+        "hybrid",
+    ),
+    (
+        "WITH t AS (SELECT id, price, row_number() OVER (PARTITION BY sym ORDER BY id) AS n FROM ticks) \
+      SELECT sum(n), max(price) FROM t WHERE n % 7 = 1",
+        "hybrid",
+    ),
     ("SELECT DISTINCT sym FROM ticks ORDER BY sym", "hybrid"),
     ("SELECT sym, id FROM ticks ORDER BY id DESC LIMIT 2 BY sym", "hybrid"),
     ("SELECT sym, sum(id) AS s FROM ticks GROUP BY sym WITH TOTALS HAVING s > 0 ORDER BY s", "hybrid"),
@@ -151,7 +170,8 @@ async fn answers_stay_the_same_when_old_rows_are_cold() {
     fixture.migrate().await;
     assert!(fixture.hot_rows().await < ROWS, "rows have left the hot engine");
     for ((sql, route), expected) in QUERIES.iter().zip(&before) {
-        let answer = fixture.ask(json!({"sql": sql, "format": "csv", "query_id": format!("q-{}", sql.len())})).await;
+        let answer =
+            fixture.ask(json!({"sql": sql, "format": "csv", "query_id": format!("q-{}", sql.len())})).await;
         assert_eq!(&answer.text(), expected, "{sql}");
         assert_eq!(answer.header("x-storage-route"), *route, "{sql}");
         let report = fixture.get(&format!("/api/v1/queries/q-{}", sql.len())).await;
@@ -169,7 +189,11 @@ async fn answers_stay_the_same_when_old_rows_are_cold() {
         "SELECT count() FROM ticks, remote('127.0.0.1', 'system', 'one')",
     ] {
         let (status, body) = fixture.raw(Method::POST, "/api/v1/query", Some(json!({"sql": sql}))).await;
-        assert_eq!((status.as_u16(), body["code"].as_str()), (400, Some("forbidden_table_function")), "{body}");
+        assert_eq!(
+            (status.as_u16(), body["code"].as_str()),
+            (400, Some("forbidden_table_function")),
+            "{body}"
+        );
     }
     fixture.stop();
 }
@@ -179,7 +203,8 @@ async fn a_dead_nas_hurts_only_cold_queries_and_says_which_range() {
     let mut fixture = Fixture::hot().await;
     fixture.migrate().await;
     fixture.kill_gateway();
-    let hot = fixture.ask(json!({"sql": "SELECT count() FROM ticks WHERE ts >= now() - INTERVAL 2 DAY"})).await;
+    let hot =
+        fixture.ask(json!({"sql": "SELECT count() FROM ticks WHERE ts >= now() - INTERVAL 2 DAY"})).await;
     assert_eq!(hot.header("x-storage-route"), "hot");
     assert_eq!(fixture.status_with_token(None, Method::GET, "/readyz").await, StatusCode::OK);
     let asked = std::time::Instant::now();
@@ -200,7 +225,8 @@ async fn a_cold_stream_that_breaks_off_never_gives_a_short_answer() {
     fixture.migrate().await;
     let total = fixture.count("ticks").await;
     // Rows flow straight through to us; we stop reading, so both streams stand still half-way.
-    let mut response = fixture.open(json!({"sql": "SELECT * FROM ticks", "format": "ndjson", "query_id": "cut"})).await;
+    let mut response =
+        fixture.open(json!({"sql": "SELECT * FROM ticks", "format": "ndjson", "query_id": "cut"})).await;
     let mut rows = 0;
     let first = response.chunk().await.unwrap().unwrap();
     rows += first.iter().filter(|b| **b == b'\n').count() as u64;

@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::ApiError;
 
+/// Code of a body over the limit.
+const TOO_LARGE: &str = "body_too_large";
 /// Longest wait for a body.
 const BODY_WAIT: Duration = Duration::from_secs(30);
 
@@ -36,9 +38,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
 fn rejected(rejection: &JsonRejection) -> ApiError {
     let (status, code) = match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+        StatusCode::PAYLOAD_TOO_LARGE => (StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json"),
         _ => (StatusCode::BAD_REQUEST, "bad_json"),
     };
-    ApiError::new(status, code, rejection.body_text())
+    let error = ApiError::new(status, code, rejection.body_text());
+    // The rest of the body is not read: the connection cannot be used again, and the caller must know.
+    if code == TOO_LARGE { error.header("connection", "close") } else { error }
 }

@@ -8,6 +8,7 @@
 mod body;
 mod cold;
 mod error;
+pub mod listen;
 mod migrations;
 mod query;
 mod status;

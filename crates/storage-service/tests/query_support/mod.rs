@@ -1,5 +1,7 @@
 //! A stack with one table, and the API as an outsider calls it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,7 +70,9 @@ impl Fixture {
     }
 
     async fn managed(&self) -> bool {
-        let (status, _) = self.raw(Method::POST, "/api/v1/query", Some(serde_json::json!({"table": "ticks", "limit": 1}))).await;
+        let (status, _) = self
+            .raw(Method::POST, "/api/v1/query", Some(serde_json::json!({"table": "ticks", "limit": 1})))
+            .await;
         status == StatusCode::OK
     }
 
@@ -132,7 +136,8 @@ impl Fixture {
     /// Any request with the right token; the body as JSON when it is some.
     pub async fn raw(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let service = self.stack.info().service;
-        let mut request = self.http.request(method, format!("{}{path}", service.url)).bearer_auth(&service.token);
+        let mut request =
+            self.http.request(method, format!("{}{path}", service.url)).bearer_auth(&service.token);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -162,7 +167,8 @@ impl Fixture {
         let _ = query_id;
         let sql = "SELECT count() FROM system.processes WHERE query LIKE '%numbers_mt(100000000000)%' \
                    AND query NOT LIKE '%system.processes%'";
-        self.until("the engine's list of queries", async |f| (f.sql(sql).await.trim() != "0") == running).await;
+        self.until("the engine's list of queries", async |f| (f.sql(sql).await.trim() != "0") == running)
+            .await;
     }
 
     pub fn kill_gateway(&mut self) {
