@@ -175,7 +175,8 @@ fn argument(
         }
         return Ok((format!("toUInt8({})", text.text), "UInt8".into()));
     }
-    let data_type = types::type_of(t, &r.table, span).ok_or_else(|| format!("the type of {shown} is not known"))?;
+    let data_type =
+        types::type_of(t, &r.table, span).ok_or_else(|| format!("the type of {shown} is not known"))?;
     if text.columns.is_empty() {
         return Err(format!("{shown} is constant"));
     }

@@ -134,7 +134,11 @@ impl Blocks {
                 }
                 self.union(t, part.start + 1..close, parent, place)?;
                 if in_union {
-                    self.list.iter_mut().skip(first).filter(|b| b.parent == parent).for_each(|b| b.in_union = true);
+                    self.list
+                        .iter_mut()
+                        .skip(first)
+                        .filter(|b| b.parent == parent)
+                        .for_each(|b| b.in_union = true);
                 }
             } else {
                 self.select(t, part, parent, place, in_union, head)?;
@@ -196,7 +200,8 @@ impl Blocks {
                 at += 1;
                 at += usize::from(t.is(at, "MATERIALIZED"));
             }
-            let is_cte = t.is_name(item.start) && at > item.start + 1 && t.sym(at, "(") && t.starts_query(at + 1);
+            let is_cte =
+                t.is_name(item.start) && at > item.start + 1 && t.sym(at, "(") && t.starts_query(at + 1);
             if !is_cte {
                 self.expressions(t, block, item)?;
                 continue;
@@ -243,8 +248,16 @@ impl Blocks {
     /// Notes the table name behind an IN at token `i`, if there is one.
     fn behind_in(&mut self, t: &Tokens, block: usize, i: usize) {
         const FORMS: [&str; 10] = [
-            "in", "notin", "globalin", "globalnotin", "nullin", "notnullin", "globalnullin", "globalnotnullin",
-            "inignoreset", "joinget",
+            "in",
+            "notin",
+            "globalin",
+            "globalnotin",
+            "nullin",
+            "notnullin",
+            "globalnullin",
+            "globalnotnullin",
+            "inignoreset",
+            "joinget",
         ];
         let word = t.name(i).to_ascii_lowercase();
         let mut left = i.wrapping_sub(1);
@@ -339,7 +352,9 @@ fn clause_at(t: &Tokens, i: usize, top: bool) -> Option<Clause> {
         "ORDER" if t.is(i + 1, "BY") => Clause::OrderBy,
         "LIMIT" | "OFFSET" | "FETCH" => Clause::Limit,
         "SETTINGS" if t.is_name(i + 1) && t.sym(i + 2, "=") => Clause::Settings,
-        "FORMAT" if top && t.is_name(i + 1) && (i + 2 >= t.len() || t.is(i + 2, "SETTINGS")) => Clause::Format,
+        "FORMAT" if top && t.is_name(i + 1) && (i + 2 >= t.len() || t.is(i + 2, "SETTINGS")) => {
+            Clause::Format
+        }
         _ => return None,
     })
 }

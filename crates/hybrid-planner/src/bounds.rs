@@ -110,7 +110,8 @@ impl Reader<'_> {
             let op = Op::read(t.at(end)).filter(|_| end < span.end)?;
             return self.compare(op, unit, end + 1..span.end);
         }
-        let operator = (span.start..span.end).find(|&i| Op::read(t.at(i)).is_some() && self.outside(&span, i))?;
+        let operator =
+            (span.start..span.end).find(|&i| Op::read(t.at(i)).is_some() && self.outside(&span, i))?;
         let (unit, end) = self.time_at(operator + 1)?;
         if end != span.end {
             return None;
@@ -168,7 +169,11 @@ impl Reader<'_> {
         let (lo, hi) = match eval(&self.query.tokens, constant, self.clock)? {
             Value::Text(text) => {
                 let (lo, hi, _) = parse(&text)?;
-                let slack = if is_date { 0 } else { zone_slack(self.zone()).max(if unit > 0 { session_slack } else { 0 }) };
+                let slack = if is_date {
+                    0
+                } else {
+                    zone_slack(self.zone()).max(if unit > 0 { session_slack } else { 0 })
+                };
                 (lo - slack, hi + slack)
             }
             Value::Moment { lo, hi, date } => {

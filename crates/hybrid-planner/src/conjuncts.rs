@@ -23,11 +23,27 @@ pub(crate) struct Reach {
 
 /// Settings that change neither rows nor the meaning of an expression.
 const HARMLESS: &[&str] = &[
-    "max_threads", "max_memory_usage", "max_execution_time", "max_block_size", "max_result_rows", "max_result_bytes",
-    "log_comment", "priority", "max_bytes_before_external_group_by", "max_bytes_before_external_sort", "readonly",
-    "allow_experimental_analyzer", "enable_analyzer", "output_format_json_quote_64bit_integers",
-    "output_format_json_quote_decimals", "output_format_json_quote_denormals", "max_rows_to_read",
-    "max_bytes_to_read", "timeout_before_checking_execution_speed", "result_overflow_mode", "read_overflow_mode",
+    "max_threads",
+    "max_memory_usage",
+    "max_execution_time",
+    "max_block_size",
+    "max_result_rows",
+    "max_result_bytes",
+    "log_comment",
+    "priority",
+    "max_bytes_before_external_group_by",
+    "max_bytes_before_external_sort",
+    "readonly",
+    "allow_experimental_analyzer",
+    "enable_analyzer",
+    "output_format_json_quote_64bit_integers",
+    "output_format_json_quote_decimals",
+    "output_format_json_quote_denormals",
+    "max_rows_to_read",
+    "max_bytes_to_read",
+    "timeout_before_checking_execution_speed",
+    "result_overflow_mode",
+    "read_overflow_mode",
 ];
 
 /// The query's own settings change nothing about what its conditions mean.

@@ -66,26 +66,61 @@ fn reads(plan: &Value) -> (Vec<Read<'_>>, bool) {
     (out, unknown)
 }
 
-/// A managed table's head that the plan reads although no reference in the text names it.
-/// `strangers`: the query names tables that are not ours, so a read that the plan hides is one too.
+/// A managed table that the query reads in a way that no reference in the text names. `strangers`: how
+/// many tables that are not ours the EXPLAIN holds beside the query, each as a branch of its union;
+/// `others`: the query names tables that are not ours.
 pub(crate) fn hidden_read(
     explain: &str,
     catalog: &CatalogSnapshot,
     refs: &[LogicalRef],
-    strangers: bool,
+    strangers: usize,
+    others: bool,
 ) -> Option<String> {
-    let plan: Value = serde_json::from_str(explain).ok()?;
-    let (reads, unknown) = reads(&plan);
-    if unknown && strangers {
-        return Some("a table that the engine does not name".into());
+    const UNNAMED: &str = "a table that the engine does not name";
+    let Ok(plan) = serde_json::from_str::<Value>(explain) else {
+        return others.then(|| UNNAMED.to_owned());
+    };
+    if strangers > 0 {
+        let Some(branches) = union_branches(&plan, strangers + 1) else { return Some(UNNAMED.into()) };
+        for branch in branches.iter().skip(1) {
+            let (reads, unknown) = reads(branch);
+            if unknown {
+                return Some(UNNAMED.into());
+            }
+            if let Some(read) = reads.iter().find_map(|read| managed(catalog, read.table)) {
+                return Some(read);
+            }
+        }
     }
-    let head = |table: &TableSnapshot| format!("{}.{}", table.head.database, table.head.table);
-    reads
-        .iter()
-        .find_map(|read| {
-            let table = catalog.tables.iter().find(|t| head(t) == read.table)?;
-            (!refs.iter().any(|r| r.table.logical == table.logical)).then(|| table.logical.clone())
-        })
+    let (reads, unknown) = reads(&plan);
+    if unknown && others {
+        return Some(UNNAMED.into());
+    }
+    let named = |logical: &String| refs.iter().any(|r| r.table.logical == *logical);
+    reads.iter().filter_map(|read| managed(catalog, read.table)).find(|logical| !named(logical))
+}
+
+/// The logical table whose head or hot part is called this.
+fn managed(catalog: &CatalogSnapshot, name: &str) -> Option<String> {
+    let is = |t: &crate::TableName| {
+        name.strip_prefix(&t.database).and_then(|r| r.strip_prefix('.')) == Some(&t.table)
+    };
+    let ours = |t: &TableSnapshot| is(&t.head) || t.hot_parts.iter().any(|p| is(&p.table));
+    catalog.tables.iter().find(|t| ours(t)).map(|t| t.logical.clone())
+}
+
+/// The branches of the outermost union, when it has exactly as many as expected.
+fn union_branches(plan: &Value, expected: usize) -> Option<&Vec<Value>> {
+    let mut node = plan.get(0)?.get("Plan")?;
+    for _ in 0..10 {
+        let below = node.get("Plans").and_then(Value::as_array)?;
+        if node.get("Node Type").and_then(Value::as_str) == Some("Union") {
+            return (below.len() == expected).then_some(below);
+        }
+        let [only] = below.as_slice() else { return None };
+        node = only;
+    }
+    None
 }
 
 /// The time range of all reads of this table; all of time unless every one is understood.
@@ -108,7 +143,9 @@ fn read_range(node: &Value, table: &TableSnapshot) -> TimeRange {
     let indexes = node.get("Indexes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     indexes
         .iter()
-        .filter(|index| matches!(index.get("Type").and_then(Value::as_str), Some("Min-Max" | "MinMax" | "PrimaryKey")))
+        .filter(|index| {
+            matches!(index.get("Type").and_then(Value::as_str), Some("Min-Max" | "MinMax" | "PrimaryKey"))
+        })
         .filter_map(|index| index.get("Condition").and_then(Value::as_str))
         .map(|condition| Condition { text: condition, table }.range())
         .fold(TimeRange::ALL, TimeRange::intersect)
@@ -137,7 +174,8 @@ impl Condition<'_> {
             let Some(inside) = text.strip_prefix(prefix).and_then(|t| t.strip_suffix(')')) else { continue };
             let Some(parts) = split(inside) else { return TimeRange::ALL };
             let ranges = parts.into_iter().map(|part| self.parse(part, depth + 1));
-            let joined = if and { ranges.reduce(TimeRange::intersect) } else { ranges.reduce(TimeRange::hull) };
+            let joined =
+                if and { ranges.reduce(TimeRange::intersect) } else { ranges.reduce(TimeRange::hull) };
             return joined.unwrap_or(TimeRange::ALL);
         }
         self.interval(text).unwrap_or(TimeRange::ALL)
@@ -226,7 +264,9 @@ mod tests {
         assert_eq!(range("or((timestamp in (-Inf, '1791763200']), (symbol in ['a', 'b']))"), TimeRange::ALL);
         let mixed = "and((symbol in ['a, b(', 'z']), (timestamp in ['1791590400', +Inf)))";
         assert_eq!(range(mixed), TimeRange::new(1_791_590_400, i64::MAX));
-        for odd in ["true", "unknown", "(timestamp in 3-element set)", "not((timestamp in [1, 2]))", "and(", "((("] {
+        for odd in
+            ["true", "unknown", "(timestamp in 3-element set)", "not((timestamp in [1, 2]))", "and(", "((("]
+        {
             assert_eq!(range(odd), TimeRange::ALL, "{odd}");
         }
     }

@@ -25,46 +25,202 @@ pub(crate) struct Portable {
 }
 
 const KEYWORDS: &[&str] = &[
-    "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "NULL", "TRUE", "FALSE", "INTERVAL", "SECOND",
-    "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "CASE", "WHEN", "THEN", "ELSE", "END", "DISTINCT",
+    "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "NULL", "TRUE", "FALSE", "INTERVAL",
+    "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "CASE", "WHEN", "THEN", "ELSE",
+    "END", "DISTINCT",
 ];
-const SYMBOLS: &[&str] =
-    &["=", "==", "!=", "<>", "<", "<=", ">", ">=", "<=>", ",", "+", "-", "*", "/", "%", "||", "::", ".", "?", ":"];
+const SYMBOLS: &[&str] = &[
+    "=", "==", "!=", "<>", "<", "<=", ">", ">=", "<=>", ",", "+", "-", "*", "/", "%", "||", "::", ".", "?",
+    ":",
+];
 const TYPES: &[&str] = &[
-    "String", "Date", "Date32", "DateTime", "DateTime64", "UInt8", "UInt16", "UInt32", "UInt64", "UInt128", "Int8",
-    "Int16", "Int32", "Int64", "Int128", "Float32", "Float64", "Decimal", "Decimal32", "Decimal64", "Decimal128",
-    "Bool", "Nullable",
+    "String",
+    "Date",
+    "Date32",
+    "DateTime",
+    "DateTime64",
+    "UInt8",
+    "UInt16",
+    "UInt32",
+    "UInt64",
+    "UInt128",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
+    "Int128",
+    "Float32",
+    "Float64",
+    "Decimal",
+    "Decimal32",
+    "Decimal64",
+    "Decimal128",
+    "Bool",
+    "Nullable",
 ];
 /// Deterministic, and defined for every argument that a column can have.
 const SAFE: &[&str] = &[
-    "lower", "upper", "length", "empty", "notempty", "startswith", "endswith", "position",
-    "positioncaseinsensitive", "like", "ilike", "notlike", "match", "concat", "substring", "trim", "isnull",
-    "isnotnull", "ifnull", "coalesce", "nullif", "assumenotnull", "tonullable", "equals", "notequals", "less",
-    "lessorequals", "greater", "greaterorequals", "and", "or", "not", "xor", "has", "hasany", "hasall",
-    "tostring", "toyear", "toquarter", "tomonth", "todayofmonth", "todayofweek", "todayofyear", "tohour",
-    "tominute", "tosecond", "toyyyymm", "toyyyymmdd", "toyyyymmddhhmmss", "tounixtimestamp",
-    "tounixtimestamp64milli", "tounixtimestamp64micro", "tounixtimestamp64nano", "tostartofsecond",
-    "tostartofminute", "tostartoffiveminutes", "tostartoffiveminute", "tostartoftenminutes",
-    "tostartoffifteenminutes", "tostartofhour", "tostartofday", "tostartofweek", "tostartofmonth",
-    "tostartofquarter", "tostartofyear", "tostartofinterval", "tomonday", "date_trunc", "datetrunc",
-    "timeslot", "cityhash64", "siphash64", "xxhash64", "in", "notin", "tuple", "array", "sign", "isnan",
-    "isfinite", "isinfinite", "arrayelement", "tupleelement", "datediff", "date_diff", "touint8", "touint16",
-    "touint32", "touint64", "tofloat64", "tofloat32", "plus", "minus", "multiply", "abs", "negate", "round",
-    "floor", "ceil", "ceiling", "trunc", "if", "multiif", "least", "greatest", "tointervalsecond",
-    "tointervalminute", "tointervalhour", "tointervalday", "tointervalweek", "tointervalmonth", "addseconds",
-    "addminutes", "addhours", "adddays", "subtractseconds", "subtractminutes", "subtracthours",
-    "subtractdays", "sqrt", "exp", "log", "ln", "log2", "log10", "pow", "power",
+    "lower",
+    "upper",
+    "length",
+    "empty",
+    "notempty",
+    "startswith",
+    "endswith",
+    "position",
+    "positioncaseinsensitive",
+    "like",
+    "ilike",
+    "notlike",
+    "match",
+    "concat",
+    "substring",
+    "trim",
+    "isnull",
+    "isnotnull",
+    "ifnull",
+    "coalesce",
+    "nullif",
+    "assumenotnull",
+    "tonullable",
+    "equals",
+    "notequals",
+    "less",
+    "lessorequals",
+    "greater",
+    "greaterorequals",
+    "and",
+    "or",
+    "not",
+    "xor",
+    "has",
+    "hasany",
+    "hasall",
+    "tostring",
+    "toyear",
+    "toquarter",
+    "tomonth",
+    "todayofmonth",
+    "todayofweek",
+    "todayofyear",
+    "tohour",
+    "tominute",
+    "tosecond",
+    "toyyyymm",
+    "toyyyymmdd",
+    "toyyyymmddhhmmss",
+    "tounixtimestamp",
+    "tounixtimestamp64milli",
+    "tounixtimestamp64micro",
+    "tounixtimestamp64nano",
+    "tostartofsecond",
+    "tostartofminute",
+    "tostartoffiveminutes",
+    "tostartoffiveminute",
+    "tostartoftenminutes",
+    "tostartoffifteenminutes",
+    "tostartofhour",
+    "tostartofday",
+    "tostartofweek",
+    "tostartofmonth",
+    "tostartofquarter",
+    "tostartofyear",
+    "tostartofinterval",
+    "tomonday",
+    "date_trunc",
+    "datetrunc",
+    "timeslot",
+    "cityhash64",
+    "siphash64",
+    "xxhash64",
+    "in",
+    "notin",
+    "tuple",
+    "array",
+    "sign",
+    "isnan",
+    "isfinite",
+    "isinfinite",
+    "arrayelement",
+    "tupleelement",
+    "datediff",
+    "date_diff",
+    "touint8",
+    "touint16",
+    "touint32",
+    "touint64",
+    "tofloat64",
+    "tofloat32",
+    "plus",
+    "minus",
+    "multiply",
+    "abs",
+    "negate",
+    "round",
+    "floor",
+    "ceil",
+    "ceiling",
+    "trunc",
+    "if",
+    "multiif",
+    "least",
+    "greatest",
+    "tointervalsecond",
+    "tointervalminute",
+    "tointervalhour",
+    "tointervalday",
+    "tointervalweek",
+    "tointervalmonth",
+    "addseconds",
+    "addminutes",
+    "addhours",
+    "adddays",
+    "subtractseconds",
+    "subtractminutes",
+    "subtracthours",
+    "subtractdays",
+    "sqrt",
+    "exp",
+    "log",
+    "ln",
+    "log2",
+    "log10",
+    "pow",
+    "power",
 ];
 /// Deterministic, but some argument makes them fail.
 const MAY_FAIL: &[&str] = &[
-    "todate", "todate32", "todatetime", "todatetime64", "divide", "modulo", "intdiv", "toint8", "toint16",
-    "toint32", "toint64", "todecimal32", "todecimal64", "todecimal128", "fromunixtimestamp",
-    "fromunixtimestamp64milli", "fromunixtimestamp64micro", "intdivorzero", "moduloorzero", "cast",
+    "todate",
+    "todate32",
+    "todatetime",
+    "todatetime64",
+    "divide",
+    "modulo",
+    "intdiv",
+    "toint8",
+    "toint16",
+    "toint32",
+    "toint64",
+    "todecimal32",
+    "todecimal64",
+    "todecimal128",
+    "fromunixtimestamp",
+    "fromunixtimestamp64milli",
+    "fromunixtimestamp64micro",
+    "intdivorzero",
+    "moduloorzero",
+    "cast",
 ];
 
 /// Rewrites an expression over the reference's columns for another engine. `None` when anything in it
 /// is not known to mean the same there.
-pub(crate) fn portable(query: &Query, r: &LogicalRef, reach: Reach, span: Span, clock: Clock<'_>) -> Option<Portable> {
+pub(crate) fn portable(
+    query: &Query,
+    r: &LogicalRef,
+    reach: Reach,
+    span: Span,
+    clock: Clock<'_>,
+) -> Option<Portable> {
     let t = &query.tokens;
     let mut out = Portable { text: String::new(), may_fail: false, columns: Vec::new() };
     let mut i = span.start;
@@ -93,7 +249,8 @@ fn piece(
         Kind::String | Kind::Number | Kind::Close => {}
         Kind::Open if t.at(i) != "{" => {}
         Kind::Symbol if SYMBOLS.contains(&t.at(i)) => {
-            let by_number = t.kind(i + 1) == Some(Kind::Number) && t.at(i + 1).bytes().any(|b| (b'1'..=b'9').contains(&b));
+            let by_number = t.kind(i + 1) == Some(Kind::Number)
+                && t.at(i + 1).bytes().any(|b| (b'1'..=b'9').contains(&b));
             out.may_fail |= match t.at(i) {
                 "/" | "%" => !by_number,
                 "::" => true,
@@ -124,7 +281,9 @@ fn name(
         out.text.push_str(t.at(i));
         return Some(i + 1);
     }
-    if t.sym(i + 1, "(") && !t.is_any(i, &["IN", "AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "LIKE", "BETWEEN", "CASE"]) {
+    if t.sym(i + 1, "(")
+        && !t.is_any(i, &["IN", "AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "LIKE", "BETWEEN", "CASE"])
+    {
         let called = t.name(i).to_ascii_lowercase();
         let listed = MAY_FAIL.contains(&called.as_str());
         // Conversions between time types have an answer for every time.
@@ -160,7 +319,10 @@ fn name(
 /// The literal for `now()`, `now64(n)`, `today()` or `yesterday()` at token `i`, of the same type, and the
 /// token behind the call.
 pub(crate) fn now_literal(t: &Tokens, i: usize, clock: Clock<'_>) -> Option<(String, usize)> {
-    if !t.is_any(i, &["now", "now64", "today", "yesterday"]) || !t.sym(i + 1, "(") || (i > 0 && t.sym(i - 1, ".")) {
+    if !t.is_any(i, &["now", "now64", "today", "yesterday"])
+        || !t.sym(i + 1, "(")
+        || (i > 0 && t.sym(i - 1, "."))
+    {
         return None;
     }
     let close = t.mate(i + 1);

@@ -39,7 +39,8 @@ pub(crate) struct Token {
 }
 
 /// Longest first.
-const SYMBOLS: [&str; 14] = ["<=>", "::", "->", "<=", ">=", "!=", "<>", "==", "||", "@@", "|>", ":=", "=>", "<<"];
+const SYMBOLS: [&str; 14] =
+    ["<=>", "::", "->", "<=", ">=", "!=", "<>", "==", "||", "@@", "|>", ":=", "=>", "<<"];
 
 /// Cuts a text into tokens whose spans tile it.
 pub(crate) fn tokenize(text: &str) -> Result<Vec<Token>, Refusal> {
@@ -223,7 +224,10 @@ mod tests {
 
     #[test]
     fn reads_what_clickhouse_reads() {
-        assert_eq!(kinds("SELECT a.1, t.1.2 -- x"), ["SELECT", "a", ".", "1", ",", "t", ".", "1", ".", "2", "-- x"]);
+        assert_eq!(
+            kinds("SELECT a.1, t.1.2 -- x"),
+            ["SELECT", "a", ".", "1", ",", "t", ".", "1", ".", "2", "-- x"]
+        );
         assert_eq!(kinds(r"'it\'s' 'a''b'"), [r"'it\'s'", "'a''b'"]);
         assert_eq!(kinds("/* a /* b */ */ 1"), ["/* a /* b */ */", "1"]);
         assert_eq!(kinds("$x$ it's $x$,1"), ["$x$ it's $x$", ",", "1"]);
@@ -235,7 +239,9 @@ mod tests {
 
     #[test]
     fn refuses_what_two_lexers_could_read_two_ways() {
-        for bad in ["'", "`a", "/* /* */", r"x'\' , file('a') -- '", "\u{a0}", "‘a’", "$a b$ x $a b$", "\u{1}"] {
+        for bad in
+            ["'", "`a", "/* /* */", r"x'\' , file('a') -- '", "\u{a0}", "‘a’", "$a b$ x $a b$", "\u{1}"]
+        {
             assert!(tokenize(bad).is_err(), "{bad:?}");
         }
     }

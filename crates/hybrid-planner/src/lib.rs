@@ -43,7 +43,7 @@ mod structured;
 mod types;
 mod union;
 
-pub use catalog::{CatalogSnapshot, HotPart, Hide, TableName, TableSnapshot, VisibleBatch};
+pub use catalog::{CatalogSnapshot, Hide, HotPart, TableName, TableSnapshot, VisibleBatch};
 pub use plan::{ColdArm, Plan, PlanKind, PlanRequest, Route, Template};
 pub use planner::plan;
 pub use query::{EXPLAIN_SETTINGS, Query, read};

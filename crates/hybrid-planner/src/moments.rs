@@ -39,7 +39,10 @@ pub(crate) struct Clock<'a> {
 }
 
 pub(crate) fn is_utc(zone: &str) -> bool {
-    matches!(zone, "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT" | "Zulu" | "Universal" | "Etc/Universal" | "Etc/Zulu")
+    matches!(
+        zone,
+        "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT" | "Zulu" | "Universal" | "Etc/Universal" | "Etc/Zulu"
+    )
 }
 
 /// Seconds by which a time of this zone, read as UTC, may be off.
@@ -214,7 +217,10 @@ fn convert(name: &str, value: Value, zone: &str, clock: Clock<'_>) -> Option<Val
         ("fromunixtimestamp64milli", Value::Number(n)) => from_ticks(n, 1000),
         ("fromunixtimestamp64micro", Value::Number(n)) => from_ticks(n, 1_000_000),
         ("fromunixtimestamp64nano", Value::Number(n)) => from_ticks(n, 1_000_000_000),
-        ("todatetime" | "todatetime64" | "todatetime32" | "datetime" | "datetime64", Value::Moment { lo, hi, date }) => {
+        (
+            "todatetime" | "todatetime64" | "todatetime32" | "datetime" | "datetime64",
+            Value::Moment { lo, hi, date },
+        ) => {
             let slack = if date { slack } else { 0 };
             // Fewer digits than the value has are cut off.
             moment(lo - slack - 1, hi + slack, false)
@@ -344,13 +350,25 @@ mod tests {
     #[test]
     fn constants_have_the_bounds_the_engine_gives_them() {
         assert_eq!(value("toDateTime('2026-10-10 00:00:00')"), at(1_791_590_400, 1_791_590_400));
-        assert_eq!(value("toDateTime64('2026-10-10 00:00:00.5', 3, 'UTC')"), at(1_791_590_400, 1_791_590_401));
+        assert_eq!(
+            value("toDateTime64('2026-10-10 00:00:00.5', 3, 'UTC')"),
+            at(1_791_590_400, 1_791_590_401)
+        );
         assert_eq!(value("toDateTime(1791590400) + INTERVAL 1 HOUR"), at(1_791_594_000, 1_791_594_000));
         assert_eq!(value("now() - 60"), at(1_795_439_640, 1_795_440_241));
-        assert_eq!(value("toDate('2026-10-10')"), Some(Value::Moment { lo: 1_791_590_400, hi: 1_791_590_400, date: true }));
+        assert_eq!(
+            value("toDate('2026-10-10')"),
+            Some(Value::Moment { lo: 1_791_590_400, hi: 1_791_590_400, date: true })
+        );
         assert_eq!(value("fromUnixTimestamp64Milli(1791590400500)"), at(1_791_590_400, 1_791_590_401));
         assert_eq!(value("'2026-10-10 00:00:00'::DateTime"), at(1_791_590_400, 1_791_590_400));
-        for unknown in ["toDateTime('2026-02-30 00:00:00')", "toDateTime('1960-01-01')", "rand()", "x + 1", "toDateTime(5)"] {
+        for unknown in [
+            "toDateTime('2026-02-30 00:00:00')",
+            "toDateTime('1960-01-01')",
+            "rand()",
+            "x + 1",
+            "toDateTime(5)",
+        ] {
             assert_eq!(value(unknown), None, "{unknown}");
         }
     }

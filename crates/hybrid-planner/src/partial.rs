@@ -27,10 +27,10 @@ use crate::{
 
 /// Words that may stand in SELECT, HAVING, ORDER BY and LIMIT BY besides names.
 const WORDS: &[&str] = &[
-    "AS", "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "NULL", "TRUE", "FALSE", "CASE", "WHEN", "THEN",
-    "ELSE", "END", "ASC", "DESC", "NULLS", "FIRST", "LAST", "WITH", "FILL", "FROM", "TO", "STEP", "INTERVAL", "SECOND",
-    "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "LIMIT", "OFFSET", "BY", "TIES", "HAVING", "ORDER",
-    "DIV", "MOD",
+    "AS", "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "NULL", "TRUE", "FALSE", "CASE",
+    "WHEN", "THEN", "ELSE", "END", "ASC", "DESC", "NULLS", "FIRST", "LAST", "WITH", "FILL", "FROM", "TO",
+    "STEP", "INTERVAL", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "LIMIT",
+    "OFFSET", "BY", "TIES", "HAVING", "ORDER", "DIV", "MOD",
 ];
 
 /// One column of the answer.
@@ -61,7 +61,12 @@ struct Partial<'a> {
 }
 
 /// A partial plan, or why there is none.
-pub(crate) fn plan(query: &Query, readings: &[Reading], clock: Clock<'_>, allow_float: bool) -> Result<Plan, String> {
+pub(crate) fn plan(
+    query: &Query,
+    readings: &[Reading],
+    clock: Clock<'_>,
+    allow_float: bool,
+) -> Result<Plan, String> {
     let [reading] = readings else { return Err("more than one read of a logical table".into()) };
     let ([block], Some(_)) = (query.blocks.list.as_slice(), reading.r.source) else {
         return Err("more than one SELECT".into());
@@ -108,7 +113,8 @@ fn check_shape(query: &Query, reading: &Reading, block: &Block) -> Result<(), St
     if odd {
         return Err("a parameter, lambda or window".into());
     }
-    let reserved = reading.table().columns.iter().any(|c| c.name.starts_with("__g") || c.name.starts_with("__s"));
+    let reserved =
+        reading.table().columns.iter().any(|c| c.name.starts_with("__g") || c.name.starts_with("__s"));
     if reserved { Err("a column is named like ours".into()) } else { Ok(()) }
 }
 
@@ -138,7 +144,8 @@ impl Partial<'_> {
         let t = self.tokens();
         for item in &self.items {
             let Some(alias) = &item.alias else { continue };
-            let own = types::column(t, self.reading.table(), &item.expression).is_some_and(|c| c.name == *alias);
+            let own =
+                types::column(t, self.reading.table(), &item.expression).is_some_and(|c| c.name == *alias);
             if self.reading.table().column(alias).is_some() && !own {
                 return Err(format!("alias {alias:.60} is the name of a column"));
             }
@@ -153,7 +160,10 @@ impl Partial<'_> {
     fn group_keys(&mut self) -> Result<(), String> {
         let t = &self.query.tokens;
         let Some(mut span) = self.block.clause(t, Clause::GroupBy) else { return Ok(()) };
-        while span.len() > 2 && t.is(span.end - 2, "WITH") && t.is_any(span.end - 1, &["TOTALS", "ROLLUP", "CUBE"]) {
+        while span.len() > 2
+            && t.is(span.end - 2, "WITH")
+            && t.is_any(span.end - 1, &["TOTALS", "ROLLUP", "CUBE"])
+        {
             span.end -= 2;
         }
         for item in split_commas(t, span) {
@@ -161,7 +171,9 @@ impl Partial<'_> {
             let mut by_alias = false;
             if item.len() == 1 && t.is_name(item.start) {
                 let name = t.name(item.start);
-                if let Some(found) = self.alias(&name).filter(|_| self.reading.table().column(&name).is_none()) {
+                if let Some(found) =
+                    self.alias(&name).filter(|_| self.reading.table().column(&name).is_none())
+                {
                     expression = found.expression.clone();
                     by_alias = true;
                 }
@@ -191,7 +203,8 @@ impl Partial<'_> {
     /// Rewrites what stands above the groups.
     fn rewrite(&mut self) -> Result<(), String> {
         let t = &self.query.tokens;
-        let items: Vec<(Span, bool)> = self.items.iter().map(|i| (i.expression.clone(), i.alias.is_some())).collect();
+        let items: Vec<(Span, bool)> =
+            self.items.iter().map(|i| (i.expression.clone(), i.alias.is_some())).collect();
         for (span, has_alias) in items {
             let name = if has_alias { None } else { Some(self.column_name(span.clone())?) };
             self.walk(span.clone())?;
@@ -276,7 +289,9 @@ impl Partial<'_> {
             let end = i + len;
             let same = end <= within.end && (0..len).all(|n| same_token(t, key.expression.start + n, i + n));
             let closed = t.is_name(key.expression.start)
-                && (len == 1 || t.mate(key.expression.start + 1) + 1 == key.expression.end || is_column(t, &key.expression));
+                && (len == 1
+                    || t.mate(key.expression.start + 1) + 1 == key.expression.end
+                    || is_column(t, &key.expression));
             // An expression with operators is a key only where it stands alone.
             let alone = i == within.start && end == within.end;
             let goes_on = t.sym(end, ".") || (t.sym(end, "(") && end < within.end);
@@ -314,7 +329,9 @@ impl Partial<'_> {
             match t.kind(i) {
                 Some(Kind::Symbol) if t.sym(i, ",") => name.push_str(", "),
                 Some(Kind::Symbol) if t.sym(i, "*") && t.sym(i - 1, "(") => {}
-                Some(Kind::Word | Kind::Open | Kind::Close) if !t.is_any(i, WORDS) && !t.is(i, "DISTINCT") => {
+                Some(Kind::Word | Kind::Open | Kind::Close)
+                    if !t.is_any(i, WORDS) && !t.is(i, "DISTINCT") =>
+                {
                     // A tuple prints as a call.
                     if t.sym(i, "(") && !t.is_name(i - 1) && !t.sym(i - 1, ")") {
                         return Err(unknown());
@@ -349,7 +366,9 @@ impl Partial<'_> {
         }
         let keys: Vec<String> = (0..self.keys.len()).map(key_name).collect();
         let group = if keys.is_empty() { String::new() } else { format!(" GROUP BY {}", keys.join(", ")) };
-        let select = |table: String, filter: String| format!("SELECT {} FROM {table}{filter}{group}", columns.join(", "));
+        let select = |table: String, filter: String| {
+            format!("SELECT {} FROM {table}{filter}{group}", columns.join(", "))
+        };
         let reading = self.reading;
         let names: Vec<String> = keys.iter().cloned().chain((0..self.states.len()).map(state_name)).collect();
         let mut union = Template::default();

@@ -18,10 +18,12 @@ const ONE_TABLE_SETTINGS: &[&str] = &["additional_table_filters", "final"];
 pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Refusal> {
     let PlanRequest { query, catalog, .. } = *request;
     let refs = query.logical_refs(catalog, request.database)?;
-    if let Some(text) = request.explain
-        && let Some(name) = explain::hidden_read(text, catalog, &refs, query.reads_unknown(catalog, request.database))
-    {
-        return Err(Refusal::HiddenRead(name));
+    let others = !query.strangers(catalog, request.database).is_empty();
+    if let Some(text) = request.explain {
+        let strangers = query.hidden_strangers(catalog, request.database, &refs).len();
+        if let Some(name) = explain::hidden_read(text, catalog, &refs, strangers, others) {
+            return Err(Refusal::HiddenRead(name));
+        }
     }
     if refs.is_empty() {
         return Ok(Plan::Passthrough);

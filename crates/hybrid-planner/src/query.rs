@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
+use storage_types::TimeRange;
+
 use crate::{
     CatalogSnapshot, Refusal, TableSnapshot,
     blocks::{Block, Blocks, Clause, Place, Span, chain_end, split_commas},
     lexer::Kind,
+    quote,
     scope::Scope,
     sources::SourceKind,
     statement::{self, QueryKind, Tokens, check_table_function},
@@ -207,7 +210,10 @@ impl Query {
                 self.scope.aliases.contains(p) || catalog.tables.iter().any(|t| t.column(p).is_some())
             });
             if name.doubtful || column {
-                return Err(ambiguous(&parts, "behind IN it may be a table or an expression; write IN (SELECT …)"));
+                return Err(ambiguous(
+                    &parts,
+                    "behind IN it may be a table or an expression; write IN (SELECT …)",
+                ));
             }
             out.push(LogicalRef { table, block: name.block, source: None, span: name.name.clone() });
         }
@@ -235,7 +241,10 @@ impl Query {
             if t.is_name(at) && t.sym(chain_end(t, at), ")") {
                 let parts = self.parts(&(at..chain_end(t, at)));
                 if find(catalog, &parts, database).is_some() {
-                    return Err(ambiguous(&parts, "in brackets behind IN it may be a table; write IN (SELECT …)"));
+                    return Err(ambiguous(
+                        &parts,
+                        "in brackets behind IN it may be a table; write IN (SELECT …)",
+                    ));
                 }
             }
         }
@@ -273,43 +282,116 @@ impl Query {
         Err(ambiguous(parts, "a common table expression elsewhere in the query has the same name"))
     }
 
-    /// Names in FROM that are neither logical tables nor common table expressions nor the engine's
-    /// own: views, dictionaries, other tables. They could reach a managed table unseen.
-    pub(crate) fn reads_unknown(&self, catalog: &CatalogSnapshot, database: &str) -> bool {
-        let own = |db: &str| matches!(db.to_ascii_lowercase().as_str(), "system" | "information_schema");
-        self.blocks.list.iter().flat_map(|b| &b.sources).any(|s| match &s.kind {
-            SourceKind::Table(parts) => {
-                let cte = |n: &String| self.blocks.list.iter().any(|b| b.ctes.iter().any(|c| c.name == *n));
-                match parts.as_slice() {
-                    [name] => find(catalog, parts, database).is_none() && !cte(name) && !own(database),
-                    [db, _] => find(catalog, parts, database).is_none() && !own(db),
-                    _ => true,
+    /// Names that are neither logical tables nor common table expressions nor the engine's own: views,
+    /// dictionaries, other tables. They could reach a managed table unseen. Each with the tokens of its
+    /// name, and whether it is read inside an expression.
+    pub(crate) fn strangers(&self, catalog: &CatalogSnapshot, database: &str) -> Vec<(Span, bool)> {
+        let system = |db: &str| matches!(db.to_ascii_lowercase().as_str(), "system" | "information_schema");
+        let cte = |n: &String| self.blocks.list.iter().any(|b| b.ctes.iter().any(|c| c.name == *n));
+        let strange = |parts: &[String]| match parts {
+            [name] => find(catalog, parts, database).is_none() && !cte(name) && !system(database),
+            [db, _] => find(catalog, parts, database).is_none() && !system(db),
+            _ => false,
+        };
+        let mut out = Vec::new();
+        for block in &self.blocks.list {
+            for source in &block.sources {
+                if let SourceKind::Table(parts) = &source.kind
+                    && strange(parts)
+                {
+                    out.push((source.span.clone(), self.in_expression(block)));
                 }
             }
-            _ => false,
-        })
+        }
+        let sources = || self.blocks.list.iter().flat_map(|b| &b.sources);
+        for name in self.blocks.in_names.iter().filter(|n| !n.doubtful) {
+            let parts = self.parts(&name.name);
+            // `x IN t.values` and `x IN alias` are no tables.
+            let inner = parts.first().is_some_and(|first| {
+                self.scope.aliases.contains(first)
+                    || sources().any(|s| matches!(&s.kind, SourceKind::Table(p) if p.last() == Some(first)))
+                    || (parts.len() == 1 && catalog.tables.iter().any(|t| t.column(first).is_some()))
+            });
+            if strange(&parts) && !inner {
+                out.push((name.name.clone(), true));
+            }
+        }
+        out
+    }
+
+    fn in_expression(&self, block: &Block) -> bool {
+        let mut at = Some(block);
+        while let Some(b) = at {
+            if b.place == Place::Expression {
+                return true;
+            }
+            at = b.parent.and_then(|i| self.blocks.list.get(i));
+        }
+        false
+    }
+
+    /// Strangers that the plain EXPLAIN could hide: it prints no reads inside expressions, and does not
+    /// tell a view's read of a head from the query's own.
+    pub(crate) fn hidden_strangers(
+        &self,
+        catalog: &CatalogSnapshot,
+        database: &str,
+        refs: &[LogicalRef],
+    ) -> Vec<Span> {
+        let all = self.strangers(catalog, database);
+        if refs.is_empty() && !all.iter().any(|(_, inside)| *inside) {
+            return Vec::new();
+        }
+        all.into_iter().map(|(span, _)| span).collect()
+    }
+
+    /// The time range that each logical table may be read in (all of time where the text does not tell):
+    /// for leasing a catalog snapshot before planning.
+    pub fn time_ranges(
+        &self,
+        catalog: &CatalogSnapshot,
+        database: &str,
+        timezone: &str,
+        now_unix_ns: i64,
+    ) -> Result<Vec<(String, TimeRange)>, Refusal> {
+        let mut out: Vec<(String, TimeRange)> = Vec::new();
+        for r in self.logical_refs(catalog, database)? {
+            let range = crate::bounds::of(self, &r, timezone, now_unix_ns);
+            match out.iter_mut().find(|(name, _)| *name == r.table.logical) {
+                Some((_, hull)) => *hull = hull.hull(range),
+                None => out.push((r.table.logical.clone(), range)),
+            }
+        }
+        Ok(out)
     }
 
     /// The plan would be better, or can only be judged, with the hot engine's own reading of the query
     /// ([`Self::explain_sql`]): a table in FROM is not ours and may be a view over one that is, or no
     /// time range can be read from the text although cold batches exist.
-    pub fn needs_explain(&self, catalog: &CatalogSnapshot, database: &str, timezone: &str, now_unix_ns: i64) -> bool {
+    pub fn needs_explain(
+        &self,
+        catalog: &CatalogSnapshot,
+        database: &str,
+        timezone: &str,
+        now_unix_ns: i64,
+    ) -> bool {
         if self.kind != QueryKind::Select {
             return false;
         }
-        if self.reads_unknown(catalog, database) && !catalog.tables.is_empty() {
+        if !catalog.tables.is_empty() && !self.strangers(catalog, database).is_empty() {
             return true;
         }
         let Ok(refs) = self.logical_refs(catalog, database) else { return false };
         crate::explain::may_help(self, &refs)
             && refs.iter().any(|r| {
-                let unbounded = crate::bounds::of(self, r, timezone, now_unix_ns) == storage_types::TimeRange::ALL;
+                let unbounded = crate::bounds::of(self, r, timezone, now_unix_ns) == TimeRange::ALL;
                 unbounded && !r.table.batches.is_empty()
             })
     }
 
     /// The statement whose answer goes into [`crate::PlanRequest::explain`]: run it as the caller,
-    /// read-only, with [`EXPLAIN_SETTINGS`].
+    /// read-only, with [`EXPLAIN_SETTINGS`]. Tables that are not ours are explained beside the query, one
+    /// by one, where its own plan would not show what they read.
     pub fn explain_sql(&self, catalog: &CatalogSnapshot, database: &str) -> Result<String, Refusal> {
         let refs = self.logical_refs(catalog, database)?;
         let mut edits = crate::splice::Edits::default();
@@ -319,7 +401,16 @@ impl Query {
         if let Some(span) = self.format_span() {
             edits.replace(self.tokens.start(span.start)..self.tokens.end(span.end), "");
         }
-        Ok(format!("EXPLAIN indexes = 1, json = 1 {} FORMAT TSVRaw", edits.apply(self.statement())))
+        let mut text = edits.apply(self.statement());
+        let hidden = self.hidden_strangers(catalog, database, &refs);
+        if !hidden.is_empty() {
+            text = format!("SELECT count() FROM ({text})");
+            for span in hidden {
+                let name: Vec<String> = self.parts(&span).iter().map(|p| quote::ident(p)).collect();
+                text.push_str(&format!(" UNION ALL SELECT count() FROM {}", name.join(".")));
+            }
+        }
+        Ok(format!("EXPLAIN indexes = 1, json = 1 {text} FORMAT TSVRaw"))
     }
 
     /// Names of the settings in SETTINGS clauses, lower case.
@@ -338,7 +429,8 @@ impl Query {
     /// A `{name:Identifier}` stands somewhere: a name we cannot see.
     pub(crate) fn has_name_parameter(&self) -> bool {
         let t = &self.tokens;
-        (0..t.len()).any(|i| t.kind(i) == Some(Kind::Open) && t.at(i) == "{" && t.is(t.mate(i) - 1, "Identifier"))
+        (0..t.len())
+            .any(|i| t.kind(i) == Some(Kind::Open) && t.at(i) == "{" && t.is(t.mate(i) - 1, "Identifier"))
     }
 }
 

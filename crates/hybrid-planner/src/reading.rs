@@ -96,7 +96,8 @@ impl Reading {
         let extra = self.hides.iter().map(|hide| {
             let mut hidden = Vec::new();
             hidden.extend(time_condition(table, hide.range));
-            hidden.extend(hide.partition_id.iter().map(|id| format!("_partition_id = {}", quote::string(id))));
+            hidden
+                .extend(hide.partition_id.iter().map(|id| format!("_partition_id = {}", quote::string(id))));
             hidden.push(format!("{hash} IN (SELECT {hash} FROM {})", hide.snapshot));
             format!("NOT ({})", hidden.join(" AND "))
         });
@@ -207,7 +208,8 @@ fn only_row_functions(t: &Tokens, span: Span) -> bool {
     const SELECT_WORDS: &[&str] = &["AS", "IN", "AND", "OR", "NOT"];
     let odd = span.clone().any(|i| t.is(i, "OVER") || t.sym(i, "{"));
     !odd && !scope::calls(t, span.clone(), |name| {
-        !crate::expression::is_row_function(name) && !SELECT_WORDS.iter().any(|w| w.eq_ignore_ascii_case(name))
+        !crate::expression::is_row_function(name)
+            && !SELECT_WORDS.iter().any(|w| w.eq_ignore_ascii_case(name))
     })
 }
 
@@ -237,7 +239,9 @@ fn limit(t: &Tokens, span: Span) -> Option<u64> {
     let first = number(span.start + 1)?;
     match span.len() {
         2 => Some(first),
-        4 if t.sym(span.start + 2, ",") || t.is(span.start + 2, "OFFSET") => first.checked_add(number(span.start + 3)?),
+        4 if t.sym(span.start + 2, ",") || t.is(span.start + 2, "OFFSET") => {
+            first.checked_add(number(span.start + 3)?)
+        }
         _ => None,
     }
 }

@@ -42,7 +42,9 @@ pub enum Refusal {
     #[error("INTO OUTFILE is not allowed: take the answer from the response")]
     IntoOutfile,
     /// `FINAL` on a logical table that has rows in more than one place.
-    #[error("FINAL on {0} is not supported: its rows are in more than one table, and FINAL merges within one")]
+    #[error(
+        "FINAL on {0} is not supported: its rows are in more than one table, and FINAL merges within one"
+    )]
     Final(String),
     /// `SAMPLE` on a logical table.
     #[error("SAMPLE on {0} is not supported: cold rows carry no sampling key")]

@@ -5,11 +5,7 @@ use std::collections::HashSet;
 
 use storage_types::Column;
 
-use crate::{
-    blocks::Blocks,
-    lexer::Kind,
-    statement::Tokens,
-};
+use crate::{blocks::Blocks, lexer::Kind, statement::Tokens};
 
 /// Names defined and used anywhere in a query.
 #[derive(Debug, Clone, Default)]
@@ -87,9 +83,10 @@ fn is_asterisk(t: &Tokens, i: usize) -> bool {
     let left = before.is_some_and(|b| t.ends_operand(b));
     let right = match t.kind(i + 1) {
         Some(Kind::Quoted | Kind::String | Kind::Number | Kind::Open) => true,
-        Some(Kind::Word) => {
-            !t.is_any(i + 1, &["FROM", "EXCEPT", "APPLY", "REPLACE", "WHERE", "LIMIT", "UNION", "ORDER", "SETTINGS"])
-        }
+        Some(Kind::Word) => !t.is_any(
+            i + 1,
+            &["FROM", "EXCEPT", "APPLY", "REPLACE", "WHERE", "LIMIT", "UNION", "ORDER", "SETTINGS"],
+        ),
         _ => t.sym(i + 1, "-") || t.sym(i + 1, "+") || t.sym(i + 1, "."),
     };
     !(left && right)

@@ -45,7 +45,10 @@ mod tests {
         assert_eq!(text.split_whitespace().collect::<Vec<_>>(), ["SELECT", "1", "FORMAT", "CSV"]);
         assert_eq!(settings[0], ("max_threads".into(), "2".into()));
         assert_eq!(settings[1], ("log_comment".into(), "it's".into()));
-        assert_eq!(read("SELECT 1 FORMAT CSV SETTINGS max_threads=1").unwrap().split_settings().unwrap().1.len(), 1);
+        assert_eq!(
+            read("SELECT 1 FORMAT CSV SETTINGS max_threads=1").unwrap().split_settings().unwrap().1.len(),
+            1
+        );
     }
 
     #[test]

@@ -38,16 +38,21 @@ pub(crate) struct Source {
 
 /// Words that cannot be an alias without AS.
 const NOT_ALIAS: &[&str] = &[
-    "LEFT", "RIGHT", "INNER", "FULL", "CROSS", "ASOF", "ANY", "ALL", "SEMI", "ANTI", "GLOBAL", "JOIN", "ARRAY",
-    "PASTE", "ON", "USING", "FINAL", "SAMPLE", "NATURAL", "AS", "OUTER", "LOCAL", "ONLY",
+    "LEFT", "RIGHT", "INNER", "FULL", "CROSS", "ASOF", "ANY", "ALL", "SEMI", "ANTI", "GLOBAL", "JOIN",
+    "ARRAY", "PASTE", "ON", "USING", "FINAL", "SAMPLE", "NATURAL", "AS", "OUTER", "LOCAL", "ONLY",
 ];
 const JOIN_WORDS: &[&str] = &[
-    "LEFT", "RIGHT", "INNER", "FULL", "CROSS", "ASOF", "ANY", "ALL", "SEMI", "ANTI", "GLOBAL", "JOIN", "ARRAY",
-    "PASTE", "NATURAL", "OUTER", "LOCAL",
+    "LEFT", "RIGHT", "INNER", "FULL", "CROSS", "ASOF", "ANY", "ALL", "SEMI", "ANTI", "GLOBAL", "JOIN",
+    "ARRAY", "PASTE", "NATURAL", "OUTER", "LOCAL",
 ];
 
 /// Reads the sources of block `block` from the tokens behind FROM.
-pub(crate) fn read(blocks: &mut Blocks, t: &Tokens, block: usize, span: Span) -> Result<Vec<Source>, Refusal> {
+pub(crate) fn read(
+    blocks: &mut Blocks,
+    t: &Tokens,
+    block: usize,
+    span: Span,
+) -> Result<Vec<Source>, Refusal> {
     let mut out = Vec::new();
     let mut i = span.start;
     let mut join = Vec::new();
@@ -129,7 +134,11 @@ fn modifiers(t: &Tokens, mut i: usize, source: &mut Source) -> usize {
         } else if t.is(i, "SAMPLE") {
             source.sample = true;
             i += 1;
-            while matches!(t.kind(i), Some(Kind::Number)) || t.sym(i, "/") || t.sym(i, ".") || t.is(i, "OFFSET") {
+            while matches!(t.kind(i), Some(Kind::Number))
+                || t.sym(i, "/")
+                || t.sym(i, ".")
+                || t.is(i, "OFFSET")
+            {
                 i += 1;
             }
         } else if source.alias.is_none() && t.is(i, "AS") && t.is_name(i + 1) {
@@ -152,8 +161,23 @@ fn ends_from(t: &Tokens, i: usize) -> bool {
     t.is_any(
         i,
         &[
-            "SELECT", "PREWHERE", "WHERE", "GROUP", "HAVING", "WINDOW", "QUALIFY", "ORDER", "LIMIT", "OFFSET",
-            "FETCH", "SETTINGS", "FORMAT", "UNION", "EXCEPT", "INTERSECT", "INTO",
+            "SELECT",
+            "PREWHERE",
+            "WHERE",
+            "GROUP",
+            "HAVING",
+            "WINDOW",
+            "QUALIFY",
+            "ORDER",
+            "LIMIT",
+            "OFFSET",
+            "FETCH",
+            "SETTINGS",
+            "FORMAT",
+            "UNION",
+            "EXCEPT",
+            "INTERSECT",
+            "INTO",
         ],
     )
 }

@@ -126,9 +126,44 @@ impl Tokens {
 
 /// Words after which an operand is still to come.
 const OPERATOR_WORDS: &[&str] = &[
-    "SELECT", "DISTINCT", "FROM", "WHERE", "PREWHERE", "BY", "HAVING", "QUALIFY", "ON", "AND", "OR", "NOT", "IN",
-    "LIKE", "ILIKE", "BETWEEN", "AS", "WHEN", "THEN", "ELSE", "CASE", "MOD", "DIV", "INTERVAL", "ALL", "WITH",
-    "LIMIT", "OFFSET", "IS", "REGEXP", "GLOBAL", "UNION", "EXCEPT", "INTERSECT", "JOIN", "APPLY", "REPLACE", "USING",
+    "SELECT",
+    "DISTINCT",
+    "FROM",
+    "WHERE",
+    "PREWHERE",
+    "BY",
+    "HAVING",
+    "QUALIFY",
+    "ON",
+    "AND",
+    "OR",
+    "NOT",
+    "IN",
+    "LIKE",
+    "ILIKE",
+    "BETWEEN",
+    "AS",
+    "WHEN",
+    "THEN",
+    "ELSE",
+    "CASE",
+    "MOD",
+    "DIV",
+    "INTERVAL",
+    "ALL",
+    "WITH",
+    "LIMIT",
+    "OFFSET",
+    "IS",
+    "REGEXP",
+    "GLOBAL",
+    "UNION",
+    "EXCEPT",
+    "INTERSECT",
+    "JOIN",
+    "APPLY",
+    "REPLACE",
+    "USING",
 ];
 
 fn pair(text: &str, list: &[Token]) -> Result<Vec<usize>, Refusal> {
@@ -140,9 +175,13 @@ fn pair(text: &str, list: &[Token]) -> Result<Vec<usize>, Refusal> {
             Kind::Open if open.len() >= MAX_DEPTH => return Err(Refusal::TooDeep(MAX_DEPTH)),
             Kind::Open => open.push((i, bracket)),
             Kind::Close => {
-                let right = open.pop().filter(|(_, o)| matches!((*o, bracket), ("(", ")") | ("[", "]") | ("{", "}")));
+                let right =
+                    open.pop().filter(|(_, o)| matches!((*o, bracket), ("(", ")") | ("[", "]") | ("{", "}")));
                 let Some((mate, _)) = right else {
-                    return Err(Refusal::Unreadable { at: token.start, what: "a bracket without its mate".into() });
+                    return Err(Refusal::Unreadable {
+                        at: token.start,
+                        what: "a bracket without its mate".into(),
+                    });
                 };
                 for (a, b) in [(i, mate), (mate, i)] {
                     if let Some(slot) = mates.get_mut(a) {
@@ -154,7 +193,9 @@ fn pair(text: &str, list: &[Token]) -> Result<Vec<usize>, Refusal> {
         }
     }
     match open.first().and_then(|(i, _)| list.get(*i)) {
-        Some(token) => Err(Refusal::Unreadable { at: token.start, what: "a bracket without its mate".into() }),
+        Some(token) => {
+            Err(Refusal::Unreadable { at: token.start, what: "a bracket without its mate".into() })
+        }
         None => Ok(mates),
     }
 }
@@ -175,9 +216,9 @@ pub enum QueryKind {
 }
 
 const WRITES: &[&str] = &[
-    "INSERT", "ALTER", "CREATE", "DROP", "DELETE", "UPDATE", "TRUNCATE", "RENAME", "OPTIMIZE", "GRANT", "REVOKE",
-    "SYSTEM", "ATTACH", "DETACH", "EXCHANGE", "KILL", "SET", "USE", "BACKUP", "RESTORE", "UNDROP", "MOVE", "COPY",
-    "BEGIN", "COMMIT", "ROLLBACK", "REPLACE", "UPSERT", "MERGE", "CHECK", "WATCH", "EXECUTE",
+    "INSERT", "ALTER", "CREATE", "DROP", "DELETE", "UPDATE", "TRUNCATE", "RENAME", "OPTIMIZE", "GRANT",
+    "REVOKE", "SYSTEM", "ATTACH", "DETACH", "EXCHANGE", "KILL", "SET", "USE", "BACKUP", "RESTORE", "UNDROP",
+    "MOVE", "COPY", "BEGIN", "COMMIT", "ROLLBACK", "REPLACE", "UPSERT", "MERGE", "CHECK", "WATCH", "EXECUTE",
 ];
 
 /// The statement's kind, by its first word.
@@ -205,14 +246,33 @@ pub(crate) fn kind(tokens: &Tokens) -> Result<QueryKind, Refusal> {
 /// Scalar functions that read files, run programs or call out. `readonly` does not stop them: the
 /// engine even folds `file('…')` while it explains.
 const FORBIDDEN: &[&str] = &[
-    "file", "catboostevaluate", "evalmlmethod", "aiclassify", "aigenerate", "aiextract", "aitranslate", "aiembed",
-    "executable", "url", "remote", "s3",
+    "file",
+    "catboostevaluate",
+    "evalmlmethod",
+    "aiclassify",
+    "aigenerate",
+    "aiextract",
+    "aitranslate",
+    "aiembed",
+    "executable",
+    "url",
+    "remote",
+    "s3",
 ];
 
 /// Table functions that make rows from nothing, or from a SELECT that is read like any other.
 const TABLE_FUNCTIONS: &[&str] = &[
-    "numbers", "numbers_mt", "zeros", "zeros_mt", "values", "generateseries", "generate_series", "null",
-    "generaterandom", "primes", "view",
+    "numbers",
+    "numbers_mt",
+    "zeros",
+    "zeros_mt",
+    "values",
+    "generateseries",
+    "generate_series",
+    "null",
+    "generaterandom",
+    "primes",
+    "view",
 ];
 
 /// Refuses forbidden scalar functions wherever their names stand. A function's name can also be

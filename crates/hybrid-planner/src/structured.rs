@@ -15,10 +15,42 @@ use crate::{
 
 /// Aggregate functions a structured query may name.
 const FUNCTIONS: &[&str] = &[
-    "count", "sum", "avg", "min", "max", "any", "anyLast", "argMin", "argMax", "uniq", "uniqExact", "uniqCombined",
-    "uniqHLL12", "median", "medianExact", "quantile", "quantileExact", "quantileTDigest", "quantiles",
-    "quantilesExact", "stddevPop", "stddevSamp", "varPop", "varSamp", "corr", "covarPop", "covarSamp", "first_value",
-    "last_value", "groupArray", "groupUniqArray", "groupBitAnd", "groupBitOr", "groupBitXor", "sumMap", "topK",
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "any",
+    "anyLast",
+    "argMin",
+    "argMax",
+    "uniq",
+    "uniqExact",
+    "uniqCombined",
+    "uniqHLL12",
+    "median",
+    "medianExact",
+    "quantile",
+    "quantileExact",
+    "quantileTDigest",
+    "quantiles",
+    "quantilesExact",
+    "stddevPop",
+    "stddevSamp",
+    "varPop",
+    "varSamp",
+    "corr",
+    "covarPop",
+    "covarSamp",
+    "first_value",
+    "last_value",
+    "groupArray",
+    "groupUniqArray",
+    "groupBitAnd",
+    "groupBitOr",
+    "groupBitXor",
+    "sumMap",
+    "topK",
 ];
 /// Most columns, filters, aggregates or values of one request.
 const MAX_ITEMS: usize = 10_000;
@@ -34,7 +66,8 @@ pub fn structured(request: &QueryRequest, catalog: &CatalogSnapshot) -> Result<S
         .iter()
         .find(|t| t.logical == name)
         .ok_or_else(|| Refusal::UnknownTable(name.chars().take(100).collect()))?;
-    let sizes = [request.columns.len(), request.filters.len(), request.group_by.len(), request.aggregates.len()];
+    let sizes =
+        [request.columns.len(), request.filters.len(), request.group_by.len(), request.aggregates.len()];
     if sizes.iter().any(|n| *n > MAX_ITEMS) || request.order_by.len() > MAX_ITEMS {
         return Err(bad("too many items in one request"));
     }
@@ -49,8 +82,8 @@ pub fn structured(request: &QueryRequest, catalog: &CatalogSnapshot) -> Result<S
     }
     let mut keys = Vec::new();
     for key in &request.order_by {
-        let known = select.names.contains(&key.column)
-            || (!select.aggregated && table.column(&key.column).is_some());
+        let known =
+            select.names.contains(&key.column) || (!select.aggregated && table.column(&key.column).is_some());
         if !known {
             return Err(bad(&format!("order_by: {:?} is not returned", key.column)));
         }
@@ -176,7 +209,8 @@ fn aggregate_of(aggregate: &Aggregate, table: &TableSnapshot) -> Result<String, 
         let shown: String = aggregate.function.chars().take(60).collect();
         return Err(bad(&format!("aggregate function {shown:?} is not known here")));
     }
-    let columns: Vec<String> = aggregate.columns.iter().map(|c| column(table, c)).collect::<Result<_, _>>()?;
+    let columns: Vec<String> =
+        aggregate.columns.iter().map(|c| column(table, c)).collect::<Result<_, _>>()?;
     if columns.is_empty() && name != "count" {
         return Err(bad(&format!("{name} needs a column")));
     }
@@ -218,8 +252,12 @@ fn filter_of(filter: &Filter, table: &TableSnapshot) -> Result<String, Refusal> 
             Ok(format!("{name} {op} ({})", items.join(", ")))
         }
         ("like", value @ Value::String(_)) => Ok(format!("{name} LIKE {}", literal(value)?)),
-        (op @ ("=" | "!=" | "<" | "<=" | ">" | ">="), value) => Ok(format!("{name} {op} {}", literal(value)?)),
-        (op, _) => Err(bad(&format!("filter on {:?}: operator {op:.20?} does not go with its value", filter.column))),
+        (op @ ("=" | "!=" | "<" | "<=" | ">" | ">="), value) => {
+            Ok(format!("{name} {op} {}", literal(value)?))
+        }
+        (op, _) => {
+            Err(bad(&format!("filter on {:?}: operator {op:.20?} does not go with its value", filter.column)))
+        }
     }
 }
 
@@ -248,7 +286,9 @@ fn utc_text(text: &str) -> Option<String> {
     }
     match rest.as_bytes() {
         [] | [b'Z' | b'z'] => {}
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] if [h1, h2, m1, m2].iter().all(|d| d.is_ascii_digit()) => {
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2]
+            if [h1, h2, m1, m2].iter().all(|d| d.is_ascii_digit()) =>
+        {
             let number = |a: &u8, b: &u8| i64::from(a - b'0') * 10 + i64::from(b - b'0');
             let (hours, minutes) = (number(h1, h2), number(m1, m2));
             if hours > 23 || minutes > 59 {
@@ -273,7 +313,9 @@ mod tests {
         assert_eq!(utc_text("2026-10-10T02:00:00.250+02:00").as_deref(), Some("2026-10-10 00:00:00.250"));
         assert_eq!(utc_text("2026-10-10 00:00:00").as_deref(), Some("2026-10-10 00:00:00"));
         assert_eq!(utc_text("2026-10-10T00:00:00Z").as_deref(), Some("2026-10-10 00:00:00"));
-        for wrong in ["", "now", "2026-13-01", "2026-10-10T00:00:00+99:00", "2026-10-10 00:00:00'; --", "éééééééééé"] {
+        for wrong in
+            ["", "now", "2026-13-01", "2026-10-10T00:00:00+99:00", "2026-10-10 00:00:00'; --", "éééééééééé"]
+        {
             assert_eq!(utc_text(wrong), None, "{wrong}");
         }
     }

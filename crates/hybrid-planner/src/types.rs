@@ -89,13 +89,19 @@ fn call(t: &Tokens, table: &TableSnapshot, span: &Span) -> Option<String> {
     };
     Some(match name.as_str() {
         "toDate" if one && is_time => "Date".into(),
-        "toStartOfMinute" | "toStartOfFiveMinutes" | "toStartOfTenMinutes" | "toStartOfFifteenMinutes"
-        | "toStartOfHour" | "toStartOfDay"
+        "toStartOfMinute"
+        | "toStartOfFiveMinutes"
+        | "toStartOfTenMinutes"
+        | "toStartOfFifteenMinutes"
+        | "toStartOfHour"
+        | "toStartOfDay"
             if one && is_time =>
         {
             rounded()
         }
-        "toStartOfMonth" | "toStartOfQuarter" | "toStartOfYear" | "toMonday" if one && is_time => "Date".into(),
+        "toStartOfMonth" | "toStartOfQuarter" | "toStartOfYear" | "toMonday" if one && is_time => {
+            "Date".into()
+        }
         "toStartOfInterval" if args.len() == 2 && is_time => {
             let second = args.get(1)?;
             let literal = t.is(second.start, "INTERVAL") && second.len() == 3;
@@ -105,7 +111,9 @@ fn call(t: &Tokens, table: &TableSnapshot, span: &Span) -> Option<String> {
         }
         "toYYYYMM" if one && is_time => "UInt32".into(),
         "toYear" if one && is_time => "UInt16".into(),
-        "toHour" | "toMinute" | "toSecond" | "toMonth" | "toDayOfMonth" | "toDayOfWeek" | "toQuarter" if one && is_time => {
+        "toHour" | "toMinute" | "toSecond" | "toMonth" | "toDayOfMonth" | "toDayOfWeek" | "toQuarter"
+            if one && is_time =>
+        {
             "UInt8".into()
         }
         "lower" | "upper" if one && (first == "String" || first == "LowCardinality(String)") => first,

@@ -46,7 +46,12 @@ pub(crate) fn hot(query: &Query, refs: &[LogicalRef]) -> String {
 }
 
 /// The caller's text with every reference that needs it replaced by a union.
-pub(crate) fn plan(query: &Query, readings: &[Reading], clock: Clock<'_>, why_not_partial: Option<String>) -> Plan {
+pub(crate) fn plan(
+    query: &Query,
+    readings: &[Reading],
+    clock: Clock<'_>,
+    why_not_partial: Option<String>,
+) -> Plan {
     let mut edits = Edits::default();
     let mut arms = Vec::new();
     for reading in readings {
@@ -154,7 +159,8 @@ fn moments(query: &Query, clock: Clock<'_>, edits: &mut Edits) {
         let Some(select) = block.clause(t, Clause::Select) else { continue };
         for item in split_commas(t, select) {
             let last = item.end - 1;
-            let alias = item.len() > 1 && t.is_name(last) && (t.is(last - 1, "AS") || t.ends_operand(last - 1));
+            let alias =
+                item.len() > 1 && t.is_name(last) && (t.is(last - 1, "AS") || t.ends_operand(last - 1));
             if !alias {
                 named.push(item);
             }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use engine::Engine;
 use hybrid_planner::{
-    CatalogSnapshot, ColdArm, EXPLAIN_SETTINGS, Hide, HotPart, Plan, PlanKind, PlanRequest, TableName, TableSnapshot,
-    VisibleBatch,
+    CatalogSnapshot, ColdArm, EXPLAIN_SETTINGS, Hide, HotPart, Plan, PlanKind, PlanRequest, TableName,
+    TableSnapshot, VisibleBatch,
 };
 use storage_types::{BatchId, Column, TimeRange};
 
@@ -118,7 +118,8 @@ fn within(range: TimeRange) -> String {
 fn spread(engine: &Engine, cut: Cut) -> CatalogSnapshot {
     let (hot, cold) = (format!("hot_{cut:?}"), format!("cold_{cut:?}"));
     engine.all(&[format!("CREATE DATABASE {hot}"), format!("CREATE DATABASE {cold}")]);
-    let tables = tables().iter().map(|table| Arc::new(spread_table(engine, cut, &hot, &cold, table))).collect();
+    let tables =
+        tables().iter().map(|table| Arc::new(spread_table(engine, cut, &hot, &cold, table))).collect();
     CatalogSnapshot { version: 1, tables }
 }
 
@@ -168,7 +169,9 @@ fn spread_table(engine: &Engine, cut: Cut, hot: &str, cold: &str, table: &Table)
         // Day 4: rows with an even id were shipped; the odd ones came late and are the head's alone.
         let (shipped, id) = (format!("{} AND id % 2 = 0", within(day(4))), 2_000_000);
         let snap = part("snap", shipped.clone(), &mut sql);
-        sql.push(format!("INSERT INTO {cold}.{name} ({names}, _batch) SELECT {names}, {id} FROM {whole} WHERE {shipped}"));
+        sql.push(format!(
+            "INSERT INTO {cold}.{name} ({names}, _batch) SELECT {names}, {id} FROM {whole} WHERE {shipped}"
+        ));
         snapshot.batches.push(VisibleBatch { id: BatchId::from_u64(id).unwrap(), range: day(4) });
         snapshot.hides.push(Hide { range: day(4), partition_id: Some("202610".into()), snapshot: snap });
         // Day 5 is fenced; its table holds day 4 too, outside the window.
@@ -188,7 +191,12 @@ fn spread_table(engine: &Engine, cut: Cut, hot: &str, cold: &str, table: &Table)
 }
 
 /// Asks the query through a plan.
-fn hybrid(engine: &Engine, catalog: &CatalogSnapshot, text: &str, allow_partial: bool) -> Result<(String, String), String> {
+fn hybrid(
+    engine: &Engine,
+    catalog: &CatalogSnapshot,
+    text: &str,
+    allow_partial: bool,
+) -> Result<(String, String), String> {
     let query = hybrid_planner::read(text).map_err(|e| e.to_string())?;
     let explain = query.needs_explain(catalog, "default", "UTC", NOW_NS).then(|| {
         let sql = query.explain_sql(catalog, "default").unwrap();
@@ -218,15 +226,21 @@ fn hybrid(engine: &Engine, catalog: &CatalogSnapshot, text: &str, allow_partial:
         Plan::Passthrough => "passthrough".to_owned(),
         Plan::Hot { .. } => "hot".to_owned(),
         Plan::Hybrid { kind: PlanKind::Partial, .. } => "partial".to_owned(),
-        Plan::Hybrid { why_not_partial, .. } => format!("union ({})", why_not_partial.clone().unwrap_or_default()),
+        Plan::Hybrid { why_not_partial, .. } => {
+            format!("union ({})", why_not_partial.clone().unwrap_or_default())
+        }
     };
-    let answer = engine.run(&sql, "default_format=JSONCompactEachRowWithNamesAndTypes").map_err(|e| format!("{e}\nas: {sql}"))?;
+    let answer = engine
+        .run(&sql, "default_format=JSONCompactEachRowWithNamesAndTypes")
+        .map_err(|e| format!("{e}\nas: {sql}"))?;
     Ok((answer, format!("{shape}: {sql}")))
 }
 
 /// The arm's declared structure is what its statement really returns: a stream is read by it.
 fn check_structure(engine: &Engine, arm: &ColdArm) -> Result<(), String> {
-    let described = engine.run(&format!("DESCRIBE ({}) FORMAT TSVRaw", arm.sql), "").map_err(|e| format!("{e}\n{}", arm.sql))?;
+    let described = engine
+        .run(&format!("DESCRIBE ({}) FORMAT TSVRaw", arm.sql), "")
+        .map_err(|e| format!("{e}\n{}", arm.sql))?;
     let real: Vec<(&str, &str)> = described.lines().map(|l| l.split_once('\t').unwrap()).collect();
     let declared = columns(&arm.structure);
     let same = real.len() == declared.len()
@@ -252,7 +266,8 @@ fn every_cut_answers_as_one_table_does() {
         let name = format!("{ONE_ENGINE}.{}", table.name);
         engine.all(&[create(&name, table.columns, ""), format!("INSERT INTO {name} {}", table.rows)]);
     }
-    let catalogs: Vec<(Cut, CatalogSnapshot)> = CUTS.iter().map(|cut| (*cut, spread(&engine, *cut))).collect();
+    let catalogs: Vec<(Cut, CatalogSnapshot)> =
+        CUTS.iter().map(|cut| (*cut, spread(&engine, *cut))).collect();
     let mut wrong = Vec::new();
     let mut compared = 0;
     let mut partial = 0;
@@ -261,7 +276,9 @@ fn every_cut_answers_as_one_table_does() {
         let text = query.trim_start_matches('~');
         let parameters = format!("default_format=JSONCompactEachRowWithNamesAndTypes&database={ONE_ENGINE}");
         // The moment of now() is the plan's, not the engine's.
-        let asked = text.replace("{hot}", ONE_ENGINE).replace("now()", &format!("toDateTime({})", NOW_NS / 1_000_000_000));
+        let asked = text
+            .replace("{hot}", ONE_ENGINE)
+            .replace("now()", &format!("toDateTime({})", NOW_NS / 1_000_000_000));
         let expected = match engine.run(&asked, &parameters) {
             Ok(answer) => answer,
             Err(error) => {
@@ -280,7 +297,9 @@ fn every_cut_answers_as_one_table_does() {
                             eprintln!("{text}\n    {how}\n");
                         }
                         if normal(&got, unordered) != normal(&expected, unordered) {
-                            wrong.push(format!("{cut:?} {text}\n  {how}\n  got      {got:.400}\n  expected {expected:.400}"));
+                            wrong.push(format!(
+                                "{cut:?} {text}\n  {how}\n  got      {got:.400}\n  expected {expected:.400}"
+                            ));
                         }
                     }
                     Err(error) => wrong.push(format!("{cut:?} partial={allow_partial} {text}\n  {error}")),
