@@ -51,12 +51,10 @@ impl Inner {
     pub(super) async fn forever(&self) {
         loop {
             let settled = self.settle().await;
-            if settled {
-                if let Err(error) = self.run_migration().await {
-                    tracing::error!("migration: {error}");
-                }
+            if settled && let Err(error) = self.run_migration().await {
+                tracing::error!("migration: {error}");
             }
-            self.sleep(if settled { IDLE } else { UNSETTLED }).await;
+            self.sleep(if settled && !self.any_refused() { IDLE } else { UNSETTLED }).await;
         }
     }
 

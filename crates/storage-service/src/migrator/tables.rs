@@ -74,6 +74,11 @@ impl Inner {
         }
     }
 
+    /// A table that is missing may be made any moment.
+    pub(super) fn any_refused(&self) -> bool {
+        !self.refused.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     fn refusal(&self, logical: &str) -> Option<String> {
         self.refused.read().unwrap_or_else(PoisonError::into_inner).get(logical).cloned()
     }
