@@ -62,10 +62,13 @@ impl Goodput {
 
     /// Chunk size for the next batch, bytes: 100 MB on a line of 100 Mbit/s or more, 20 MB from
     /// 20 Mbit/s, else 5 MB; never more than `configured_max`, and never more than the line carries
-    /// in 8 seconds. Before anything is measured: 5 MB.
+    /// in 8 seconds. The line's class is its capacity; what 8 seconds carry is the average, since one
+    /// good moment must not make a cut dear. Before anything is measured: 5 MB.
     #[must_use]
     pub fn chunk_bytes(&self, configured_max: u64) -> u64 {
-        let Some(capacity) = self.capacity() else { return configured_max.min(5_000_000) };
+        let (Some(capacity), Some(average)) = (self.capacity(), self.average()) else {
+            return configured_max.min(5_000_000);
+        };
         let by_table = if capacity >= 100.0 * MBIT {
             100_000_000.0
         } else if capacity >= 20.0 * MBIT {
@@ -73,7 +76,7 @@ impl Goodput {
         } else {
             5_000_000.0
         };
-        let bytes = f64::min(by_table, capacity * CHUNK_SECONDS).max(MIN_BYTES as f64);
+        let bytes = f64::min(by_table, average * CHUNK_SECONDS).max(MIN_BYTES as f64);
         configured_max.min(bytes as u64)
     }
 }
@@ -96,5 +99,19 @@ mod tests {
         assert_eq!(chunk_at(50.0, 200_000_000), 20_000_000);
         assert_eq!(chunk_at(10.0, 200_000_000), 5_000_000);
         assert_eq!(chunk_at(1.0, 200_000_000), 1_000_000);
+    }
+    #[test]
+    fn one_slow_transfer_keeps_the_class_and_many_change_it() {
+        let goodput = Goodput::new();
+        goodput.record(100_000_000, Duration::from_secs(8));
+        goodput.record(1_000_000, Duration::from_secs(1));
+        let after_one = goodput.chunk_bytes(u64::MAX);
+        assert!((70_000_000..80_000_000).contains(&after_one), "8 s of the average: {after_one}");
+        for _ in 0..WINDOW {
+            goodput.record(1_000_000, Duration::from_secs(1));
+        }
+        assert_eq!(goodput.chunk_bytes(u64::MAX), 5_000_000);
+        goodput.record(10, Duration::from_secs(100));
+        assert!(goodput.average().unwrap() > 900_000.0, "tiny transfers are not counted");
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod auth;
 mod goodput;
+mod idle;
 mod peer;
 mod peer_error;
 mod rate_limiter;

@@ -1,28 +1,37 @@
 //! Speaking to the other daemon: JSON both ways, chunks out, streams in.
 //!
-//! Every call but a stream's body has a deadline. Calls that may be repeated (all of both APIs are
+//! Every wait has a deadline: a call that is collected in all, a transfer between two bytes. Calls that may be repeated (all of both APIs are
 //! idempotent by design: an id names the effect) are retried with backoff and jitter while the other
 //! side is away, at most `retry_attempts` times; what the last attempt met is the error. A stream is
 //! never retried: part of it may have been used.
 
 use std::{pin::Pin, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use storage_types::gateway_api::ErrorBody;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use url::Url;
 
-use crate::{BearerToken, PeerError, RateLimiter};
+use crate::{
+    BearerToken, PeerError, RateLimiter,
+    idle::{Idle, bounded},
+};
 
 /// An answer that is collected may have this many bytes.
 const MAX_JSON_BYTES: usize = 64 << 20;
 /// First pause between attempts; doubled each time.
 const BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-/// Most time between two chunks of a stream.
+/// Most time before the first byte of a stream, and between two of its chunks.
 const STREAM_SILENCE: Duration = Duration::from_secs(900);
+/// Most time in which no byte of an upload leaves.
+const PUT_SILENCE: Duration = Duration::from_secs(60);
 
 /// Bytes as they come.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, PeerError>> + Send>>;
@@ -48,13 +57,21 @@ impl Peer {
     ) -> Result<Self, PeerError> {
         // Fails only when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .connect_timeout(timeout.min(Duration::from_secs(10)))
-            .read_timeout(STREAM_SILENCE)
             .pool_idle_timeout(Duration::from_secs(60))
             .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(15))
+            .http1_only()
+            .retry(reqwest::retry::never())
+            // The token goes to the peer and to nobody in between.
             .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
+            .redirect(reqwest::redirect::Policy::none());
+        if base.scheme() != "https" {
+            // A bare container has no certificates, and none are needed.
+            client = client.tls_certs_only(std::iter::empty());
+        }
+        let client = client
             .build()
             .map_err(|error| PeerError::Protocol { url: base.to_string(), reason: chain(&error) })?;
         Ok(Self { client, base, token, timeout, attempts: retry_attempts + 1 })
@@ -94,8 +111,8 @@ impl Peer {
         Ok(self.repeated(path, || self.request(Method::DELETE, path)).await?.0)
     }
 
-    /// `PUT path` with `bytes`, in slices that `limiter` lets through. One attempt, no total
-    /// deadline but `timeout` for the answer once everything is sent and 30 s without progress.
+    /// `PUT path` with `bytes`, in slices that `limiter` lets through. One attempt; as long as bytes
+    /// leave it may go on, then the peer has `timeout` to answer.
     pub async fn put(
         &self,
         path: &str,
@@ -103,18 +120,27 @@ impl Peer {
         bytes: Bytes,
         limiter: &RateLimiter,
     ) -> Result<u16, PeerError> {
-        let length = bytes.len();
+        let length = bytes.len() as u64;
+        self.put_from(path, headers, length, std::io::Cursor::new(bytes), limiter).await
+    }
+
+    /// [`Peer::put`] from a reader of exactly `length` bytes, of which only a slice is in memory.
+    pub async fn put_from(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+        length: u64,
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        limiter: &RateLimiter,
+    ) -> Result<u16, PeerError> {
         let mut request = self.request(Method::PUT, path)?.header("content-length", length);
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        // What the slowest allowed line needs, four times over, and the peer's time to answer.
-        let line =
-            limiter.limit().map_or(length as f64 / 8_000.0, |limit| length as f64 / limit.max(1) as f64);
-        let deadline = self.timeout + Duration::from_secs_f64((line * 4.0).clamp(30.0, 86_400.0));
-        let request = request.body(reqwest::Body::wrap_stream(paced(bytes, limiter.clone())));
-        let sent = tokio::time::timeout(deadline, self.send(path, request)).await;
-        let (status, _) = sent.map_err(|_| self.unknown(path, "deadline passed"))??;
+        let idle = Idle::new(PUT_SILENCE.max(self.timeout));
+        let body = reqwest::Body::wrap_stream(paced(reader, length, limiter.clone(), idle.clone()));
+        let sent = idle.wait(self.send(path, request.body(body))).await;
+        let (status, _) = sent.ok_or_else(|| self.unknown(path, "nothing moved for too long"))??;
         Ok(status)
     }
 
@@ -126,13 +152,27 @@ impl Peer {
         body: &B,
     ) -> Result<ByteStream, PeerError> {
         let request = self.request(Method::POST, path)?.json(body);
-        let response = request.send().await.map_err(|error| self.failure(path, &error))?;
+        let answer = tokio::time::timeout(STREAM_SILENCE, request.send()).await;
+        let response = answer
+            .map_err(|_| self.unknown(path, "no answer in time"))?
+            .map_err(|error| self.failure(path, &error))?;
         let response = self.accept(path, response).await?;
         let url = self.at(path)?.to_string();
+        // Without either, an answer that was cut looks whole.
+        let framed =
+            [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| response.headers().contains_key(name));
+        if !framed && response.status() != StatusCode::NO_CONTENT {
+            return Err(PeerError::Protocol {
+                url,
+                reason: "the answer has neither length nor chunks".into(),
+            });
+        }
+        let silent = url.clone();
         let stream = response.bytes_stream().map(move |chunk| {
             chunk.map_err(|error| PeerError::Unknown { url: url.clone(), reason: chain(&error) })
         });
-        Ok(Box::pin(stream))
+        let late = move || PeerError::Unknown { url: silent.clone(), reason: "silent for too long".into() };
+        Ok(Box::pin(bounded(Box::pin(stream), STREAM_SILENCE, late)))
     }
 
     /// Whether `GET /healthz` answers 200 within the timeout. One attempt.
@@ -243,15 +283,28 @@ impl Peer {
     }
 }
 
-/// `bytes` in the limiter's slices.
-fn paced(bytes: Bytes, limiter: RateLimiter) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
-    futures::stream::unfold((bytes, limiter), |(mut rest, limiter)| async move {
-        if rest.is_empty() {
-            return None;
+/// `length` bytes of `reader` in the limiter's slices; each one that leaves is a sign of life.
+fn paced(
+    reader: impl AsyncRead + Send + Unpin + 'static,
+    length: u64,
+    limiter: RateLimiter,
+    idle: Idle,
+) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
+    futures::stream::unfold((reader, length), move |(mut reader, left)| {
+        let (limiter, idle) = (limiter.clone(), idle.clone());
+        async move {
+            if left == 0 {
+                return None;
+            }
+            let slice = usize::try_from(left).unwrap_or(usize::MAX).min(limiter.slice_bytes());
+            let mut bytes = BytesMut::zeroed(slice);
+            if let Err(error) = reader.read_exact(&mut bytes).await {
+                return Some((Err(error), (reader, 0)));
+            }
+            limiter.acquire(slice).await;
+            idle.touch();
+            Some((Ok(bytes.freeze()), (reader, left - slice as u64)))
         }
-        let slice = rest.split_to(rest.len().min(limiter.slice_bytes()));
-        limiter.acquire(slice.len()).await;
-        Some((Ok(slice), (rest, limiter)))
     })
 }
 

@@ -108,4 +108,38 @@ mod tests {
         tokio::join!(waiting, change);
         assert!(started.elapsed() < Duration::from_secs(1));
     }
+    #[tokio::test(start_paused = true)]
+    async fn slow_and_fast_lines_are_held_alike() {
+        for rate in [1_000_u64, 100_000, 1_000_000_000] {
+            let seconds = seconds_for(&RateLimiter::new(Some(rate)), rate as usize * 5).await;
+            assert!((4.0..=5.1).contains(&seconds), "{rate} B/s: {seconds}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_not_saved_up() {
+        let limiter = RateLimiter::new(Some(1_000_000));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let seconds = seconds_for(&limiter, 1_000_000).await;
+        assert!((0.9..=1.0).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_transfer_does_not_starve_a_small_one() {
+        let limiter = RateLimiter::new(Some(1_000_000));
+        let small = seconds_for(&limiter, 500_000);
+        let (large, small) = tokio::join!(seconds_for(&limiter, 5_000_000), small);
+        assert!((0.8..=1.2).contains(&small), "half the line while both run: {small}");
+        assert!((5.3..=5.6).contains(&large), "{large}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_was_dropped_takes_nothing() {
+        let limiter = RateLimiter::new(Some(1_000));
+        limiter.acquire(1_000).await;
+        let dropped = tokio::time::timeout(Duration::from_millis(100), limiter.acquire(1_000_000)).await;
+        assert!(dropped.is_err());
+        let seconds = seconds_for(&limiter, 20).await;
+        assert!((0.8..=1.0).contains(&seconds), "{seconds}");
+    }
 }

@@ -62,7 +62,12 @@ impl Supervisor {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.tasks.spawn(task);
+        let inner = self.tasks.spawn(task);
+        self.tasks.spawn(async move {
+            if let Err(error) = inner.await {
+                tracing::error!("a brief task panicked: {error}");
+            }
+        });
     }
 
     /// The first task that died, if one has.

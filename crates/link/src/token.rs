@@ -1,11 +1,19 @@
 //! Bearer tokens: read from files that only their owner may read, compared in constant time.
 
-use std::{fmt, fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
 use subtle::ConstantTimeEq as _;
 
 /// Shorter tokens can be guessed.
 const MIN_LENGTH: usize = 16;
+/// Longer files are not tokens.
+const MAX_LENGTH: u64 = 4096;
 
 /// Why a token file was refused.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +33,12 @@ pub enum TokenError {
         path: String,
         /// Its permission bits.
         mode: u32,
+    },
+    /// It cannot stand in a header.
+    #[error("token file {path}: over {MAX_LENGTH} bytes, or other than visible ASCII characters")]
+    NotAToken {
+        /// The file.
+        path: String,
     },
     /// It is too short to be a secret.
     #[error("token file {path}: fewer than {MIN_LENGTH} characters")]
@@ -49,19 +63,26 @@ impl BearerToken {
         Self { text, hash }
     }
 
-    /// Reads it from `path`; files that group or others can read are refused.
+    /// Reads it from `path`; files that group or others can read are refused. The mode is asked of the
+    /// open file, so that it is the mode of what is read.
     pub fn from_file(path: &Path) -> Result<Self, TokenError> {
         let shown = path.display().to_string();
-        let read = |source| TokenError::Read { path: shown.clone(), source };
-        let mode = fs::metadata(path).map_err(read)?.permissions().mode() & 0o777;
+        let read = |source: io::Error| TokenError::Read { path: shown.clone(), source };
+        let file = File::open(path).map_err(read)?;
+        let mode = file.metadata().map_err(read)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(TokenError::TooReadable { path: shown, mode });
         }
-        let token = Self::new(&fs::read_to_string(path).map_err(read)?);
-        if token.text.len() < MIN_LENGTH {
+        let mut bytes = Vec::new();
+        file.take(MAX_LENGTH + 1).read_to_end(&mut bytes).map_err(read)?;
+        let text = bytes.trim_ascii();
+        if bytes.len() as u64 > MAX_LENGTH || !text.iter().all(u8::is_ascii_graphic) {
+            return Err(TokenError::NotAToken { path: shown });
+        }
+        if text.len() < MIN_LENGTH {
             return Err(TokenError::TooShort { path: shown });
         }
-        Ok(token)
+        Ok(Self::new(&String::from_utf8_lossy(text)))
     }
 
     /// Whether an `Authorization` header presents this token. Both sides are hashed before they are
@@ -90,6 +111,8 @@ impl fmt::Debug for BearerToken {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -118,5 +141,9 @@ mod tests {
         assert!(BearerToken::from_file(&path).unwrap().matches(Some("Bearer 0123456789abcdef")));
         fs::write(&path, "short\n").unwrap();
         assert!(matches!(BearerToken::from_file(&path), Err(TokenError::TooShort { .. })));
+        for other in [b"0123456789 abcdefgh\n".to_vec(), vec![b'a'; 5000], vec![0xff; 20]] {
+            fs::write(&path, other).unwrap();
+            assert!(matches!(BearerToken::from_file(&path), Err(TokenError::NotAToken { .. })));
+        }
     }
 }

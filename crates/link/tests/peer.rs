@@ -16,6 +16,7 @@ use axum::{
 };
 use futures::StreamExt as _;
 use link::{BearerToken, Peer, PeerError, RateLimiter, Supervisor, auth};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const TOKEN: &str = "a token of sixteen or more";
 
@@ -97,6 +98,65 @@ async fn put_sends_every_byte_in_slices() {
     };
     let (url, _server) = serve(Router::new().route("/x", put(echo_length))).await;
     let bytes: Bytes = (0..300_000_usize).map(|n| (n % 251) as u8).collect();
-    let status = peer(&url, TOKEN, 0).put("/x", &[], bytes, &RateLimiter::new(None)).await.unwrap();
-    assert_eq!(status, 204);
+    let peer = peer(&url, TOKEN, 0);
+    let limiter = RateLimiter::new(None);
+    assert_eq!(peer.put("/x", &[], bytes.clone(), &limiter).await.unwrap(), 204);
+    let reader = std::io::Cursor::new(bytes.clone());
+    assert_eq!(peer.put_from("/x", &[], 300_000, reader, &limiter).await.unwrap(), 204);
+    // A spool that is shorter than it was said to be must not pass for a whole chunk.
+    let short = std::io::Cursor::new(bytes.slice(..200_000));
+    let error = peer.put_from("/x", &[], 300_000, short, &limiter).await.unwrap_err();
+    assert!(matches!(error, PeerError::Unknown { .. }), "{error}");
+}
+
+/// Answers the n-th connection (from 0) with these bytes and closes it; an empty answer is a lost one.
+async fn raw(answers: &'static [&'static str]) -> (url::Url, Supervisor, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let (supervisor, calls) = (Supervisor::new(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&calls);
+    supervisor.spawn("server", async move {
+        for answer in answers {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(socket.read_u8().await.unwrap());
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (url, supervisor, calls)
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_again_and_told_when_it_stays_lost() {
+    let (url, _server, calls) = raw(&["", "", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n7"]).await;
+    assert_eq!(peer(&url, TOKEN, 2).get::<u32>("/x").await.unwrap(), 7);
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+    let (url, _server, calls) = raw(&["", "", ""]).await;
+    let error = peer(&url, TOKEN, 1).get::<u32>("/x").await.unwrap_err();
+    assert!(matches!(error, PeerError::Unknown { .. }), "{error}");
+    assert_eq!(calls.load(Ordering::SeqCst), 2, "one attempt and one more");
+}
+
+#[tokio::test]
+async fn a_body_without_an_end_is_refused_and_a_short_one_is_an_error() {
+    let (url, _server, _) =
+        raw(&["HTTP/1.1 200 OK\r\n\r\nrows", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nrows"]).await;
+    let peer = peer(&url, TOKEN, 0);
+    let unframed = peer.post_stream("/x", &1).await.map(drop).unwrap_err();
+    assert!(matches!(unframed, PeerError::Protocol { .. }), "{unframed}");
+    let items: Vec<_> = peer.post_stream("/x", &1).await.unwrap().collect().await;
+    assert!(matches!(items.last(), Some(Err(PeerError::Unknown { .. }))), "{items:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_is_given_up() {
+    let silent = || std::future::pending::<StatusCode>();
+    let (url, _server) = serve(Router::new().route("/x", get(silent))).await;
+    let token = Some(BearerToken::new(TOKEN));
+    let peer = Peer::new(url, token, Duration::from_millis(50), 1).unwrap();
+    let error = peer.get::<u32>("/x").await.unwrap_err();
+    assert!(matches!(error, PeerError::Unknown { .. }), "{error}");
 }

@@ -16,8 +16,9 @@
 //! never looks like a whole one. That takes three things: the tagged tail, a length (or chunked
 //! framing) that every answer must have, and `http_write_exception_in_output_format=0`.
 //!
-//! **Cancellation.** Dropping a future or a stream closes its connection, and the server cancels the
-//! read behind it. A write that was dropped has an unknown outcome.
+//! **Cancellation.** Dropping a future or a stream closes its connection. The embedded engine then
+//! cancels what ran behind it; a ClickHouse server does so for [`Query::readonly`] statements. A write
+//! that was dropped has an unknown outcome.
 
 mod error;
 mod node;
@@ -99,7 +100,7 @@ impl Client {
         Err(last.unwrap_or_else(|| Error::Protocol("the node list is empty".into())))
     }
 
-    /// Asks every marked node whose time has come once; the daemon's supervisor calls it every few
+    /// Asks every marked node whose time has come, and every suspect, once; the daemon's supervisor calls it every few
     /// seconds. Bounded by the connect timeout for each node.
     pub async fn probe(&self) {
         for node in self.inner.nodes.due_for_probe(tokio::time::Instant::now()) {

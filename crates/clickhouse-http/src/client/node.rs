@@ -68,6 +68,8 @@ pub struct NodeHealth {
 struct Node {
     url: Url,
     failures: u32,
+    /// It kept a statement waiting too long: busy or gone, the next probe will tell.
+    suspect: bool,
     probe_at: Instant,
     last_error: Option<String>,
 }
@@ -93,7 +95,7 @@ impl Nodes {
             if !url.path().ends_with('/') {
                 url.set_path(&format!("{}/", url.path()));
             }
-            Node { url, failures: 0, probe_at: Instant::now(), last_error: None }
+            Node { url, failures: 0, suspect: false, probe_at: Instant::now(), last_error: None }
         };
         Self(Mutex::new(State { nodes: urls.into_iter().map(node).collect(), current: 0 }))
     }
@@ -148,7 +150,15 @@ impl Nodes {
     pub(super) fn mark_alive(&self, id: NodeId) {
         if let Some(node) = self.lock().nodes.get_mut(id.0) {
             node.failures = 0;
+            node.suspect = false;
             node.last_error = None;
+        }
+    }
+
+    /// It did not answer in time, which a healthy node may do: asked at the next probe.
+    pub(super) fn mark_suspect(&self, id: NodeId) {
+        if let Some(node) = self.lock().nodes.get_mut(id.0) {
+            node.suspect = true;
         }
     }
 
@@ -160,15 +170,16 @@ impl Nodes {
             tracing::warn!(node = %node.url, reason, "ClickHouse node does not answer");
         }
         node.failures = node.failures.saturating_add(1);
+        node.suspect = false;
         let pause = FIRST_PAUSE.saturating_mul(1 << (node.failures - 1).min(5)).min(MAX_PAUSE);
         node.probe_at = Instant::now() + pause;
         node.last_error = Some(reason.to_owned());
     }
 
-    /// Marked nodes whose pause is over.
+    /// Marked nodes whose pause is over, and suspects.
     pub(super) fn due_for_probe(&self, now: Instant) -> Vec<NodeId> {
         let state = self.lock();
-        let due = |(_, node): &(usize, &Node)| node.failures > 0 && node.probe_at <= now;
+        let due = |(_, node): &(usize, &Node)| node.suspect || (node.failures > 0 && node.probe_at <= now);
         state.nodes.iter().enumerate().filter(due).map(|(id, _)| NodeId(id)).collect()
     }
 }
@@ -204,6 +215,16 @@ mod tests {
         assert_eq!(nodes.due_for_probe(Instant::now()), [NodeId(0)], "a pause has a ceiling");
         nodes.mark_alive(NodeId(0));
         assert_eq!(order(&nodes), [0, 1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspect_is_asked_at_once_and_stays_in_use() {
+        let nodes = nodes(2);
+        nodes.mark_suspect(NodeId(0));
+        assert_eq!(order(&nodes), [0, 1]);
+        assert_eq!(nodes.due_for_probe(Instant::now()), [NodeId(0)]);
+        nodes.mark_alive(NodeId(0));
+        assert!(nodes.due_for_probe(Instant::now()).is_empty());
     }
 
     #[test]

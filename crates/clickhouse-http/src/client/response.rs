@@ -21,7 +21,7 @@ const MAX_MESSAGE_BYTES: usize = 64 << 10;
 /// Without a tag (servers before 25.11), a broken body is searched this far back for the exception.
 const RECENT_BYTES: usize = 4 << 10;
 
-/// Headers and body of an answer. Dropping it closes the connection, which cancels the read.
+/// Headers and body of an answer. Dropping it closes the connection.
 ///
 /// The stream ends with `None` only after the whole answer; after an `Err` comes `None`.
 pub struct ResponseStream {

@@ -160,7 +160,7 @@ async fn send(query: &Query, payload: &Payload, clock: &Clock) -> Result<Respons
         }
         let lost = match attempt {
             Err(Late) => {
-                nodes.mark_dead(node, "no answer within the deadline");
+                nodes.mark_suspect(node);
                 return Err(late(query.is_idempotent(), url.to_string(), query.deadline));
             }
             Ok(Attempt::Answered(answer)) => {
