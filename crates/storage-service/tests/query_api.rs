@@ -7,7 +7,7 @@ mod query_support;
 
 use std::time::Duration;
 
-use query_support::{DAY, Fixture, ROWS};
+use query_support::{Fixture, ROWS};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -31,6 +31,10 @@ async fn hot_queries_stream_in_every_format() {
     assert!(parquet.body.starts_with(b"PAR1") && parquet.body.ends_with(b"PAR1"));
     let arrow = fixture.ask(json!({"sql": sql, "format": "arrow"})).await;
     assert!(arrow.body.starts_with(&[0xff, 0xff, 0xff, 0xff]), "an IPC stream begins with its marker");
+
+    // A read-only caller may still choose how fast, and how it is printed.
+    let set = format!("{sql} SETTINGS max_threads = 1, output_format_csv_crlf_end_of_line = 1 FORMAT CSV");
+    assert_eq!(fixture.ask(json!({"sql": set})).await.text().lines().count(), 3);
 
     // The text's own FORMAT is honoured, and outranked by the request's.
     let own = format!("{sql} FORMAT TSV");
@@ -63,6 +67,8 @@ async fn what_is_not_one_harmless_select_is_refused() {
         ("SELECT file('/etc/hostname')", 400, "forbidden_function"),
         ("SELECT 1 INTO OUTFILE '/tmp/x'", 400, "into_outfile"),
         ("SELECT nothing FROM ticks", 400, "engine_error"),
+        ("SELECT 1 SETTINGS readonly = 0", 403, "engine_error"),
+        ("SELECT 1 SETTINGS max_threads = 1, max_memory_usage = 0", 403, "engine_error"),
         ("SELECT 1 FROM nowhere.at_all", 404, "engine_error"),
     ];
     for (sql, status, code) in cases {
@@ -130,7 +136,7 @@ async fn strangers_large_bodies_and_unknown_routes_are_turned_away() {
 }
 
 /// Queries, and the route each takes once rows older than seven days are cold.
-const QUERIES: [(&str, &str); 14] = [
+const QUERIES: [(&str, &str); 15] = [
     ("SELECT count(), sum(id), min(ts), max(ts) FROM ticks", "hybrid"),
     ("SELECT * FROM ticks ORDER BY id LIMIT 100 OFFSET 1000", "hybrid"),
     ("SELECT sym, count(), sum(price), avg(id), max(ts) FROM ticks GROUP BY sym ORDER BY sym", "hybrid"),
@@ -140,7 +146,11 @@ const QUERIES: [(&str, &str); 14] = [
         "hybrid",
     ),
     ("SELECT count() FROM ticks WHERE ts >= now() - INTERVAL 2 DAY", "hot"),
-    ("SELECT count(), sum(id) FROM ticks WHERE ts < now() - INTERVAL 9 DAY", "cold"),
+    ("SELECT count(), sum(id) FROM ticks WHERE ts < now() - INTERVAL 9 DAY", "hybrid"),
+    (
+        "SELECT count(), sum(id) FROM ticks WHERE ts >= now() - INTERVAL 11 DAY AND ts < now() - INTERVAL 9 DAY",
+        "cold",
+    ),
     ("SELECT uniqExact(sym), quantileExact(0.9)(id) FROM ticks WHERE id % 3 = 0", "hybrid"),
     ("SELECT count() FROM ticks WHERE id IN (SELECT id * 2 FROM ticks WHERE sym = 'A')", "hybrid"),
     (
@@ -283,6 +293,5 @@ async fn engines_that_cannot_reach_the_service_get_cold_rows_as_external_tables(
     fixture.restart_service_without_internal_url().await;
     let answer = fixture.ask(json!({"sql": sql, "format": "csv"})).await;
     assert_eq!((answer.header("x-storage-route").as_str(), answer.text()), ("hybrid", before));
-    let _ = DAY;
     fixture.stop();
 }

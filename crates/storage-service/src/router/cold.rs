@@ -59,7 +59,8 @@ impl ColdProgress {
         self.failure.get().cloned()
     }
 
-    fn fail(&self, error: &PeerError) -> QueryError {
+    /// It broke off, or was refused; kept.
+    pub(super) fn fail(&self, error: &PeerError) -> QueryError {
         let (table, range) = (self.table.clone(), self.range);
         let error = match error {
             PeerError::Status { body, status, .. } if *status != 502 && *status != 503 && *status != 504 => {

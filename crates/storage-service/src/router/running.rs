@@ -203,3 +203,116 @@ impl Drop for AnswerBody {
         drop(phase);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use link::PeerError;
+    use storage_types::TimeRange;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::router::query_log::{QueryFacts, QueryLog};
+
+    struct Bench {
+        log: QueryLog,
+        runnings: Runnings,
+        places: Arc<Semaphore>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self {
+                log: QueryLog::default(),
+                runnings: Runnings::default(),
+                places: Arc::new(Semaphore::new(1)),
+            }
+        }
+
+        /// An answer of one chunk and then `rest`, with one cold read.
+        fn answer(
+            &self,
+            rest: BoxStream<'static, Result<Bytes, QueryError>>,
+        ) -> (AnswerBody, Arc<ColdProgress>, CancellationToken) {
+            let facts = QueryFacts {
+                query_id: "q".into(),
+                route: "hybrid",
+                plan: "union",
+                catalog_version: 1,
+                why_not_partial: None,
+                cold_batches: 1,
+            };
+            let record = self.log.begin(facts).keep();
+            let cold = ColdProgress::new("trades".into(), TimeRange::ALL, Arc::clone(&record));
+            let stop = CancellationToken::new();
+            let first = futures::stream::iter([Ok(Bytes::from_static(b"row\n"))]);
+            let open = Open {
+                answer: futures::StreamExt::boxed(futures::StreamExt::chain(first, rest)),
+                cold: vec![Arc::clone(&cold)],
+                tickets: TicketBook::new(Arc::default(), stop.clone()),
+                lease: None,
+                permit: Arc::clone(&self.places).try_acquire_owned().unwrap(),
+            };
+            (self.runnings.begin(open, record), cold, stop)
+        }
+
+        fn ended(&self) -> (QueryState, bool) {
+            (self.log.find("q").unwrap().state, self.places.available_permits() == 1)
+        }
+    }
+
+    async fn next(body: &mut AnswerBody) -> Option<Result<Bytes, QueryError>> {
+        futures::StreamExt::next(body).await
+    }
+
+    fn later(by: Duration) -> Instant {
+        Instant::now() + by + Duration::from_secs(1)
+    }
+
+    #[tokio::test]
+    async fn an_answer_whose_cold_rows_broke_off_does_not_end_cleanly() {
+        let bench = Bench::new();
+        let (mut body, cold, stop) = bench.answer(Box::pin(futures::stream::empty()));
+        assert!(matches!(next(&mut body).await, Some(Ok(_))));
+        cold.fail(&PeerError::Unknown { url: "gateway".into(), reason: "reset".into() });
+        // The hot engine is content, as if it had taken the broken stream for a whole one.
+        assert!(matches!(next(&mut body).await, Some(Err(QueryError::ColdUnavailable { .. }))));
+        assert!(next(&mut body).await.is_none());
+        assert_eq!((bench.ended(), stop.is_cancelled()), ((QueryState::Failed, true), true));
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_does_not_read_loses_its_lease_and_is_told() {
+        let bench = Bench::new();
+        let (mut body, _, stop) = bench.answer(Box::pin(futures::stream::pending()));
+        assert!(next(&mut body).await.is_some());
+        bench.runnings.judge_all(Instant::now());
+        assert_eq!(bench.ended(), (QueryState::Running, false));
+        bench.runnings.judge_all(later(CALLER_STALL));
+        assert_eq!((bench.ended(), stop.is_cancelled()), ((QueryState::Cancelled, true), true));
+        assert!(matches!(next(&mut body).await, Some(Err(QueryError::Deadline(_)))));
+        assert!(next(&mut body).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn waiting_for_the_engine_is_not_the_callers_fault_but_has_an_end() {
+        let bench = Bench::new();
+        let (mut body, ..) = bench.answer(Box::pin(futures::stream::pending()));
+        assert!(next(&mut body).await.is_some());
+        let mut waiting = Box::pin(next(&mut body));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        bench.runnings.judge_all(later(CALLER_STALL));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        bench.runnings.judge_all(later(QUERY_LIMIT));
+        // Woken without another chunk.
+        assert!(matches!(waiting.await, Some(Err(QueryError::Deadline(_)))));
+    }
+
+    #[tokio::test]
+    async fn hanging_up_gives_everything_back() {
+        let bench = Bench::new();
+        let (mut body, _, stop) = bench.answer(Box::pin(futures::stream::pending()));
+        assert!(next(&mut body).await.is_some());
+        drop(body);
+        assert_eq!((bench.ended(), stop.is_cancelled()), ((QueryState::Cancelled, true), true));
+    }
+}

@@ -13,7 +13,7 @@ use xtask::stack::{Knobs, ManagedTable, Options, Role, Stack};
 /// Rows a fixture begins with.
 pub const ROWS: u64 = 120_000;
 /// Seconds.
-pub const DAY: i64 = 86_400;
+const DAY: i64 = 86_400;
 
 /// Longest wait for anything.
 const LIMIT: Duration = Duration::from_secs(60);
