@@ -86,11 +86,16 @@ pub fn router(front: Arc<Front>) -> Router {
         .with_state(front)
 }
 
+/// The query string of a URL that was too long for its place.
+#[derive(Clone)]
+pub struct LongQuery(pub String);
+
 async fn serve(State(front): State<Arc<Front>>, request: Request) -> Result<Response, Infallible> {
-    let mut parameters =
-        RequestParameters::parse(request.uri().query().unwrap_or_default(), request.headers());
+    let long = request.extensions().get::<LongQuery>().map(|query| query.0.as_str());
+    let query_string = long.or_else(|| request.uri().query()).unwrap_or_default();
+    let mut parameters = RequestParameters::parse(query_string, request.headers());
     let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
-    if is_get && request.uri().query().is_none_or(str::is_empty) {
+    if is_get && query_string.is_empty() {
         return Ok(Response::new(Body::from("Ok.\n")));
     }
     let query_id = parameters.query_id.take().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());

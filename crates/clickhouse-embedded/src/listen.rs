@@ -1,14 +1,19 @@
 //! Accepting connections, saying where, and stopping in order.
 
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::mpsc;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::response::Response;
+use clickhouse_http::server::long_url::{Answering, Conversation, LongUrlStream};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -16,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::http::LongQuery;
 use crate::run::Service;
 
 /// Bytes of a request's line and headers: a URL may have 1 MiB.
@@ -113,15 +119,69 @@ pub async fn run(
 
 fn connect(connections: &mut JoinSet<()>, graceful: &GracefulShutdown, stream: TcpStream, router: &Router) {
     let _ = stream.set_nodelay(true);
+    let secret = uuid::Uuid::new_v4().simple().to_string();
+    let Ok(conversation) = Conversation::new(&secret) else { return };
+    let stream = LongUrlStream::new(stream, conversation.clone());
+    let service = Conversing { router: router.clone(), conversation };
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WAIT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        .serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     connections.spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection ended early");
         }
     });
+}
+
+/// The routes, for one connection: puts a long URL's query string back, and says when an answer is over.
+struct Conversing {
+    router: Router,
+    conversation: Conversation,
+}
+
+impl hyper::service::Service<hyper::Request<hyper::body::Incoming>> for Conversing {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, mut request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
+        let answering = self.conversation.next_request();
+        if let Some(query) = self.conversation.take_query(request.headers_mut()) {
+            request.extensions_mut().insert(LongQuery(query));
+        }
+        let answer = TowerToHyperService::new(self.router.clone()).call(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            Ok(response.map(|body| Answer { body, _answering: answering }))
+        })
+    }
+}
+
+/// An answer's body that ends the answering when it is dropped.
+struct Answer {
+    body: axum::body::Body,
+    _answering: Answering,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
 }

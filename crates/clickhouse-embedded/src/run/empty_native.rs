@@ -6,6 +6,7 @@
 use crate::chdb::{Parameters, RawConnection};
 use crate::failure::Failure;
 use crate::statement::Query;
+use crate::statement::lexer::Lexer;
 
 /// The block: column count, row count 0, then name and type of each column.
 pub fn header(
@@ -41,13 +42,31 @@ pub fn header(
     let mut block = Vec::new();
     push_varint(&mut block, columns.len());
     push_varint(&mut block, 0);
-    for (name, kind) in &columns {
-        for text in [name, kind] {
+    for (name, kind) in columns {
+        for text in [name.to_vec(), on_one_line(kind)] {
             push_varint(&mut block, text.len());
-            block.extend_from_slice(text);
+            block.extend_from_slice(&text);
         }
     }
     Ok(block)
+}
+
+/// A type's name without the line breaks that DESCRIBE puts into a named tuple's, as Native writes it.
+fn on_one_line(kind: &[u8]) -> Vec<u8> {
+    let mut line = Vec::with_capacity(kind.len());
+    let mut copied = 0;
+    // Only white space between tokens changes: a break after a comma is a space, any other is nothing.
+    for token in Lexer::new(kind) {
+        let blank = &kind[copied..token.start];
+        if !blank.contains(&b'\n') {
+            line.extend_from_slice(blank);
+        } else if line.last() == Some(&b',') {
+            line.push(b' ');
+        }
+        line.extend_from_slice(&kind[token.start..token.end]);
+        copied = token.end;
+    }
+    line
 }
 
 /// The strings of a RowBinary answer whose columns are all strings.
@@ -90,4 +109,13 @@ fn push_varint(out: &mut Vec<u8>, mut value: usize) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn types_are_put_on_one_line() {
+        let pretty = b"Array(Tuple(\n    a Enum8('\n    x' = 1),\n    `b\n` Tuple(\n        c Int8)))";
+        assert_eq!(super::on_one_line(pretty), b"Array(Tuple(a Enum8('\n    x' = 1), `b\n` Tuple(c Int8)))");
+    }
 }

@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod credentials;
+pub mod long_url;
 pub mod parameters;
 pub mod status;
 

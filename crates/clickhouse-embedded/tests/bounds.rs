@@ -1,0 +1,144 @@
+//! What keeps the process in bounds: cancellation, concurrency, memory, broken clients, clean ends.
+
+mod engine;
+
+use std::time::{Duration, Instant};
+
+use engine::Engine;
+use futures::StreamExt as _;
+use reqwest::Method;
+
+const SLOW: &str = "SELECT sum(sleepEachRow(0.01)) FROM numbers(100000) SETTINGS max_block_size = 10";
+const RUNNING: &str = "SELECT count() FROM system.processes WHERE query NOT LIKE '%system.processes%'";
+
+#[tokio::test]
+async fn a_client_that_hangs_up_cancels_its_query() {
+    let engine = Engine::start();
+    engine.ok("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a").await;
+    let endless = "SELECT number FROM numbers(100000000000)";
+    let insert = "INSERT INTO t SELECT sum(sleepEachRow(0.01)) FROM numbers(100000) SETTINGS max_block_size = 10";
+    for (pairs, sql) in [
+        (vec![], SLOW),
+        (vec![("session_id", "s")], SLOW),
+        (vec![], insert),
+        (vec![("log_comment", "the caller's own")], endless),
+        (vec![("wait_end_of_query", "1")], SLOW),
+    ] {
+        let asked = tokio::spawn(engine.request(Method::POST, &pairs).body(sql).send());
+        engine.until(RUNNING, "1").await;
+        asked.abort();
+        let gone = asked.await;
+        let since = Instant::now();
+        if let Ok(Ok(response)) = gone {
+            // The answer had begun: leave it in the middle.
+            drop(response);
+        }
+        engine.until(RUNNING, "0").await;
+        assert!(since.elapsed() < Duration::from_secs(5), "{sql}: {:?}", since.elapsed());
+    }
+    assert_eq!(engine.ask_with(&[("session_id", "s")], "SELECT 1").await.text(), "1");
+    assert_eq!(engine.ok("SELECT count() FROM t").await, "0");
+    let left = std::fs::read_dir(engine.folder.join("engine/tmp")).unwrap().count();
+    assert_eq!(left, 0, "pipes are left");
+}
+
+#[tokio::test]
+async fn a_kill_knows_the_callers_ids() {
+    let engine = Engine::start();
+    for (pairs, kill) in [
+        (vec![("query_id", "mine")], "KILL QUERY WHERE query_id = 'mine'"),
+        (vec![("query_id", "my'n"), ("session_id", "s")], "KILL QUERY WHERE query_id IN ('my\\'n', 'x') SYNC"),
+    ] {
+        let asked = tokio::spawn(Engine::send(engine.request(Method::POST, &pairs).body(SLOW)));
+        engine.until(RUNNING, "1").await;
+        engine.ok("KILL QUERY WHERE query_id = 'another'").await;
+        assert_eq!(engine.ok(RUNNING).await, "1");
+        engine.ok(kill).await;
+        let answer = asked.await.unwrap();
+        assert_eq!(answer.code(), 394, "{}", answer.text());
+    }
+    // A session that is read-only keeps an old tag; its query is found all the same.
+    engine.ask_with(&[("session_id", "r")], "SET readonly = 1").await;
+    let pairs = [("session_id", "r"), ("query_id", "third")];
+    let slow = "SELECT sum(sleepEachRow(0.01)) FROM numbers(100000)";
+    let asked = tokio::spawn(Engine::send(engine.request(Method::POST, &pairs).body(slow)));
+    engine.until(RUNNING, "1").await;
+    engine.ok("KILL QUERY WHERE query_id = 'third'").await;
+    assert_eq!(asked.await.unwrap().code(), 394);
+}
+
+#[tokio::test]
+async fn queries_run_at_once_up_to_the_slots_and_then_wait() {
+    let engine = Engine::start_with(&["--max-connections", "4"]);
+    let since = Instant::now();
+    let sleep = |_| Engine::send(engine.request(Method::POST, &[]).body("SELECT sleep(1)"));
+    let answers = futures::future::join_all((0..8).map(sleep)).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    let elapsed = since.elapsed();
+    assert!(elapsed > Duration::from_millis(1900) && elapsed < Duration::from_millis(3900), "{elapsed:?}");
+    // Beyond what may wait, a request is refused at once.
+    let sleep = |_| Engine::send(engine.request(Method::POST, &[]).body("SELECT sleep(2)"));
+    let answers = futures::future::join_all((0..60).map(sleep)).await;
+    let refused = answers.iter().filter(|answer| answer.code() == 202).count();
+    assert!(refused >= 24, "{refused}");
+    assert_eq!(engine.ok("SELECT 1").await, "1");
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_inserts_nothing() {
+    let engine = Engine::start();
+    engine.ok("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a").await;
+    let rows: Vec<u8> = (0u64..1000).flat_map(u64::to_le_bytes).collect();
+    let pieces = futures::stream::iter(vec![Ok(rows), Err(std::io::Error::other("torn"))]);
+    let request = engine.request(Method::POST, &[("query", "INSERT INTO t FORMAT RowBinary")]);
+    let torn = request.body(reqwest::Body::wrap_stream(pieces)).send().await;
+    assert!(torn.is_err());
+    engine.until(RUNNING, "0").await;
+    assert_eq!(engine.ok("SELECT count() FROM t").await, "0");
+    let bad = engine.ask("INSERT INTO t FORMAT CSV\n1\n2\nx\n").await;
+    assert_eq!((bad.status, bad.code()), (400, 27), "{}", bad.text());
+    assert_eq!(engine.ok("SELECT count() FROM t").await, "0");
+}
+
+#[tokio::test]
+async fn two_gigabytes_out_and_one_in_leave_memory_bounded() {
+    const ROWS: u64 = 90_000_000;
+    let engine = Engine::start_with(&["--memory-limit", "1000000000"]);
+    let sql = format!("SELECT number, number * 3 AS x, 'abcdefg' AS s FROM numbers({ROWS}) FORMAT RowBinary");
+    let response = engine.request(Method::POST, &[]).body(sql).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut stream = response.bytes_stream();
+    let mut bytes = 0;
+    while let Some(piece) = stream.next().await {
+        bytes += piece.unwrap().len() as u64;
+    }
+    assert_eq!(bytes, ROWS * 24);
+    assert!(bytes > 2 << 30);
+    let peak = engine.peak_rss_mib();
+    assert!(peak < 600, "{peak} MiB after the query");
+
+    engine.ok("CREATE TABLE t (a UInt64, s String) ENGINE = MergeTree ORDER BY tuple()").await;
+    let piece: Vec<u8> = (0u64..65536).flat_map(|a| [&a.to_le_bytes()[..], b"\x07abcdefg"].concat()).collect();
+    let count = (1u64 << 30) / piece.len() as u64 + 1;
+    let piece = bytes::Bytes::from(piece);
+    let pieces = futures::stream::iter((0..count).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
+    let request = engine.request(Method::POST, &[("query", "INSERT INTO t FORMAT RowBinary")]);
+    let answer = Engine::send(request.body(reqwest::Body::wrap_stream(pieces))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let rows = 65536 * count;
+    assert!(answer.header("x-clickhouse-summary").contains(&format!("\"written_rows\":\"{rows}\"")));
+    assert_eq!(engine.ok("SELECT count(), sum(a = 65535) FROM t").await, format!("{rows}\t{count}"));
+    let peak = engine.peak_rss_mib();
+    assert!(peak < 900, "{peak} MiB after the insert");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_what_runs_and_leaves_nothing_open() {
+    let engine = Engine::start();
+    let asked = tokio::spawn(Engine::send(engine.request(Method::POST, &[]).body("SELECT sleep(1)")));
+    engine.until(RUNNING, "1").await;
+    engine.ask_with(&[("session_id", "idle")], "SET max_threads = 1").await;
+    let stopped = tokio::task::spawn_blocking(|| engine.stop());
+    assert_eq!(asked.await.unwrap().status, 200);
+    assert_eq!(stopped.await.unwrap(), 0);
+}

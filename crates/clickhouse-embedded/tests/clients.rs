@@ -1,0 +1,108 @@
+//! Unchanged clients: the Rust `clickhouse` crate, and clickhouse-connect (Python).
+
+mod engine;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clickhouse::{Client, Row};
+use engine::{Engine, PASSWORD, USER};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Row, Serialize, Deserialize)]
+struct Trade {
+    id: u64,
+    symbol: String,
+    price: f64,
+    side: Option<String>,
+    levels: Vec<(u32, f32)>,
+}
+
+fn trade(id: u64) -> Trade {
+    Trade {
+        id,
+        symbol: format!("S{}", id % 7),
+        price: id as f64 / 3.0,
+        side: (id % 2 == 0).then(|| "buy".into()),
+        levels: vec![(id as u32, 0.5); id as usize % 3],
+    }
+}
+
+#[tokio::test]
+async fn the_rust_client_is_served() {
+    let engine = Engine::start();
+    let client = Client::default().with_url(&engine.url).with_user(USER).with_password(PASSWORD);
+    let create = "CREATE TABLE trades (id UInt64, symbol LowCardinality(String), price Float64, \
+                  side Nullable(String), levels Array(Tuple(UInt32, Float32))) ENGINE = MergeTree ORDER BY id";
+    client.query(create).execute().await.unwrap();
+    let mut insert = client.insert::<Trade>("trades").await.unwrap();
+    for id in 0..100_000 {
+        insert.write(&trade(id)).await.unwrap();
+    }
+    insert.end().await.unwrap();
+    let found = client
+        .query("SELECT ?fields FROM trades WHERE id >= ? AND symbol = ? ORDER BY id LIMIT 3")
+        .bind(50_000)
+        .bind("S3")
+        .fetch_all::<Trade>()
+        .await
+        .unwrap();
+    assert_eq!(found, [trade(50_004), trade(50_011), trade(50_018)]);
+    let none = client.query("SELECT ?fields FROM trades WHERE id > 1000000").fetch_all::<Trade>().await.unwrap();
+    assert!(none.is_empty());
+    let mut cursor = client.query("SELECT ?fields FROM trades ORDER BY id").fetch::<Trade>().unwrap();
+    let mut count = 0;
+    while let Some(row) = cursor.next().await.unwrap() {
+        assert_eq!(row, trade(count));
+        count += 1;
+    }
+    assert_eq!(count, 100_000);
+    let sum: u64 = client.query("SELECT sum(id) FROM trades WHERE id < {top:UInt64}").param("top", 10u64).fetch_one().await.unwrap();
+    assert_eq!(sum, 45);
+    let threads: String = client.query("SELECT getSetting('max_threads')::String").with_option("max_threads", "3").fetch_one().await.unwrap();
+    assert_eq!(threads, "3");
+
+    let unknown = client.query("SELECT 1 FROM nope").fetch_one::<u8>().await.unwrap_err().to_string();
+    assert!(unknown.contains("Code: 60"), "{unknown}");
+    let sql = "SELECT throwIf(number = 5000000) FROM numbers(10000000)";
+    let mut broken = client.query(sql).fetch::<u8>().unwrap();
+    let error = loop {
+        match broken.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a broken answer must not look whole"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("Code: 395"), "{error}");
+    let stranger = client.clone().with_password("no").query("SELECT 1").fetch_one::<u8>().await.unwrap_err();
+    assert!(stranger.to_string().contains("Code: 516"), "{stranger}");
+}
+
+/// A Python with clickhouse-connect 1.12.0, in a virtual environment under the target folder; made once.
+fn python() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned();
+    let folder = target.join("clients").join("clickhouse-connect-1.12.0");
+    let python = folder.join("bin").join("python");
+    if folder.join("complete").is_file() {
+        return python;
+    }
+    let run = |command: &mut Command| {
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "clickhouse-connect==1.12.0"]));
+    std::fs::write(folder.join("complete"), "").unwrap();
+    python
+}
+
+#[tokio::test]
+async fn clickhouse_connect_is_served() {
+    let engine = Engine::start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("clickhouse_connect_client.py");
+    let port = engine.url.rsplit(':').next().unwrap();
+    let output = Command::new(python()).arg(script).args([port, USER, PASSWORD]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.trim(), "served");
+}

@@ -1,0 +1,177 @@
+//! A real `clickhouse-embedded` process of a test's own, on a free port, ended with the test.
+//!
+//! The library comes from `LIBCHDB_PATH` or the cache; without it the test fails with the program's own
+//! words on how to get it.
+#![allow(dead_code)]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::header::HeaderMap;
+use tempfile::TempDir;
+
+/// The one user of the test's engine.
+pub const USER: &str = "tester";
+/// Its password.
+pub const PASSWORD: &str = "p:ss wörd";
+
+/// A running engine.
+pub struct Engine {
+    child: Child,
+    /// `http://127.0.0.1:PORT`
+    pub url: String,
+    /// The folder it works in.
+    pub folder: PathBuf,
+    kept: Option<TempDir>,
+    client: reqwest::Client,
+}
+
+/// An answer.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as text, white space at the end left out.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).trim_end().to_owned()
+    }
+
+    /// A header's value; empty when it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The exception's code, 0 for none.
+    pub fn code(&self) -> i32 {
+        self.header("x-clickhouse-exception-code").parse().unwrap_or(0)
+    }
+}
+
+impl Engine {
+    /// Starts one in a fresh folder.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one in a fresh folder, with more arguments.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut engine = Self::start_in(folder.path(), arguments);
+        engine.kept = Some(folder);
+        engine
+    }
+
+    /// Starts one in `folder`.
+    pub fn start_in(folder: &Path, arguments: &[&str]) -> Self {
+        let password = folder.join("password");
+        std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_clickhouse-embedded"))
+            .arg("--data")
+            .arg(folder.join("engine"))
+            .args(["--listen", "127.0.0.1:0", "--user", USER, "--password-file"])
+            .arg(&password)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let mut reason = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut reason).unwrap();
+            panic!("clickhouse-embedded did not start: {reason}");
+        }
+        // The log must not fill its pipe: somebody has to read it.
+        let log = child.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut BufReader::new(log), &mut std::io::stderr()));
+        let listening: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(120)).build().unwrap();
+        let url = listening["url"].as_str().unwrap().to_owned();
+        Self { child, url, folder: folder.to_owned(), kept: None, client }
+    }
+
+    /// A request with the right password; `query` is the URL's query string, already encoded pairs.
+    pub fn request(&self, method: reqwest::Method, pairs: &[(&str, &str)]) -> reqwest::RequestBuilder {
+        self.client.request(method, &self.url).query(pairs).basic_auth(USER, Some(PASSWORD))
+    }
+
+    /// Sends a request and reads its answer whole.
+    pub async fn send(request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, body: response.bytes().await.unwrap().to_vec() }
+    }
+
+    /// POSTs `sql` with parameters.
+    pub async fn ask_with(&self, pairs: &[(&str, &str)], sql: impl Into<Vec<u8>>) -> Answer {
+        Self::send(self.request(reqwest::Method::POST, pairs).body(sql.into())).await
+    }
+
+    /// POSTs `sql`.
+    pub async fn ask(&self, sql: &str) -> Answer {
+        self.ask_with(&[], sql).await
+    }
+
+    /// POSTs `sql`, which must succeed; its answer's text.
+    pub async fn ok(&self, sql: &str) -> String {
+        let answer = self.ask(sql).await;
+        assert_eq!(answer.status, 200, "{sql}: {}", answer.text());
+        answer.text()
+    }
+
+    /// Asks `sql` until its answer is `wanted`.
+    pub async fn until(&self, sql: &str, wanted: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let answer = self.ok(sql).await;
+            if answer == wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sql}: {answer}, not {wanted}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory that the process has had resident, MiB.
+    pub fn peak_rss_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    }
+
+    /// `kill -9`, and wait until it is gone.
+    pub fn kill_hard(mut self) -> Option<TempDir> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.kept.take()
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn stop(mut self) -> i32 {
+        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
