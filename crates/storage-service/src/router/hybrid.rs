@@ -73,10 +73,7 @@ impl Run<'_> {
             return Err(QueryError::TooManyColdReads { arms: arms.len(), limit: MAX_COLD_READS });
         }
         let timezone = self.router.facts.timezone().await?;
-        let mut reads: Vec<ColdRead> = (0..)
-            .zip(arms)
-            .map(|(n, arm)| self.read(n, arm, &timezone))
-            .collect();
+        let mut reads: Vec<ColdRead> = (0..).zip(arms).map(|(n, arm)| self.read(n, arm, &timezone)).collect();
         cold.extend(reads.iter().map(|read| Arc::clone(read.progress())));
         let first = reads.iter_mut().take(OPENED_FIRST).map(ColdRead::open);
         futures::future::try_join_all(first).await?;

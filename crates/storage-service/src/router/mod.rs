@@ -174,7 +174,9 @@ impl Router {
     fn read(&self, request: &QueryRequest) -> Result<(Query, AnswerFormat), QueryError> {
         let query = match (&request.sql, &request.table) {
             (Some(sql), None) => hybrid_planner::read(sql)?,
-            (None, Some(_)) => hybrid_planner::read(&hybrid_planner::structured(request, &self.catalog.current())?)?,
+            (None, Some(_)) => {
+                hybrid_planner::read(&hybrid_planner::structured(request, &self.catalog.current())?)?
+            }
             _ => return Err(QueryError::BadRequest("give exactly one of sql and table".into())),
         };
         let named = request.format.as_deref().map(AnswerFormat::named).transpose();

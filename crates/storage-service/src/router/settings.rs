@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn one_harmful_setting_keeps_all_in_the_text() {
-        let (query, settings) = lift(hybrid_planner::read("SELECT 1 SETTINGS max_threads=1").unwrap()).unwrap();
+        let (query, settings) =
+            lift(hybrid_planner::read("SELECT 1 SETTINGS max_threads=1").unwrap()).unwrap();
         assert_eq!((query.text().trim(), settings.len()), ("SELECT 1", 1));
         let text = "SELECT 1 SETTINGS max_threads=1, readonly=0";
         let (query, settings) = lift(hybrid_planner::read(text).unwrap()).unwrap();
