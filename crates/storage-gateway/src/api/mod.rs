@@ -7,6 +7,7 @@
 mod batches;
 mod bodies;
 mod health;
+pub mod listener;
 mod queries;
 mod refusal;
 

@@ -3,11 +3,14 @@
 //! The hash is `sum(reinterpretAsUInt128(sipHash128(tuple(c1, …))))`: it adds up over disjoint sets,
 //! and the `tuple` keeps a NULL from dropping its row. See [`storage_types::ContentHash`].
 
-use clickhouse_http::{client::Client, quote::quote_ident};
+use clickhouse_http::{
+    client::Client,
+    quote::{quote_ident, quote_string},
+};
 use serde::Deserialize;
 use storage_types::{Column, ContentHash, Manifest, Proof, time_sql};
 
-use super::{PROOF_DEADLINE, TableName};
+use super::{LOOK_DEADLINE, PROOF_DEADLINE, TableName};
 use crate::error::GatewayError;
 
 /// What a staging table was found to hold.
@@ -77,15 +80,52 @@ pub async fn of_live(engine: &Client, manifest: &Manifest) -> Result<Proof, Gate
 
 /// How many rows in the live table carry the batch's id, wherever they are.
 pub async fn live_rows(engine: &Client, manifest: &Manifest) -> Result<u64, GatewayError> {
+    count(engine, &live(manifest), &format!("`_batch` = {}", manifest.batch)).await
+}
+
+/// The parts of a table: hashes of their files, as the engine keeps them.
+pub async fn parts(engine: &Client, table: &TableName) -> Result<Vec<String>, GatewayError> {
+    #[derive(Deserialize)]
+    struct Part {
+        hash: String,
+    }
+    let sql =
+        format!("SELECT hash_of_all_files AS hash FROM system.parts WHERE {} AND rows > 0", active(table));
+    let parts: Vec<Part> = engine.query(sql).deadline(LOOK_DEADLINE).rows().await?;
+    Ok(parts.into_iter().map(|part| part.hash).collect())
+}
+
+/// Whether the live table now holds the batch whose proven rows were in these parts of its staging
+/// table: each part is there, file for file, and the rows with the batch's id are as many as proven.
+/// When parts were merged meanwhile everything is counted and hashed again.
+pub async fn moved_whole(
+    engine: &Client,
+    manifest: &Manifest,
+    staged: &[String],
+) -> Result<bool, GatewayError> {
+    let hashes: Vec<String> = staged.iter().map(|hash| quote_string(hash)).collect();
+    let filter = format!("{} AND hash_of_all_files IN ({})", active(&live(manifest)), hashes.join(", "));
+    let there = count(engine, &TableName::new("system", "parts"), &filter).await?;
+    if there != staged.len() as u64 {
+        return Ok(of_live(engine, manifest).await? == manifest.proof);
+    }
+    Ok(count(engine, &live(manifest), &batch_filter(manifest)).await? == manifest.proof.rows)
+}
+
+fn active(table: &TableName) -> String {
+    format!(
+        "active AND database = {} AND table = {}",
+        quote_string(&table.database),
+        quote_string(&table.table)
+    )
+}
+
+async fn count(engine: &Client, table: &TableName, filter: &str) -> Result<u64, GatewayError> {
     #[derive(Deserialize)]
     struct Count {
         rows: String,
     }
-    let sql = format!(
-        "SELECT toString(count()) AS rows FROM {live} WHERE `_batch` = {batch}",
-        live = live(manifest),
-        batch = manifest.batch
-    );
+    let sql = format!("SELECT toString(count()) AS rows FROM {table} WHERE {filter}");
     let count: Count = engine.query(sql).deadline(PROOF_DEADLINE).one().await?;
     number(&count.rows)
 }

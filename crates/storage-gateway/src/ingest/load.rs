@@ -8,6 +8,7 @@
 use std::{
     io::{self, Read},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,6 +24,9 @@ use crate::cold::{TableName, tables::BATCH_COLUMN};
 const PIECE_BYTES: usize = 512 * 1024;
 /// Pieces waiting between the decoder and the network.
 const PIECES: usize = 4;
+
+/// Longest silence of the engine: it may have hundreds of parts to write after the last byte.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(900);
 
 /// Why a batch could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +73,9 @@ pub async fn load(
         .setting("insert_deduplicate", "0")
         // A batch may touch many partitions (month and exchange); its rows are few million.
         .setting("max_partitions_per_insert_block", "0")
+        // Sorting and compressing the next block goes on while one is written.
+        .setting("max_insert_threads", "2")
+        .deadline(ANSWER_DEADLINE)
         .insert(ReceiverStream::new(body))
         .await;
     // The channel is gone with the insert, so the thread ends by itself.

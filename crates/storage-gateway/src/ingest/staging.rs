@@ -4,7 +4,10 @@
 //! may still be waiting inside the engine, finds its table gone and fails: it can never add rows to
 //! the attempt that follows. Dropping waits for whatever is still running on the table.
 
-use clickhouse_http::{client::Client, quote::quote_string};
+use clickhouse_http::{
+    client::Client,
+    quote::{quote_ident, quote_string},
+};
 use serde::Deserialize;
 use storage_types::{BatchId, Manifest};
 
@@ -32,7 +35,33 @@ pub async fn create(engine: &Client, manifest: &Manifest, attempt: u64) -> Resul
     // The structure, keys and settings (fsync) of the live table, or MOVE PARTITION would refuse.
     let sql = format!("CREATE TABLE {staging} AS {}", live(manifest));
     engine.query(sql).deadline(DDL_DEADLINE).execute().await?;
+    lighten(engine, &staging).await?;
     Ok(staging)
+}
+
+/// Takes strong compression off a staging table: loading waits for it, and a part takes on the live
+/// table's codecs when it is merged there. (`MOVE PARTITION` compares names and types, not codecs.)
+async fn lighten(engine: &Client, staging: &TableName) -> Result<(), GatewayError> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+        codec: String,
+    }
+    let sql = format!(
+        r"SELECT name, replaceRegexpAll(compression_codec, 'ZSTD\([0-9]+\)', 'ZSTD(1)') AS codec
+          FROM system.columns WHERE database = {} AND table = {} AND codec != compression_codec",
+        quote_string(&staging.database),
+        quote_string(&staging.table)
+    );
+    let strong: Vec<Row> = engine.query(sql).deadline(LOOK_DEADLINE).rows().await?;
+    if strong.is_empty() {
+        return Ok(());
+    }
+    let changes: Vec<String> =
+        strong.iter().map(|row| format!("MODIFY COLUMN {} {}", quote_ident(&row.name), row.codec)).collect();
+    let sql = format!("ALTER TABLE {staging} {}", changes.join(", "));
+    engine.query(sql).deadline(DDL_DEADLINE).execute().await?;
+    Ok(())
 }
 
 /// Drops every staging table of a batch and waits until they are gone.

@@ -151,7 +151,7 @@ impl Gateway {
         let text = format!(
             r#"
 service: {{name: "gw", deployment: "nas", listen: "127.0.0.1:{port}", data_dir: "{data}", token_file: "{token}", drain_seconds: 5, log_format: "text"}}
-storage: {{type: "embedded", url: "http://127.0.0.1:{engine}", data_path: "{data}", compression: "zstd"}}
+storage: {{type: "embedded", url: "http://127.0.0.1:{engine}", data_path: "{data}", compression: "zstd_ultra"}}
 connection:
   cloud_endpoint: "{cloud}"
   token_file: "{token}"
@@ -192,6 +192,7 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
             .arg("--config")
             .arg(&self.config)
             .env("STORAGE_FAULT_DIR", self.dir.join("faults"))
+            .env("RUST_LOG", "info,storage_gateway=debug")
             .env_remove("DEPLOYMENT_TYPE")
             .stdout(Stdio::null())
             .stderr(log)
@@ -212,6 +213,14 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
             (status == StatusCode::OK).then_some(())
         })
         .await;
+    }
+
+    /// Most memory it ever had resident, MiB.
+    pub fn peak_rss_mib(&self) -> u64 {
+        let pid = self.process.as_ref().unwrap().0.id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -378,7 +387,11 @@ impl Batch {
     }
 
     pub fn from_native(batch: BatchId, raw: &[u8], proof: Proof) -> Self {
-        let cutter = batch_codec::ChunkCutter::new(Vec::new(), CHUNK);
+        Self::cut_native(batch, raw, proof, CHUNK)
+    }
+
+    pub fn cut_native(batch: BatchId, raw: &[u8], proof: Proof, chunk_bytes: u64) -> Self {
+        let cutter = batch_codec::ChunkCutter::new(Vec::new(), chunk_bytes);
         let mut encoder = batch_codec::Encoder::new(cutter, batch_codec::Effort::Fast).unwrap();
         encoder.write_all(raw).unwrap();
         let encoded = encoder.finish().unwrap();
@@ -403,7 +416,7 @@ impl Batch {
             blake3: cut.blake3,
             codec: batch_codec::CODEC.into(),
             engine_version: "26.7.2.1".into(),
-            chunk_bytes: CHUNK,
+            chunk_bytes,
             chunks: cut.chunks,
         };
         Self { manifest, encoded: cut.w }
