@@ -1,0 +1,166 @@
+//! A stack with a table in daily and one in monthly partitions, both with rows of known content.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::time::Duration;
+
+use storage_types::service_api::{MigrationReport, MigrationRequest, MigrationState, MoveReport};
+use xtask::{
+    clients::{ClickHouse, Service},
+    stack::{Knobs, ManagedTable, Options, Role, Stack},
+};
+
+/// Longest wait for anything.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// First second of the rows: 2026-01-10, a day well past any retention.
+pub const START: i64 = 1_768_003_200;
+/// Seconds.
+pub const DAY: i64 = 86_400;
+
+/// Columns of both tables.
+const COLUMNS: &str = "id UInt64, ts DateTime64(3, 'UTC'), venue LowCardinality(String), price Decimal64(8), \
+    note Nullable(String)";
+
+/// A running stack.
+pub struct Scene {
+    pub stack: Stack,
+    pub hot: ClickHouse,
+    pub cold: ClickHouse,
+    pub service: Service,
+    pub dir: tempfile::TempDir,
+}
+
+impl Scene {
+    /// Both tables, empty; small batches, so that a move has several.
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Knobs)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options::new(dir.path());
+        options.knobs.tables =
+            ["daily", "monthly"].iter().map(|name| ManagedTable::named(name, "hot", "cold", "ts")).collect();
+        options.knobs.compression_level = "fast".into();
+        options.knobs.batch_rows = 2_000;
+        options.knobs.timeout_s = 5;
+        change(&mut options.knobs);
+        let stack = Stack::start(options).await.unwrap();
+        let (hot, cold, service) = (stack.hot().unwrap(), stack.cold().unwrap(), stack.service().unwrap());
+        let scene = Self { stack, hot, cold, service, dir };
+        scene.sql("CREATE DATABASE hot").await;
+        scene.create("daily", "toYYYYMMDD(ts)", "").await;
+        scene.create("monthly", "(toYYYYMM(ts), venue)", "").await;
+        scene.until("the tables are managed", async |s| {
+            s.service.catalog().await.unwrap().tables.iter().all(|t| t.refused.is_none())
+        }).await;
+        scene
+    }
+
+    pub async fn create(&self, name: &str, partition_by: &str, rest: &str) {
+        self.sql(&format!(
+            "CREATE TABLE hot.{name} ({COLUMNS}) ENGINE = MergeTree PARTITION BY {partition_by} ORDER BY (venue, ts) {rest}"
+        ))
+        .await;
+    }
+
+    pub async fn sql(&self, sql: &str) -> String {
+        self.hot.query(sql).await.unwrap().trim().to_owned()
+    }
+
+    /// `rows` rows with ids from `first`, spread evenly over `days` days from day `from`.
+    pub async fn fill(&self, table: &str, first: u64, rows: u64, from: i64, days: i64) {
+        let step_ms = days * DAY * 1000 / rows as i64;
+        self.sql(&format!(
+            "INSERT INTO hot.{table} SELECT {first} + number, \
+             fromUnixTimestamp64Milli(({START} + {from} * {DAY}) * 1000 + toInt64(number) * {step_ms}, 'UTC'), \
+             substring('AB', number % 2 + 1, 1), number / 4, if(number % 3 = 0, NULL, 'x') FROM numbers({rows})"
+        ))
+        .await;
+    }
+
+    /// Rows through the service: count, distinct ids, and a checksum of the contents.
+    pub async fn seen(&self, table: &str) -> String {
+        self.ask(&format!(
+            "SELECT count(), uniqExact(id), toString(sum(reinterpretAsUInt128(sipHash128(tuple(id, ts, venue, price, note))))) \
+             FROM {table}"
+        ))
+        .await
+    }
+
+    pub async fn ask(&self, sql: &str) -> String {
+        let request = serde_json::json!({"sql": format!("{sql} FORMAT CSV")});
+        self.service.ask(&request).await.map_or_else(
+            |error| panic!("{sql}: {error:#}"),
+            |answer| answer.text().trim().to_owned(),
+        )
+    }
+
+    pub fn before(day: i64) -> Option<String> {
+        Some(chrono::DateTime::from_timestamp(START + day * DAY, 0).unwrap().to_rfc3339())
+    }
+
+    pub fn request(table: &str, before_day: i64) -> MigrationRequest {
+        MigrationRequest { tables: vec![table.into()], before: Self::before(before_day), dry_run: false }
+    }
+
+    /// Moves what is older than the given day, to the end.
+    pub async fn migrate(&self, table: &str, before_day: i64) -> MigrationReport {
+        let report = self.migrate_somehow(table, before_day).await;
+        assert_eq!(report.state, MigrationState::Done, "{report:#?}\n{}", self.log());
+        report
+    }
+
+    pub async fn migrate_somehow(&self, table: &str, before_day: i64) -> MigrationReport {
+        let id = self.service.migrate(&Self::request(table, before_day)).await.unwrap();
+        self.finished(id).await
+    }
+
+    pub async fn finished(&self, id: storage_types::MigrationId) -> MigrationReport {
+        match self.service.finished(id, LIMIT, |_| ()).await {
+            Ok(report) => report,
+            Err(error) => panic!("{error:#}\n{}", self.log()),
+        }
+    }
+
+    /// The last lines of the service's log.
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.stack.log(Role::Service)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Tables that moves keep beside the user's own.
+    pub async fn internal_tables(&self) -> String {
+        self.sql("SELECT groupArray(name) FROM system.tables WHERE database = 'storage_internal'").await
+    }
+
+    /// Stops a daemon at a named point.
+    pub fn arm(&self, point: &str) {
+        std::fs::write(self.stack.faults().join(point), b"").unwrap();
+    }
+
+    pub async fn reached(&self, point: &str) {
+        let path = self.stack.faults().join(format!("{point}.reached"));
+        self.until(point, async |_| path.exists()).await;
+    }
+
+    pub fn release(&self, point: &str) {
+        std::fs::remove_file(self.stack.faults().join(format!("{point}.reached"))).unwrap();
+    }
+
+    /// Polls `what` until it holds.
+    pub async fn until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) {
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        while !holds(self).await {
+            assert!(tokio::time::Instant::now() < deadline, "not within {LIMIT:?}: {what}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Rows of these moves.
+pub fn rows(moves: &[MoveReport]) -> u64 {
+    moves.iter().filter_map(|m| m.proof).map(|proof| proof.rows).sum()
+}
