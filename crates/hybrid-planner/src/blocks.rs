@@ -14,6 +14,9 @@ use crate::{
 /// Most SELECTs in one query.
 const MAX_BLOCKS: usize = 500;
 
+/// Most names behind IN in one query.
+const MAX_IN_NAMES: usize = 1000;
+
 /// Token range.
 pub(crate) type Span = Range<usize>;
 
@@ -241,6 +244,9 @@ impl Blocks {
                 self.behind_in(t, block, i);
             }
             i += 1;
+        }
+        if self.in_names.len() > MAX_IN_NAMES {
+            return Err(t.unreadable(span.start, "more names behind IN than one query may have"));
         }
         Ok(())
     }

@@ -110,22 +110,15 @@ impl Reader<'_> {
             let op = Op::read(t.at(end)).filter(|_| end < span.end)?;
             return self.compare(op, unit, end + 1..span.end);
         }
-        let operator =
-            (span.start..span.end).find(|&i| Op::read(t.at(i)).is_some() && self.outside(&span, i))?;
+        let mut operator = span.start;
+        while operator < span.end && Op::read(t.at(operator)).is_none() {
+            operator = t.step(operator);
+        }
         let (unit, end) = self.time_at(operator + 1)?;
         if end != span.end {
             return None;
         }
         self.compare(Op::read(t.at(operator))?.mirrored(), unit, span.start..operator)
-    }
-
-    /// Token `i` stands outside brackets within the span.
-    fn outside(&self, span: &Span, i: usize) -> bool {
-        let mut at = span.start;
-        while at < i {
-            at = self.query.tokens.step(at);
-        }
-        at == i
     }
 
     /// The time column at `i`, perhaps inside a function that rounds it down: by how many seconds at

@@ -21,10 +21,12 @@ pub(crate) fn may_help(query: &Query, refs: &[LogicalRef]) -> bool {
     let t = &query.tokens;
     let one = refs.len() == 1 && refs.iter().all(|r| r.source.is_some());
     let folded = query.blocks.list.iter().any(|b| b.place == Place::Expression);
-    let twice = query.blocks.list.iter().flat_map(|b| &b.ctes).any(|cte| {
-        cte.recursive || (0..t.len()).filter(|&i| t.is_name(i) && t.name(i) == cte.name).count() > 2
-    });
-    one && !folded && !twice && crate::conjuncts::settings_harmless(query) && query.blocks.in_names.is_empty()
+    if !one || folded || !query.blocks.in_names.is_empty() || !crate::conjuncts::settings_harmless(query) {
+        return false;
+    }
+    let ctes: Vec<_> = query.blocks.list.iter().flat_map(|b| &b.ctes).collect();
+    let once = |name: &str| (0..t.len()).filter(|&i| t.is_name(i) && t.name(i) == name).count() <= 2;
+    ctes.len() <= 10 && ctes.iter().all(|cte| !cte.recursive && once(&cte.name))
 }
 
 /// One read of a MergeTree table.

@@ -20,6 +20,7 @@ use crate::{
     query::Query,
     quote,
     reading::Reading,
+    scope::item_alias,
     splice::Edits,
     statement::Tokens,
     types,
@@ -32,6 +33,9 @@ const WORDS: &[&str] = &[
     "STEP", "INTERVAL", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "LIMIT",
     "OFFSET", "BY", "TIES", "HAVING", "ORDER", "DIV", "MOD",
 ];
+
+/// Most group keys of a partial plan.
+const MAX_KEYS: usize = 50;
 
 /// One column of the answer.
 struct Item {
@@ -122,14 +126,11 @@ fn items(t: &Tokens, block: &Block) -> Result<Vec<Item>, String> {
     let select = block.clause(t, Clause::Select).ok_or("no SELECT")?;
     let mut out = Vec::new();
     for span in split_commas(t, select) {
-        let last = span.end - 1;
-        if span.len() >= 3 && t.is(last - 1, "AS") && t.is_name(last) {
-            out.push(Item { expression: span.start..last - 1, alias: Some(t.name(last)) });
-        } else if span.len() >= 2 && t.is_name(last) && t.ends_operand(last - 1) && !t.is_any(last, WORDS) {
-            out.push(Item { expression: span.start..last, alias: Some(t.name(last)) });
-        } else {
-            out.push(Item { expression: span, alias: None });
-        }
+        let alias = item_alias(t, &span);
+        out.push(match alias {
+            Some((name, end)) => Item { expression: span.start..end, alias: Some(t.name(name)) },
+            None => Item { expression: span, alias: None },
+        });
     }
     Ok(out)
 }
@@ -166,7 +167,11 @@ impl Partial<'_> {
         {
             span.end -= 2;
         }
-        for item in split_commas(t, span) {
+        let keys = split_commas(t, span);
+        if keys.len() > MAX_KEYS {
+            return Err("too many keys".into());
+        }
+        for item in keys {
             let mut expression = item.clone();
             let mut by_alias = false;
             if item.len() == 1 && t.is_name(item.start) {

@@ -40,6 +40,9 @@ pub(crate) struct LogicalRef {
     pub span: Span,
 }
 
+/// Most reads of managed tables in one query; each may become a stream from cold.
+const MAX_REFERENCES: usize = 64;
+
 /// Settings under which the hot engine must run [`Query::explain_sql`]: without them it may answer
 /// a count from metadata and not say which table it read.
 pub const EXPLAIN_SETTINGS: [(&str, &str); 2] =
@@ -222,6 +225,10 @@ impl Query {
             if let Some(table) = find(catalog, &self.parts(name), database) {
                 out.push(LogicalRef { table, block: 0, source: None, span: name.clone() });
             }
+        }
+        if out.len() > MAX_REFERENCES {
+            let what = format!("more than {MAX_REFERENCES} reads of managed tables in one query");
+            return Err(Refusal::Unreadable { at: 0, what });
         }
         out.sort_by_key(|r| r.span.start);
         Ok(out)

@@ -206,7 +206,8 @@ fn tail(query: &Query, r: &LogicalRef, block: &Block, clock: Clock<'_>) -> Optio
 /// No function that is not known to work row by row.
 fn only_row_functions(t: &Tokens, span: Span) -> bool {
     const SELECT_WORDS: &[&str] = &["AS", "IN", "AND", "OR", "NOT"];
-    let odd = span.clone().any(|i| t.is(i, "OVER") || t.sym(i, "{"));
+    // `* APPLY max` aggregates without a call.
+    let odd = span.clone().any(|i| t.is_any(i, &["OVER", "APPLY"]) || t.sym(i, "{"));
     !odd && !scope::calls(t, span.clone(), |name| {
         !crate::expression::is_row_function(name)
             && !SELECT_WORDS.iter().any(|w| w.eq_ignore_ascii_case(name))

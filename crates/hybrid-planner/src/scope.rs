@@ -7,6 +7,9 @@ use storage_types::Column;
 
 use crate::{blocks::Blocks, lexer::Kind, statement::Tokens};
 
+/// Parameters of one lambda that are looked at.
+const MAX_PARAMETERS: usize = 16;
+
 /// Names defined and used anywhere in a query.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scope {
@@ -58,7 +61,7 @@ fn defines(t: &Tokens, i: usize) -> bool {
     }
     // A list of lambda parameters: `(x, y) ->`.
     let mut close = i + 1;
-    while t.sym(close, ",") && t.is_name(close + 1) {
+    while t.sym(close, ",") && t.is_name(close + 1) && close < i + 2 * MAX_PARAMETERS {
         close += 2;
     }
     if t.sym(close, ")") && t.sym(close + 1, "->") {
@@ -90,6 +93,19 @@ fn is_asterisk(t: &Tokens, i: usize) -> bool {
         _ => t.sym(i + 1, "-") || t.sym(i + 1, "+") || t.sym(i + 1, "."),
     };
     !(left && right)
+}
+
+/// The alias at the end of an item of a SELECT list: its token, and the token behind the expression.
+pub(crate) fn item_alias(t: &Tokens, span: &std::ops::Range<usize>) -> Option<(usize, usize)> {
+    const NO_ALIAS: &[&str] = &[
+        "END", "NULL", "TRUE", "FALSE", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER",
+        "YEAR", "SECONDS", "MINUTES", "HOURS", "DAYS", "WEEKS", "MONTHS", "QUARTERS", "YEARS",
+    ];
+    let last = span.end.checked_sub(1).filter(|last| *last > span.start && t.is_name(*last))?;
+    if t.is(last - 1, "AS") {
+        return Some((last, last - 1));
+    }
+    (t.ends_operand(last - 1) && !t.is_any(last, NO_ALIAS)).then_some((last, last))
 }
 
 /// Whether the tokens call any function for which `test` holds; the name comes in lower case.

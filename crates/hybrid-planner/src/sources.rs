@@ -7,6 +7,9 @@ use crate::{
     statement::{Tokens, check_table_function},
 };
 
+/// Most sources in one FROM.
+const MAX_SOURCES: usize = 100;
+
 /// What kind of source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SourceKind {
@@ -73,6 +76,9 @@ pub(crate) fn read(
                 blocks.expressions(t, block, i + 1..end)?;
                 i = end;
             }
+        }
+        if out.len() > MAX_SOURCES {
+            return Err(t.unreadable(i, "more tables than one FROM may have"));
         }
         if i < span.end {
             (join, i) = join_words(t, i, span.end)?;

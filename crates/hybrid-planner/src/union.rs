@@ -11,6 +11,7 @@ use crate::{
     query::{LogicalRef, Query},
     quote,
     reading::{Reading, column_list, structure},
+    scope::item_alias,
     splice::Edits,
 };
 
@@ -154,15 +155,12 @@ fn prewhere(query: &Query, readings: &[Reading], edits: &mut Edits) {
 /// the answer that has no alias, whose name is its text.
 fn moments(query: &Query, clock: Clock<'_>, edits: &mut Edits) {
     let t = &query.tokens;
-    let mut named: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut named = vec![false; t.len()];
     for block in &query.blocks.list {
         let Some(select) = block.clause(t, Clause::Select) else { continue };
         for item in split_commas(t, select) {
-            let last = item.end - 1;
-            let alias =
-                item.len() > 1 && t.is_name(last) && (t.is(last - 1, "AS") || t.ends_operand(last - 1));
-            if !alias {
-                named.push(item);
+            if item_alias(t, &item).is_none() {
+                named.iter_mut().take(item.end).skip(item.start).for_each(|n| *n = true);
             }
         }
     }
@@ -171,7 +169,7 @@ fn moments(query: &Query, clock: Clock<'_>, edits: &mut Edits) {
         if t.kind(i) == Some(Kind::Word)
             && let Some((literal, end)) = now_literal(t, i, clock)
         {
-            if !named.iter().any(|span| span.contains(&i)) {
+            if named.get(i) == Some(&false) {
                 edits.replace(t.start(i)..t.end(end), &literal);
             }
             i = end;

@@ -264,6 +264,22 @@ fn limits_hold() {
     assert!(matches!(read(&long), Err(Refusal::TooLong { .. })));
     let many = vec!["SELECT 1"; 5000].join(" UNION ALL ");
     assert!(matches!(read(&many), Err(Refusal::Unreadable { .. })));
+    let nested = format!("{}SELECT * FROM trades{}", "SELECT * FROM (".repeat(190), ")".repeat(190));
+    planned(&nested, None).unwrap();
+    let wide = format!("SELECT * FROM trades{}", ", trades".repeat(10_000));
+    assert!(matches!(planned(&wide, None), Err(Refusal::Unreadable { .. })));
+    // Texts of the longest length that are made to be slow.
+    for unit in
+        ["now(), ", "a, ", "a IN b AND ", "f(a = ", "x -> ", "id = 1 AND ", "(id), ", "symbol, ", "a.b, "]
+    {
+        let count = hybrid_planner::MAX_QUERY_BYTES / unit.len() - 20;
+        let began = std::time::Instant::now();
+        let _ = planned(&format!("SELECT {}1 FROM trades WHERE 1", unit.repeat(count)), None);
+        let _ = planned(&format!("SELECT count() FROM trades GROUP BY {}1", unit.repeat(count)), None);
+        let _ = planned(&format!("SELECT (({}1", unit.repeat(count)), None);
+        let _ = planned(&format!("SELECT (({}1)) FROM trades", unit.repeat(count)), None);
+        assert!(began.elapsed().as_secs() < 20, "{unit} takes {:?}", began.elapsed());
+    }
     // Long chains of operators and conditions are read without deep recursion.
     for unit in [" + 1", " AND id = 1", " OR timestamp > 5", "::Int8", " - now()"] {
         let sql = format!("SELECT * FROM trades WHERE timestamp > 1{}", unit.repeat(20_000));
@@ -353,6 +369,8 @@ fn limits_and_conditions_go_to_both_tiers() {
         "WITH max(id) AS m SELECT m FROM trades LIMIT 1",
         "SELECT DISTINCT id FROM trades LIMIT 1",
         "SELECT id FROM trades LIMIT 1 BY symbol",
+        "SELECT COLUMNS('id') APPLY max FROM trades LIMIT 1",
+        "SELECT * APPLY max FROM trades LIMIT 1",
         "SELECT id FROM trades WHERE rand() > 5 LIMIT 1",
         "SELECT row_number() OVER () FROM trades LIMIT 1",
         "SELECT id AS price FROM trades ORDER BY price LIMIT 1",
@@ -363,6 +381,9 @@ fn limits_and_conditions_go_to_both_tiers() {
     // A condition is not pushed when a name in it may mean something else.
     assert!(!arm("SELECT f AS id FROM trades WHERE id = 1").contains("`id` ="));
     assert!(!arm("SELECT id FROM trades WHERE generateUUIDv4() != toUUID('x')").contains("UUID"));
+    // A column without an alias keeps its name; elsewhere now() is the same literal for everyone.
+    let plan = planned("SELECT now() - INTERVAL 1 DAY FROM trades WHERE timestamp < now()", None).unwrap();
+    assert!(plan.render(|_, arm| arm.sql.clone()).unwrap().starts_with("SELECT now() - INTERVAL 1 DAY FROM"));
     // now() is the same literal in both.
     let plan = planned("SELECT id FROM trades WHERE timestamp < now()", None).unwrap();
     let text = plan.render(|_, arm| arm.sql.clone()).unwrap();
@@ -397,5 +418,73 @@ proptest! {
         let sql = "SELECT count() FROM (SELECT * FROM trades) WHERE timestamp >= '2026-10-08 00:00:00'";
         let _ = planned(sql, Some(&text));
         let _ = planned(sql, Some(&explained("mp.trades", &condition)));
+    }
+}
+
+fn asked(json: &str) -> Result<String, Refusal> {
+    hybrid_planner::structured(&serde_json::from_str(json).unwrap(), &catalog())
+}
+
+#[test]
+fn structured_queries_become_the_text_a_person_would_write() {
+    let rows = r#"{"table": "trades", "start": "2026-10-01T00:00:00Z", "end": "2026-10-02", "columns": ["id", "price"],
+        "filters": [{"column": "symbol", "op": "in", "value": ["A", "it's"]}, {"column": "id", "op": ">=", "value": 5}],
+        "order_by": [{"column": "id", "desc": true}], "limit": 10}"#;
+    let text = asked(rows).unwrap();
+    assert_eq!(
+        text,
+        "SELECT `id`, `price` FROM `trades` WHERE `timestamp` >= toDateTime64('2026-10-01 00:00:00', 0, 'UTC') AND \
+         `timestamp` < toDateTime64('2026-10-02 00:00:00', 0, 'UTC') AND `symbol` IN ('A', 'it\\'s') AND `id` >= 5 \
+         ORDER BY `id` DESC LIMIT 10"
+    );
+    assert_eq!(shape(&text), "union 1 cold");
+    let bars = r#"{"table": "trades", "interval": "1h", "group_by": ["symbol"], "aggregates": [{"function": "argMax",
+        "columns": ["price", "timestamp"], "alias": "close"}, {"function": "count"}], "order_by": [{"column": "time_bucket"}]}"#;
+    let text = asked(bars).unwrap();
+    assert_eq!(
+        text,
+        "SELECT toStartOfInterval(`timestamp`, INTERVAL 1 HOUR) AS `time_bucket`, `symbol`, argMax(`price`, `timestamp`) \
+         AS `close`, count() AS `count` FROM `trades` GROUP BY `time_bucket`, `symbol` ORDER BY `time_bucket`"
+    );
+    assert_eq!(shape(&text), "partial 4");
+}
+
+#[test]
+fn structured_queries_refuse_what_is_not_a_name() {
+    for (json, code) in [
+        (r#"{"sql": "SELECT 1"}"#, "bad_request"),
+        (r#"{"table": "nope"}"#, "unknown_table"),
+        (r#"{"table": "trades", "columns": ["id; DROP TABLE x"]}"#, "unknown_column"),
+        (r#"{"table": "trades", "columns": ["`id`"]}"#, "unknown_column"),
+        (r#"{"table": "trades", "filters": [{"column": "id", "op": "= 1 OR", "value": 1}]}"#, "bad_request"),
+        (
+            r#"{"table": "trades", "filters": [{"column": "id", "op": "=", "value": {"a": 1}}]}"#,
+            "bad_request",
+        ),
+        (
+            r#"{"table": "trades", "aggregates": [{"function": "file('x')", "columns": ["id"]}]}"#,
+            "bad_request",
+        ),
+        (
+            r#"{"table": "trades", "aggregates": [{"function": "sum(1); --", "columns": ["id"]}]}"#,
+            "bad_request",
+        ),
+        (
+            r#"{"table": "trades", "aggregates": [{"function": "sum", "columns": ["id"], "alias": "price"}]}"#,
+            "bad_request",
+        ),
+        (r#"{"table": "trades", "start": "'; DROP"}"#, "bad_request"),
+        (r#"{"table": "trades", "order_by": [{"column": "rand()"}]}"#, "bad_request"),
+        (r#"{"table": "trades", "interval": "1h"}"#, "bad_request"),
+        (
+            r#"{"table": "trades", "interval": "1 DAY) --", "aggregates": [{"function": "count"}]}"#,
+            "bad_request",
+        ),
+        (
+            r#"{"table": "trades", "columns": ["price"], "aggregates": [{"function": "count"}]}"#,
+            "bad_request",
+        ),
+    ] {
+        assert_eq!(asked(json).unwrap_err().code(), code, "{json}");
     }
 }

@@ -147,5 +147,6 @@ pub const QUERIES: &[&str] = &[
     "SELECT symbol, count() AS c FROM trades GROUP BY symbol, side ORDER BY symbol, c LIMIT 1 BY symbol",
     "SELECT toDate(timestamp) AS d, max(price) AS hi, hi * 2 AS twice FROM trades GROUP BY d ORDER BY d",
     "SELECT sum(price * quantity) AS notional, sum(price + quantity), sum(price - quantity) FROM trades",
+    "SELECT * APPLY max FROM trades LIMIT 1",
     "SELECT is_maker AS m, sum(id) AS s, groupBitXorIf(id, price > 75) FROM trades GROUP BY is_maker ORDER BY is_maker",
 ];
