@@ -1,5 +1,7 @@
 //! The container's promises: what was written comes back, and nothing else passes for it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is a failed test")]
+
 use std::io::{self, Read, Write};
 
 use batch_codec::{ChunkCutter, DecodeError, Decoder, Effort, Encoded, Encoder, Limits};

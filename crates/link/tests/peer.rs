@@ -1,5 +1,7 @@
 //! `Peer` against a real HTTP server on loopback.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is a failed test")]
+
 use std::{
     sync::{
         Arc,

@@ -131,7 +131,7 @@ impl Clock {
 
 /// How one attempt ended.
 enum Attempt {
-    Answered(ResponseStream),
+    Answered(Box<ResponseStream>),
     /// Not sent: the next node may have it.
     NotSent(String),
     /// Sent, and the connection was lost before an answer.
@@ -169,7 +169,7 @@ async fn send(query: &Query, payload: &Payload, clock: &Clock) -> Result<Respons
                 } else {
                     nodes.mark_alive(node);
                 }
-                return Ok(answer);
+                return Ok(*answer);
             }
             Ok(Attempt::Failed(error)) => return Err(error),
             Ok(Attempt::NotSent(reason)) => {
@@ -228,7 +228,8 @@ async fn attempt(
             return Ok(Attempt::Failed(Error::Protocol("the answer has no length and no chunks".into())));
         }
         let idle = query.deadline;
-        return Ok(Attempt::Answered(ResponseStream::new(answer, node, base, idle, query.is_idempotent())));
+        let stream = ResponseStream::new(answer, node, base, idle, query.is_idempotent());
+        return Ok(Attempt::Answered(Box::new(stream)));
     }
     let Some(text) = clock.wait(error_text(answer)).await else { return Err(Late) };
     Ok(match Exception::from_answer(code, &text) {
