@@ -6,8 +6,11 @@
 //! an engine without a cluster (the library ignores `query_id`, and `log_comment` belongs to the caller).
 
 use std::ffi::CString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::chdb::{Chdb, RawConnection};
 use crate::failure::{Failure, code};
@@ -24,6 +27,8 @@ pub struct Folders {
     pub user_files: PathBuf,
     /// Pipes and spilled answers; emptied at start.
     pub tmp: PathBuf,
+    /// Held as long as any clone lives.
+    _lock: Arc<File>,
 }
 
 impl Folders {
@@ -34,8 +39,18 @@ impl Folders {
     pub fn create(root: &Path) -> std::io::Result<Self> {
         std::fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
-        let folders =
-            Self { data: root.join("data"), user_files: root.join("user_files"), tmp: root.join("tmp") };
+        let lock = File::create(root.join("lock"))?;
+        // Held until the process ends, before anything of another's is touched.
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            let text = "another clickhouse-embedded works in this folder";
+            std::io::Error::new(std::io::ErrorKind::ResourceBusy, text)
+        })?;
+        let folders = Self {
+            _lock: Arc::new(lock),
+            data: root.join("data"),
+            user_files: root.join("user_files"),
+            tmp: root.join("tmp"),
+        };
         if folders.tmp.exists() {
             std::fs::remove_dir_all(&folders.tmp)?;
         }

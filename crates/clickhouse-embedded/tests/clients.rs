@@ -48,7 +48,8 @@ async fn the_rust_client_is_served() {
         .await
         .unwrap();
     assert_eq!(found, [trade(50_004), trade(50_011), trade(50_018)]);
-    let none = client.query("SELECT ?fields FROM trades WHERE id > 1000000").fetch_all::<Trade>().await.unwrap();
+    let none =
+        client.query("SELECT ?fields FROM trades WHERE id > 1000000").fetch_all::<Trade>().await.unwrap();
     assert!(none.is_empty());
     let mut cursor = client.query("SELECT ?fields FROM trades ORDER BY id").fetch::<Trade>().unwrap();
     let mut count = 0;
@@ -57,9 +58,19 @@ async fn the_rust_client_is_served() {
         count += 1;
     }
     assert_eq!(count, 100_000);
-    let sum: u64 = client.query("SELECT sum(id) FROM trades WHERE id < {top:UInt64}").param("top", 10u64).fetch_one().await.unwrap();
+    let sum: u64 = client
+        .query("SELECT sum(id) FROM trades WHERE id < {top:UInt64}")
+        .param("top", 10u64)
+        .fetch_one()
+        .await
+        .unwrap();
     assert_eq!(sum, 45);
-    let threads: String = client.query("SELECT getSetting('max_threads')::String").with_option("max_threads", "3").fetch_one().await.unwrap();
+    let threads: String = client
+        .query("SELECT getSetting('max_threads')::String")
+        .with_option("max_threads", "3")
+        .fetch_one()
+        .await
+        .unwrap();
     assert_eq!(threads, "3");
 
     let unknown = client.query("SELECT 1 FROM nope").fetch_one::<u8>().await.unwrap_err().to_string();

@@ -9,7 +9,10 @@ use reqwest::Method;
 async fn paths_that_need_no_query() {
     let engine = Engine::start();
     for path in ["/ping", "/", "/replicas_status"] {
-        assert_eq!(reqwest::get(format!("{}{path}", engine.url)).await.unwrap().text().await.unwrap(), "Ok.\n");
+        assert_eq!(
+            reqwest::get(format!("{}{path}", engine.url)).await.unwrap().text().await.unwrap(),
+            "Ok.\n"
+        );
     }
     assert_eq!(reqwest::get(format!("{}/nope", engine.url)).await.unwrap().status(), 404);
 }
@@ -79,7 +82,8 @@ async fn headers_tell_about_the_answer() {
     let rows: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(rows["rows"], 10);
     assert!(!engine.ask("SELECT 1").await.header("x-clickhouse-query-id").is_empty());
-    let by_header = engine.request(Method::POST, &[]).header("X-ClickHouse-Format", "CSV").body("SELECT 1, 'a'");
+    let by_header =
+        engine.request(Method::POST, &[]).header("X-ClickHouse-Format", "CSV").body("SELECT 1, 'a'");
     assert_eq!(Engine::send(by_header).await.text(), "1,\"a\"");
     assert_eq!(engine.ask_with(&[("default_format", "TSVWithNames")], "SELECT 1 AS x").await.text(), "x\n1");
 }
@@ -87,10 +91,26 @@ async fn headers_tell_about_the_answer() {
 #[tokio::test]
 async fn every_format_is_one_document() {
     let engine = Engine::start();
-    let sql = |format: &str| format!("SELECT number, toString(number) AS s FROM numbers(200000) FORMAT {format}");
+    let sql =
+        |format: &str| format!("SELECT number, toString(number) AS s FROM numbers(200000) FORMAT {format}");
     engine.ok("CREATE TABLE t (number UInt64, s String) ENGINE = Memory").await;
-    for (times, format) in ["Native", "RowBinary", "RowBinaryWithNamesAndTypes", "TSV", "CSVWithNames", "JSON",
-        "JSONEachRow", "JSONCompact", "Parquet", "Arrow", "ArrowStream", "Values", "MsgPack"].into_iter().enumerate()
+    for (times, format) in [
+        "Native",
+        "RowBinary",
+        "RowBinaryWithNamesAndTypes",
+        "TSV",
+        "CSVWithNames",
+        "JSON",
+        "JSONEachRow",
+        "JSONCompact",
+        "Parquet",
+        "Arrow",
+        "ArrowStream",
+        "Values",
+        "MsgPack",
+    ]
+    .into_iter()
+    .enumerate()
     {
         let answer = engine.ask(&sql(format)).await;
         assert_eq!(answer.status, 200, "{format}: {}", answer.text());
@@ -107,10 +127,14 @@ async fn every_format_is_one_document() {
 async fn no_rows_still_have_a_header() {
     let engine = Engine::start();
     engine.ok("CREATE TABLE t (a UInt64, b Tuple(x Int8, y String)) ENGINE = Memory").await;
-    let answer = engine.ask_with(&[("param_x", "5")], "SELECT b, a FROM t WHERE a > {x:UInt8} FORMAT Native").await;
+    let answer =
+        engine.ask_with(&[("param_x", "5")], "SELECT b, a FROM t WHERE a > {x:UInt8} FORMAT Native").await;
     assert_eq!(answer.body, b"\x02\x00\x01b\x17Tuple(x Int8, y String)\x01a\x06UInt64");
     assert_eq!(engine.ask("SHOW TABLES LIKE 'x' FORMAT Native").await.body, b"\x01\x00\x04name\x06String");
-    assert_eq!(engine.ask("SELECT a FROM t FORMAT RowBinaryWithNamesAndTypes").await.body, b"\x01\x01a\x06UInt64");
+    assert_eq!(
+        engine.ask("SELECT a FROM t FORMAT RowBinaryWithNamesAndTypes").await.body,
+        b"\x01\x01a\x06UInt64"
+    );
     assert_eq!(engine.ask("SELECT a FROM t FORMAT TSV").await.body, b"");
 }
 
@@ -120,7 +144,10 @@ async fn parameters_settings_and_database() {
     let sql = "SELECT {a:UInt8}, {b:String}, {c:Array(String)}, {d:Identifier} FROM (SELECT 9 AS z)";
     let pairs = [("param_a", "7"), ("param_b", "x\\ty'\\\\"), ("param_c", "['p','q']"), ("param_d", "z")];
     assert_eq!(engine.ask_with(&pairs, sql).await.text(), "7\tx\\ty\\'\\\\\t['p','q']\t9");
-    assert_eq!(engine.ask_with(&[("max_threads", "3")], "SELECT getSetting('max_threads')").await.text(), "3");
+    assert_eq!(
+        engine.ask_with(&[("max_threads", "3")], "SELECT getSetting('max_threads')").await.text(),
+        "3"
+    );
     let both = engine.ask_with(&[("database", "system")], "SELECT currentDatabase(), count() FROM one").await;
     assert_eq!(both.text(), "system\t1");
     let unknown = engine.ask_with(&[("no_such_setting", "1")], "SELECT 1").await;
@@ -130,7 +157,8 @@ async fn parameters_settings_and_database() {
     let no_database = engine.ask_with(&[("database", "nope")], "SELECT 1").await;
     assert_eq!((no_database.status, no_database.code()), (404, 81));
     engine.ok("CREATE TABLE p (a UInt8, b String) ENGINE = Memory").await;
-    let insert = engine.ask_with(&[("param_t", "p")], "INSERT INTO {t:Identifier} VALUES (1, 'x'), (1 + 1, lower('Y'))");
+    let insert = engine
+        .ask_with(&[("param_t", "p")], "INSERT INTO {t:Identifier} VALUES (1, 'x'), (1 + 1, lower('Y'))");
     assert_eq!(insert.await.status, 200);
     assert_eq!(engine.ok("SELECT * FROM p ORDER BY a FORMAT Values").await, "(1,'x'),(2,'y')");
 }
@@ -257,7 +285,8 @@ async fn sessions_keep_what_statements_set_and_nothing_else() {
     assert_eq!(engine.ask("SELECT * FROM tt").await.code(), 60);
 
     // A second query at the same time is refused, until the first is over.
-    let slow = engine.request(Method::POST, &[("session_id", "s"), ("query_id", "slow")]).body("SELECT sleep(2)");
+    let slow =
+        engine.request(Method::POST, &[("session_id", "s"), ("query_id", "slow")]).body("SELECT sleep(2)");
     let slow = tokio::spawn(Engine::send(slow));
     engine.until("SELECT count() FROM system.processes WHERE query LIKE 'SELECT sleep%'", "1").await;
     assert_eq!(in_session(&[], "SELECT 1").await.code(), 373);
@@ -276,7 +305,10 @@ async fn sessions_keep_what_statements_set_and_nothing_else() {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {
         tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-        let check = engine.ask_with(&[("session_id", "short"), ("session_check", "1"), ("session_timeout", "1")], "SELECT 1");
+        let check = engine.ask_with(
+            &[("session_id", "short"), ("session_check", "1"), ("session_timeout", "1")],
+            "SELECT 1",
+        );
         if check.await.code() == 372 {
             break;
         }
@@ -344,7 +376,8 @@ async fn external_tables_come_as_multipart() {
         let answer = send(&pairs, body("ext", "1,\"x\"\n2,\"y\"")).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "3\ty"), "{}", answer.text());
     }
-    let typed = [("query", "SELECT sum(_1), max(_2) FROM ext"), ("ext_types", "UInt32,Tuple(a Int8, b Int8)")];
+    let typed =
+        [("query", "SELECT sum(_1), max(_2) FROM ext"), ("ext_types", "UInt32,Tuple(a Int8, b Int8)")];
     assert_eq!(send(&typed, body("ext", "1\t(1,2)\n2\t(3,4)")).await.text(), "3\t(3,4)");
     let session = [&structured[..], &[("session_id", "s")]].concat();
     assert_eq!(send(&session, body("ext", "1,x")).await.text(), "1\tx");

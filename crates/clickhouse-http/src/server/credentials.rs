@@ -20,7 +20,10 @@ impl Credentials {
     /// Reads them from wherever the request put them: headers of ClickHouse's own, then Basic, then the URL.
     #[must_use]
     pub fn of(headers: &HeaderMap, parameters: &RequestParameters) -> Self {
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        // As bytes: passwords are UTF-8, which `to_str` does not take.
+        let header = |name: &str| {
+            headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
         let (user, password) = (header("x-clickhouse-user"), header("x-clickhouse-key"));
         if user.is_some() || password.is_some() {
             return Self::or_default(user, password);
@@ -101,7 +104,7 @@ mod tests {
     fn of(header: Option<(&'static str, &str)>, url: &str) -> (String, String) {
         let mut headers = HeaderMap::new();
         if let Some((name, value)) = header {
-            headers.insert(name, value.parse().unwrap());
+            headers.insert(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let found = Credentials::of(&headers, &RequestParameters::parse(url, &headers));
         (found.user, found.password)
@@ -112,6 +115,7 @@ mod tests {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(of(None, ""), pair("default", ""));
         assert_eq!(of(None, "user=u&password=p"), pair("u", "p"));
+        assert_eq!(of(Some(("x-clickhouse-key", "wörd")), ""), pair("default", "wörd"));
         assert_eq!(of(Some(("x-clickhouse-key", "k")), "user=u&password=p"), pair("default", "k"));
         // "user:p:w"
         assert_eq!(of(Some(("authorization", "Basic dXNlcjpwOnc=")), ""), pair("user", "p:w"));
