@@ -46,6 +46,21 @@ pub fn remove_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Takes a folder for this process alone, until it ends however it ends.
+///
+/// # Errors
+/// When another process has it.
+pub fn claim_folder(folder: &Path) -> io::Result<File> {
+    let lock = File::options().create(true).append(true).open(folder.join("lock"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process works in this folder"))
+        }
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Bytes an unprivileged process may still write on the disk of `path`.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
@@ -55,6 +70,15 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_has_one_owner_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = claim_folder(folder.path()).unwrap();
+        assert_eq!(claim_folder(folder.path()).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        drop(owner);
+        claim_folder(folder.path()).unwrap();
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_no_temporary_stays() {

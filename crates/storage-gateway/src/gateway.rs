@@ -60,6 +60,7 @@ pub struct Gateway {
     rebuilt: watch::Sender<bool>,
     cloud_away: AtomicBool,
     started: Instant,
+    _claim: std::fs::File,
 }
 
 impl Gateway {
@@ -68,6 +69,7 @@ impl Gateway {
         use anyhow::Context;
         let data_dir = &config.service.data_dir;
         disk::create_folder(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
+        let claim = disk::claim_folder(data_dir).with_context(|| format!("claim {}", data_dir.display()))?;
         let journal = Journal::open(data_dir).context("open the journal")?;
         let spool = Spool::open(data_dir).context("open the spool")?;
         let password = config.storage.password.as_ref().map_or("", |secret| secret.expose());
@@ -91,6 +93,7 @@ impl Gateway {
             rebuilt: watch::Sender::new(false),
             cloud_away: AtomicBool::new(false),
             started: Instant::now(),
+            _claim: claim,
         }))
     }
 

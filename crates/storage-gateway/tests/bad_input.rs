@@ -1,4 +1,5 @@
 //! Whatever comes from outside gets a clear error, and nothing is lost by it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
 
 mod support;
 
@@ -6,6 +7,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use storage_types::{BatchId, ContentHash, TimeRange, schema_hash};
 use support::{Batch, LIVE, Settings, Stage, TOKEN, assert_exactly_once, assert_tidy};
+
+/// What is wrong with a batch, and how to make it so.
+type Change = (&'static str, fn(&mut Batch));
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chunks_are_taken_only_when_they_are_right() {
@@ -91,7 +95,7 @@ async fn a_manifest_must_agree_with_itself_the_table_and_the_limits() {
     assert_eq!(announce(&gateway, &good).await, (404, "unknown_table".into()));
     gateway.ensure(&good).await;
 
-    let changes: [(&str, fn(&mut Batch)); 9] = [
+    let changes: [Change; 9] = [
         ("version", |b| b.manifest.version = 9),
         ("sizes", |b| b.manifest.encoded_bytes += 1),
         ("bomb by declaration", |b| b.manifest.raw_bytes = 5 << 20),
@@ -150,7 +154,7 @@ async fn bytes_that_contradict_their_manifest_are_refuted() {
     gateway.send(&witness).await;
     gateway.prove(&witness).await;
 
-    let changes: [(&str, fn(&mut Batch)); 8] = [
+    let changes: [Change; 8] = [
         ("one row more declared", |b| b.manifest.proof.rows += 1),
         ("another content", |b| {
             b.manifest.proof.content_hash = ContentHash(b.manifest.proof.content_hash.0 ^ 1)

@@ -1,5 +1,6 @@
 //! `kill -9` of the gateway or of its engine at every step: the batch ends proven, exactly once.
 #![cfg(feature = "fault-injection")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
 
 mod support;
 

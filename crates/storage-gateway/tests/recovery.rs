@@ -1,4 +1,5 @@
 //! Lost journals, vanished engines, stopped processes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
 
 mod support;
 

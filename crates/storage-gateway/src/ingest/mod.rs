@@ -149,6 +149,11 @@ impl OpenBatches {
         self.map().remove(&batch);
     }
 
+    /// Their ids.
+    pub fn ids(&self) -> Vec<BatchId> {
+        self.map().keys().copied().collect()
+    }
+
     /// How many there are.
     pub fn len(&self) -> u64 {
         self.map().len() as u64

@@ -69,15 +69,20 @@ pub async fn settle(gateway: &Gateway, open: &OpenBatch) -> Ending {
 async fn attempt(gateway: &Gateway, open: &OpenBatch) -> Result<Ending, GatewayError> {
     let (engine, manifest) = (&gateway.engine, &open.manifest);
     let started = Instant::now();
-    if proof::of_live(engine, manifest).await? == manifest.proof {
+    let mut found = proof::of_live(engine, manifest).await?;
+    if found == manifest.proof {
         return finish(gateway, manifest).await;
     }
-    staging::drop_all(engine, &manifest.cold_database, manifest.batch).await?;
-    // A move that was still running above is over now that its table is dropped.
-    if proof::of_live(engine, manifest).await? == manifest.proof {
-        return finish(gateway, manifest).await;
+    if staging::drop_all(engine, &manifest.cold_database, manifest.batch).await? > 0 {
+        // A move that was still running at the first look is over now that its table is dropped.
+        found = proof::of_live(engine, manifest).await?;
+        if found == manifest.proof {
+            return finish(gateway, manifest).await;
+        }
     }
-    attach::withdraw(engine, manifest).await?;
+    if found.rows > 0 {
+        attach::withdraw(engine, manifest).await?;
+    }
 
     let live = proof::live(manifest);
     tables::check_ready(engine, &live, &manifest.columns).await?;

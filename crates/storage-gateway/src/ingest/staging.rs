@@ -64,15 +64,16 @@ async fn lighten(engine: &Client, staging: &TableName) -> Result<(), GatewayErro
     Ok(())
 }
 
-/// Drops every staging table of a batch and waits until they are gone.
-pub async fn drop_all(engine: &Client, database: &str, batch: BatchId) -> Result<(), GatewayError> {
+/// Drops every staging table of a batch and waits until they are gone; answers how many there were.
+pub async fn drop_all(engine: &Client, database: &str, batch: BatchId) -> Result<usize, GatewayError> {
     let prefix = format!("{PREFIX}{batch}_");
     let filter =
         format!("database = {} AND startsWith(name, {})", quote_string(database), quote_string(&prefix));
-    for leftover in list(engine, &filter).await? {
+    let tables = list(engine, &filter).await?;
+    for leftover in &tables {
         drop_table(engine, &leftover.table).await?;
     }
-    Ok(())
+    Ok(tables.len())
 }
 
 /// Every staging table there is.

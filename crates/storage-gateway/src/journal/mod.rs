@@ -15,11 +15,12 @@
 //! **Cancellation.** Statements run on blocking threads and finish even when the caller is gone; a
 //! statement is the unit of work, so nothing is ever half written.
 
+mod file;
 mod outbox;
 pub mod rebuild;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -86,53 +87,12 @@ pub struct Journal {
     connection: Arc<Mutex<Connection>>,
 }
 
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS batches (
-    id        INTEGER PRIMARY KEY,
-    state     TEXT NOT NULL,
-    manifest  TEXT NOT NULL,
-    rows      INTEGER,
-    hash      TEXT,
-    error     TEXT,
-    refuted   INTEGER NOT NULL DEFAULT 0,
-    unclean   INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX IF NOT EXISTS batches_by_state ON batches (state, id);
-CREATE TABLE IF NOT EXISTS outbox (batch INTEGER PRIMARY KEY, since INTEGER NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-";
-
 impl Journal {
     /// Opens or creates the journal in `data_dir`. A file that is not a whole database is renamed to
     /// `gateway.sqlite.damaged-<unix seconds>` and a fresh one takes its place.
     pub fn open(data_dir: &Path) -> Result<Self, JournalError> {
-        let path = data_dir.join(FILE_NAME);
-        let connection = match Self::open_file(&path) {
-            Ok(connection) => connection,
-            Err(error) if path.exists() && is_damage(&error) => {
-                let aside = set_aside(&path);
-                tracing::error!(%error, ?aside, "the journal is damaged: set aside, rebuilding from the tables");
-                Self::open_file(&path)?
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let connection = file::open(&data_dir.join(FILE_NAME))?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
-    }
-
-    fn open_file(path: &Path) -> rusqlite::Result<Connection> {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if verdict != "ok" {
-            return Err(rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-                Some(verdict),
-            ));
-        }
-        connection.execute_batch(SCHEMA)?;
-        Ok(connection)
     }
 
     /// Runs one piece of work on a blocking thread.
@@ -358,29 +318,6 @@ impl Journal {
     }
 }
 
-fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
-}
-
-/// Renames the file and its log; answers the new name.
-fn set_aside(path: &Path) -> PathBuf {
-    let seconds = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs());
-    let aside = path.with_file_name(format!("{FILE_NAME}.damaged-{seconds}"));
-    for suffix in ["", "-wal", "-shm"] {
-        let from = path.with_file_name(format!("{FILE_NAME}{suffix}"));
-        let to = aside.with_file_name(format!("{FILE_NAME}.damaged-{seconds}{suffix}"));
-        if let Err(error) = std::fs::rename(&from, &to)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::error!(%error, file = %from.display(), "cannot set the damaged journal aside");
-        }
-    }
-    aside
-}
-
 fn find(connection: &Connection, batch: BatchId) -> Result<Option<BatchRecord>, JournalError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, state, manifest, rows, hash, error, refuted, unclean FROM batches WHERE id = ?1",
@@ -422,4 +359,56 @@ fn batch_id(id: i64) -> Result<BatchId, JournalError> {
 
 fn proof_columns(proof: Option<Proof>) -> (Option<i64>, Option<String>) {
     (proof.map(|p| i64::try_from(p.rows).unwrap_or(i64::MAX)), proof.map(|p| p.content_hash.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(id: u64) -> Arc<Manifest> {
+        Arc::new(
+            serde_json::from_value(serde_json::json!({
+                "version": 1, "batch": id.to_string(), "move_id": "1", "table": "t",
+                "cold_database": "cold", "cold_table": "t",
+                "columns": [{"name": "ts", "type": "DateTime"}], "schema_hash": "", "time_column": "ts",
+                "range": {"lo": 0, "hi": 1}, "partition_ids": [], "proof": {"rows": 1, "content_hash": "7"},
+                "raw_bytes": 1, "encoded_bytes": 1, "blake3": "", "codec": "", "engine_version": "",
+                "chunk_bytes": 1, "chunks": [{"bytes": 1, "blake3": ""}]
+            }))
+            .unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn states_only_move_forward_and_endings_are_owed_to_the_service() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = |n| BatchId::from_u64(n).unwrap();
+        let proof = Some(Proof { rows: 1, content_hash: ContentHash(u128::MAX) });
+        {
+            let journal = Journal::open(folder.path()).unwrap();
+            for n in 1..=3 {
+                assert!(journal.insert(manifest(n), BatchState::Sending, None).await.unwrap());
+                assert!(!journal.insert(manifest(n), BatchState::Proven, None).await.unwrap());
+            }
+            let skipped = journal.advance(id(1), BatchState::Proven, proof, None).await;
+            assert!(matches!(skipped, Err(JournalError::Transition(_))));
+            journal.advance(id(1), BatchState::Received, None, None).await.unwrap();
+            journal.advance(id(1), BatchState::Proven, proof, None).await.unwrap();
+            journal.advance(id(2), BatchState::Received, None, None).await.unwrap();
+            journal.refute(id(2), "no".into()).await.unwrap();
+            journal.give_up(id(3)).await.unwrap();
+        }
+        // Another process finds all of it.
+        let journal = Journal::open(folder.path()).unwrap();
+        assert_eq!(journal.get(id(1)).await.unwrap().unwrap().proof, proof);
+        assert!(journal.get(id(2)).await.unwrap().unwrap().refuted);
+        assert_eq!(journal.unclean(9).await.unwrap(), [id(3)]);
+        for owed in [1, 2] {
+            assert_eq!(journal.next_confirmation().await.unwrap(), Some(id(owed)));
+            journal.confirmed(id(owed)).await.unwrap();
+        }
+        assert_eq!(journal.next_confirmation().await.unwrap(), None);
+        assert_eq!(journal.held_manifests(0, 9).await.unwrap().len(), 1);
+        assert!(journal.advance(id(3), BatchState::Sending, None, None).await.is_err());
+    }
 }

@@ -61,6 +61,12 @@ pub async fn tidy(gateway: &Gateway) -> Result<(), GatewayError> {
             tracing::info!(table = %leftover.table, "dropped a leftover staging table");
         }
     }
+    // A call that came late may have opened a batch that was just finished.
+    for batch in gateway.open.ids() {
+        if !matches!(state(gateway, batch).await?, Some(BatchState::Sending | BatchState::Received)) {
+            gateway.open.close(batch);
+        }
+    }
     tidy_spool(gateway).await
 }
 
