@@ -25,10 +25,10 @@ pub(crate) struct Portable {
 }
 
 const KEYWORDS: &[&str] = &[
-    "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "NULL", "TRUE", "FALSE", "INTERVAL",
-    "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "CASE", "WHEN", "THEN", "ELSE",
-    "END", "DISTINCT",
+    "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "NULL", "TRUE", "FALSE", "INTERVAL", "CASE",
+    "WHEN", "THEN", "ELSE", "END", "DISTINCT",
 ];
+const UNITS: &[&str] = &["SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR"];
 const SYMBOLS: &[&str] = &[
     "=", "==", "!=", "<>", "<", "<=", ">", ">=", "<=>", ",", "+", "-", "*", "/", "%", "||", "::", ".", "?",
     ":",
@@ -306,7 +306,8 @@ fn name(
         return Some(end);
     }
     // Behind IN only a list: a name would be a table or a set.
-    let keyword = t.is_any(i, KEYWORDS) && !query.scope.aliases.contains(&t.name(i));
+    let unit = t.is_any(i, UNITS) && i >= 2 && t.is(i - 2, "INTERVAL");
+    let keyword = t.is_any(i, KEYWORDS) || unit;
     let in_list = !t.is(i, "IN") || t.sym(i + 1, "(") || t.sym(i + 1, "[");
     let type_word = t.is_any(i, &["AS"]) || (TYPES.contains(&t.at(i)) && i > 0 && t.is(i - 1, "AS"));
     if (keyword && in_list) || type_word {

@@ -188,6 +188,15 @@ fn each_query_gets_its_plan() {
             "SELECT toStartOfHour(timestamp) AS h, argMax(price, timestamp) AS close FROM trades GROUP BY h",
             "partial 4",
         ),
+        (
+            "SELECT count() FROM trades WHERE symbol IN ('A', 'B') AND id BETWEEN 1 AND 5 AND symbol NOT LIKE 'x%'",
+            "partial 4",
+        ),
+        ("SELECT count() FROM trades WHERE timestamp > now() - INTERVAL 30 DAY", "partial 4"),
+        (
+            "SELECT toStartOfInterval(timestamp, INTERVAL 5 MINUTE) AS t, count() FROM trades GROUP BY t",
+            "partial 4",
+        ),
         ("SELECT uniqExact(id), quantileExact(0.9)(price) FROM trades WHERE symbol = 'A'", "partial 4"),
         // Not states.
         ("SELECT sum(f) FROM trades", "union 4"),
