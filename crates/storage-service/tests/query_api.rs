@@ -193,6 +193,16 @@ async fn answers_stay_the_same_when_old_rows_are_cold() {
                     "order_by": [{"column": "sym"}], "format": "csv"}))
         .await;
     assert_eq!(structured.text().lines().count(), 6, "{}", structured.text());
+    // Many at once share what the gateway serves at once; none fails for it.
+    let join = "SELECT count() FROM ticks AS a JOIN ticks AS b ON a.id = b.id + 1 FORMAT TSV";
+    let many = (0..24).map(|_| fixture.ask(json!({"sql": join})));
+    for answer in futures::future::join_all(many).await {
+        assert_eq!(answer.text(), format!("{}\n", ROWS - 1));
+    }
+    // Bytes over the link are known at the end: a trailer, for callers that take one.
+    let raw = fixture.wire(json!({"sql": "SELECT sum(id) FROM ticks"})).await;
+    let (_, trailers) = raw.rsplit_once("0\r\nx-storage-link-bytes: ").expect("a trailer");
+    assert!(trailers.trim().parse::<u64>().unwrap() > 0, "{trailers}");
     // What is refused stays refused when the plan is a spliced one.
     for sql in [
         "SELECT count() FROM ticks WHERE id IN (SELECT a FROM url('http://127.0.0.1:1/', 'TSV', 'a UInt64'))",

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use link::{Peer, PeerError};
 use storage_types::{TimeRange, gateway_api::ColdQuery};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -95,6 +96,8 @@ pub struct ColdRead {
     opened: Option<ColdBytes>,
     progress: Arc<ColdProgress>,
     stop: CancellationToken,
+    /// Its place among the streams that the gateway serves at once.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl std::fmt::Debug for ColdRead {
@@ -111,7 +114,12 @@ impl ColdRead {
         progress: Arc<ColdProgress>,
         stop: CancellationToken,
     ) -> Self {
-        Self { gateway, query, opened: None, progress, stop }
+        Self { gateway, query, opened: None, progress, stop, place: None }
+    }
+
+    /// It keeps `place` until its stream has ended.
+    pub fn keep_place(&mut self, place: Option<OwnedSemaphorePermit>) {
+        self.place = place;
     }
 
     /// What becomes of it.
@@ -135,20 +143,15 @@ impl ColdRead {
         mut self,
     ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, QueryError> {
         self.open().await?;
-        let Self { gateway, opened, progress, stop, .. } = self;
-        let state = opened.map(|bytes| (bytes, gateway, progress, stop));
-        Ok(futures::stream::unfold(state, |state| async move {
-            let (mut bytes, gateway, progress, stop) = state?;
-            let next = stop.run_until_cancelled(while_alive(&gateway, &progress, bytes.next())).await;
-            match next {
-                Some(Ok(Some(Ok(chunk)))) => {
-                    progress.record.add_link_bytes(chunk.len());
-                    Some((Ok(chunk), Some((bytes, gateway, progress, stop))))
-                }
-                Some(Ok(Some(Err(error)))) => Some((Err(io::Error::other(progress.fail(&error))), None)),
-                Some(Ok(None)) => None,
-                Some(Err(error)) => Some((Err(io::Error::other(error)), None)),
-                None => Some((Err(io::Error::other("the query has ended")), None)),
+        let Self { gateway, opened, progress, stop, place, .. } = self;
+        let reading = opened.map(|bytes| Reading { bytes, gateway, progress, stop, _place: place });
+        Ok(futures::stream::unfold(reading, |reading| async move {
+            let mut reading = reading?;
+            match reading.next().await {
+                Some(Ok(chunk)) => Some((Ok(chunk), Some(reading))),
+                // Nothing comes after an error; the connection to the gateway is closed at once.
+                Some(Err(error)) => Some((Err(error), None)),
+                None => None,
             }
         }))
     }
@@ -168,6 +171,31 @@ impl ColdRead {
             all.extend_from_slice(&chunk);
         }
         Ok(all)
+    }
+}
+
+/// A stream under way.
+struct Reading {
+    bytes: ColdBytes,
+    gateway: Gateway,
+    progress: Arc<ColdProgress>,
+    stop: CancellationToken,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        let next = while_alive(&self.gateway, &self.progress, self.bytes.next());
+        match self.stop.run_until_cancelled(next).await {
+            Some(Ok(Some(Ok(chunk)))) => {
+                self.progress.record.add_link_bytes(chunk.len());
+                Some(Ok(chunk))
+            }
+            Some(Ok(Some(Err(error)))) => Some(Err(io::Error::other(self.progress.fail(&error)))),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => Some(Err(io::Error::other(error))),
+            None => Some(Err(io::Error::other("the query has ended"))),
+        }
     }
 }
 

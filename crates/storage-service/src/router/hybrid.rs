@@ -20,6 +20,10 @@ use super::{
 const MAX_COLD_READS: usize = 64;
 /// Cold reads that are opened before the hot engine is asked; the rest when it comes for them.
 const OPENED_FIRST: usize = 4;
+/// Cold streams at once; what a gateway serves unless it is told otherwise.
+pub(super) const COLD_AT_ONCE: usize = 8;
+/// Longest wait for places among them.
+const COLD_PLACE_WAIT: Duration = Duration::from_secs(60);
 /// Longest time without a byte from the hot engine: an aggregate may think long before its first row.
 const HOT_SILENCE: Duration = Duration::from_secs(900);
 /// Most cold bytes that go to the hot engine as external tables.
@@ -75,12 +79,29 @@ impl Run<'_> {
         let timezone = self.router.facts.timezone().await?;
         let mut reads: Vec<ColdRead> = (0..).zip(arms).map(|(n, arm)| self.read(n, arm, &timezone)).collect();
         cold.extend(reads.iter().map(|read| Arc::clone(read.progress())));
+        self.take_places(&mut reads).await?;
         let first = reads.iter_mut().take(OPENED_FIRST).map(ColdRead::open);
         futures::future::try_join_all(first).await?;
         match &self.router.internal_url {
             Some(base) => self.by_url(plan, reads, base, tickets).await,
             None => self.by_external_tables(plan, arms, reads).await,
         }
+    }
+
+    /// Places for the reads that are opened at once, all or none: queries that each held one and waited
+    /// for another's would wait for ever.
+    async fn take_places(&self, reads: &mut [ColdRead]) -> Result<(), QueryError> {
+        let first = reads.len().min(OPENED_FIRST);
+        let wanted = u32::try_from(first).unwrap_or(u32::MAX);
+        let waiting = Arc::clone(&self.router.cold_places).acquire_many_owned(wanted);
+        let Ok(Ok(mut places)) = tokio::time::timeout(COLD_PLACE_WAIT, waiting).await else {
+            let waited_s = COLD_PLACE_WAIT.as_secs();
+            return Err(QueryError::TooManyQueries { limit: COLD_AT_ONCE, waited_s });
+        };
+        for read in reads.iter_mut().take(first) {
+            read.keep_place(places.split(1));
+        }
+        Ok(())
     }
 
     async fn by_url(

@@ -75,6 +75,8 @@ pub struct Router {
     log: QueryLog,
     runnings: Runnings,
     places: Arc<Semaphore>,
+    /// Cold streams at once.
+    cold_places: Arc<Semaphore>,
 }
 
 /// A query that is planned and leased.
@@ -104,6 +106,7 @@ impl Router {
             log: QueryLog::default(),
             runnings: Runnings::default(),
             places: Arc::new(Semaphore::new(MAX_RUNNING)),
+            cold_places: Arc::new(Semaphore::new(hybrid::COLD_AT_ONCE)),
         }
     }
 
@@ -125,6 +128,8 @@ impl Router {
     /// Answers `request`: the body streams; an error means that nothing was sent yet.
     pub async fn answer(&self, request: QueryRequest) -> Result<Answer, QueryError> {
         let permit = self.place().await?;
+        // Before that, a managed table may not be known as one, and would be read from hot alone.
+        self.catalog.settled().await.map_err(|error| QueryError::Catalog(error.to_string()))?;
         let query_id = query_id(request.query_id.clone())?;
         let (query, format) = self.read(&request)?;
         let (query, settings) = settings::lift(query)?;

@@ -133,6 +133,25 @@ impl Fixture {
         self.http.post(url).bearer_auth(&service.token).json(&request).send().await.unwrap()
     }
 
+    /// A query's answer as it is on the wire, by a caller that takes trailers.
+    pub async fn wire(&self, request: Value) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let service = self.stack.info().service;
+        let mut connection =
+            tokio::net::TcpStream::connect(service.url.trim_start_matches("http://")).await.unwrap();
+        let body = request.to_string();
+        let head = format!(
+            "POST /api/v1/query HTTP/1.1\r\nHost: service\r\nAuthorization: Bearer {}\r\nTE: trailers\r\n\
+             Connection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            service.token,
+            body.len()
+        );
+        connection.write_all((head + &body).as_bytes()).await.unwrap();
+        let mut all = Vec::new();
+        connection.read_to_end(&mut all).await.unwrap();
+        String::from_utf8(all).unwrap()
+    }
+
     /// Any request with the right token; the body as JSON when it is some.
     pub async fn raw(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let service = self.stack.info().service;
