@@ -83,16 +83,22 @@ impl Catalog {
     /// The right to read `refs` (logical table, time range) in the version in force. Waits, bounded,
     /// while rows of one of them are just being set aside.
     pub async fn lease(&self, refs: &[(String, TimeRange)]) -> Result<Lease, CatalogError> {
+        self.settled().await?;
         let deadline = Instant::now() + self.lease_wait;
-        if !refs.is_empty() {
-            let mut rebuilding = self.rebuilding.subscribe();
-            let known = rebuilding.wait_for(|on| !on);
-            if tokio::time::timeout_at(deadline, known).await.is_err() {
-                return Err(CatalogError::Rebuilding);
-            }
-        }
         let fencing = |table| CatalogError::Fencing { table, waited: self.lease_wait };
         self.leases.lease(refs, deadline).await.map_err(fencing)
+    }
+
+    /// Waits, bounded, until it is known which tables are managed and what of them is cold. At once,
+    /// except for a short while after the start and while a lost catalog is rebuilt. A query must not
+    /// be read before that: its tables might look like anybody's.
+    pub async fn settled(&self) -> Result<(), CatalogError> {
+        if !*self.rebuilding.borrow() {
+            return Ok(());
+        }
+        let mut rebuilding = self.rebuilding.subscribe();
+        let known = tokio::time::timeout(self.lease_wait, rebuilding.wait_for(|on| !on));
+        if known.await.is_err() { Err(CatalogError::Rebuilding) } else { Ok(()) }
     }
 
     /// Waits until no lease older than `version` touches the range; `false` when some still does
@@ -101,7 +107,7 @@ impl Catalog {
         self.leases.drained(logical, range, version, Instant::now() + wait).await
     }
 
-    /// While set, leases of managed tables wait (bounded): what is cold is not known.
+    /// While set, every query waits (bounded): what is cold is not known.
     pub fn set_rebuilding(&self, on: bool) {
         self.rebuilding.send_replace(on);
     }

@@ -33,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// The same while something is known to be wrong.
 const UNSETTLED: Duration = Duration::from_secs(2);
 /// Remembered once the catalog has been checked against its gateway.
-const MET_GATEWAY: &str = "met_gateway";
+pub(super) const MET_GATEWAY: &str = "met_gateway";
 
 /// How far a move went.
 enum Went {
@@ -61,6 +61,9 @@ impl Inner {
     /// Tables described, catalog whole, left-over moves taken up. `false`: to be tried again soon.
     async fn settle(&self) -> bool {
         let described = self.refresh_tables().await;
+        if !described && self.mover.catalog.is_rebuilding() {
+            return false;
+        }
         let whole = match self.ensure_whole().await {
             Ok(whole) => whole,
             Err(error) => {
@@ -79,6 +82,7 @@ impl Inner {
     async fn ensure_whole(&self) -> Result<bool, StepError> {
         let mover = &self.mover;
         if mover.catalog.note(MET_GATEWAY)?.is_some() {
+            mover.catalog.set_rebuilding(false);
             return Ok(true);
         }
         // Where no move was ever made nothing can have been lost: queries need not wait for the NAS.

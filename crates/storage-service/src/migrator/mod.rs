@@ -105,9 +105,10 @@ impl Migrator {
         let schedule =
             migration.schedule.as_deref().map(Schedule::parse).transpose().map_err(anyhow::Error::msg)?;
         let next = schedule.as_ref().and_then(|schedule| schedule.after(plan::utc_now()));
-        // Until the loop has found out whether anything was lost.
-        catalog.set_rebuilding(catalog.note("met_gateway")?.is_none());
         catalog.forget_tables_except(&config.tables.iter().map(|t| t.logical.clone()).collect::<Vec<_>>())?;
+        // Until the loop has found out whether anything was lost, and what each table is.
+        let known = catalog.managed_tables()?.len() == config.tables.len();
+        catalog.set_rebuilding(!known || catalog.note(drive::MET_GATEWAY)?.is_none());
         let cancelled = catalog.note("cancelled")?.and_then(|id| id.parse().ok());
         let inner = Inner {
             outage_days: migration.longest_outage_days,
