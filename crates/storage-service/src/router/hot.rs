@@ -65,7 +65,7 @@ impl super::Router {
             };
             let Some(found) = stop.run_until_cancelled(round).await else { return };
             match &found {
-                Err(error) if well => tracing::warn!("hot ClickHouse: {error}"),
+                Err(error) if well => tracing::warn!("{error}"),
                 Ok(_) if !well => tracing::info!("hot ClickHouse answers again"),
                 _ => {}
             }
