@@ -129,8 +129,7 @@ async fn one(scene: &mut Scene, cell: &Cell, kills: &mut u32) -> Result<()> {
     *kills += 1;
     scene.faults.disarm(&cell.point)?;
     scene.stack.restart(cell.victim).await?;
-    scene.migrate(LIMIT).await?;
-    Ok(())
+    scene.settled(id, LIMIT).await
 }
 
 /// Copies the logs of a failed scene into the temporary folder's `hybrid-storage-failed`.

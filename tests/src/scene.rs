@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use storage_types::service_api::{MigrationReport, MigrationRequest, MigrationState};
+use storage_types::{
+    MigrationId, MoveState,
+    service_api::{MigrationReport, MigrationRequest, MigrationState},
+};
 use xtask::{
     clients::{ClickHouse, Service},
     stack::{Knobs, ManagedTable, Options, Stack},
@@ -27,6 +30,9 @@ pub const COLD: &str = "oracle_cold";
 pub const COARSE: &str = "coarse";
 /// The table in daily partitions.
 pub const DAILY: &str = "daily";
+
+/// The gateway's own record of batches, beside the cold tables.
+const LEDGER: &str = "_storage_batches";
 
 /// A stack, its tables, and what was written to them.
 #[derive(Debug)]
@@ -54,13 +60,18 @@ impl Scene {
 
     /// The same, with other settings.
     pub async fn with(change: impl FnOnce(&mut Knobs)) -> Result<Self> {
+        Self::with_tables(change, &[]).await
+    }
+
+    /// The same, with further hot tables made before the daemons look.
+    pub async fn with_tables(change: impl FnOnce(&mut Knobs), tables: &[String]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("hybrid-storage-test-").tempdir()?;
         let mut options = Options::new(dir.path());
         options.knobs.tables =
             [COARSE, DAILY].iter().map(|name| ManagedTable::named(name, HOT, COLD, "ts")).collect();
         options.knobs.compression_level = "fast".to_owned();
         change(&mut options.knobs);
-        let stack = Stack::start(options).await?;
+        let mut stack = Stack::engines(options).await?;
         let (hot, cold, service) = (stack.hot()?, stack.cold()?, stack.service()?);
         let faults = Faults::new(stack.faults());
         hot.query(format!("CREATE DATABASE {HOT}")).await?;
@@ -73,6 +84,10 @@ impl Scene {
             ))
             .await?;
         }
+        for sql in tables {
+            hot.query(sql.clone()).await?;
+        }
+        stack.daemons().await?;
         let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
         let start = now / DAY_MS * DAY_MS - (RETENTION_DAYS + 2) * DAY_MS;
         let truths = [COARSE, DAILY]
@@ -127,6 +142,22 @@ impl Scene {
         self.service.finished(id, left, |_| {}).await
     }
 
+    /// Waits until the moves of a migration have come to an end, whoever carries them on; a migration
+    /// that failed is followed by another.
+    pub async fn settled(&self, id: MigrationId, limit: Duration) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + limit;
+        self.idle(deadline).await?;
+        let moves = self.service.migration(id).await?.moves;
+        let ended = |state: MoveState| matches!(state, MoveState::Reclaimed | MoveState::Aborted);
+        if moves.iter().all(|m| m.state == MoveState::Reclaimed) {
+            return Ok(());
+        }
+        self.migrate(deadline.saturating_duration_since(tokio::time::Instant::now())).await?;
+        let moves = self.service.migration(id).await?.moves;
+        ensure!(moves.iter().all(|m| ended(m.state)), "moves were left behind: {moves:#?}");
+        Ok(())
+    }
+
     /// Waits until no migration runs.
     pub async fn idle(&self, deadline: tokio::time::Instant) -> Result<()> {
         loop {
@@ -161,7 +192,7 @@ impl Scene {
         let staging =
             self.cold.query(format!("SELECT name FROM system.tables WHERE database = '{COLD}'")).await?;
         ensure!(
-            staging.lines().all(|name| [COARSE, DAILY].contains(&name)),
+            staging.lines().all(|name| [COARSE, DAILY, LEDGER].contains(&name)),
             "left beside the cold tables: {staging}"
         );
         Ok(())

@@ -13,7 +13,7 @@ use storage_types::{
 };
 use xtask::{
     clients::{Refused, Service},
-    stack::{ManagedTable, Role},
+    stack::{Knobs, ManagedTable, Role},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -124,15 +124,8 @@ async fn a_wrong_token_opens_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_that_cannot_be_managed_say_why_and_stay_whole() {
-    let scene = Scene::with(|knobs| {
-        for name in ["absent", "timeless", "unpartitioned", "fading"] {
-            knobs.tables.push(ManagedTable::named(name, HOT, "oracle_cold", "ts"));
-        }
-    })
-    .await
-    .unwrap();
     let old = "now() - INTERVAL 20 DAY";
-    for sql in [
+    let tables = [
         format!(
             "CREATE TABLE {HOT}.timeless (id UInt64, at DateTime) ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY id"
         ),
@@ -143,9 +136,13 @@ async fn tables_that_cannot_be_managed_say_why_and_stay_whole() {
         format!("INSERT INTO {HOT}.timeless SELECT number, {old} FROM numbers(10)"),
         format!("INSERT INTO {HOT}.unpartitioned SELECT number, {old} FROM numbers(10)"),
         format!("INSERT INTO {HOT}.fading SELECT number, now() FROM numbers(10)"),
-    ] {
-        scene.hot.query(sql).await.unwrap();
-    }
+    ];
+    let manage = |knobs: &mut Knobs| {
+        for name in ["absent", "timeless", "unpartitioned", "fading"] {
+            knobs.tables.push(ManagedTable::named(name, HOT, "oracle_cold", "ts"));
+        }
+    };
+    let scene = Scene::with_tables(manage, &tables).await.unwrap();
     scene.oracle().preload(2_000).await.unwrap();
     // The good tables move all the same.
     let id = scene.service.migrate(&MigrationRequest::default()).await.unwrap();
@@ -213,13 +210,18 @@ async fn a_schema_that_changed_between_two_batches_stops_the_second() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_on_either_side_refuses_before_it_is_hit() {
     for role in [Role::Gateway, Role::Service] {
+        let mut scene = Scene::start().await.unwrap();
         let full = "900TB".to_owned();
-        let mut scene = Scene::with(|knobs| match role {
-            Role::Gateway => knobs.gateway_min_free = full.clone(),
-            _ => knobs.service_min_free = full.clone(),
-        })
-        .await
-        .unwrap();
+        scene
+            .stack
+            .reconfigure(|knobs| match role {
+                Role::Gateway => knobs.gateway_min_free = full,
+                _ => knobs.service_min_free = full,
+            })
+            .unwrap();
+        scene.stack.stop_one(role).unwrap();
+        scene.stack.relaunch(role).unwrap();
+        scene.stack.answers(role).await.unwrap();
         let oracle = scene.oracle();
         oracle.preload(5_000).await.unwrap();
         scene.service.migrate(&MigrationRequest::default()).await.unwrap();

@@ -25,9 +25,10 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Figures> {
     let dir = tempfile::Builder::new().prefix("hybrid-storage-bench-").tempdir()?;
     let mut options = Options::new(dir.path());
     options.knobs.compression_level = "fast".to_owned();
-    let mut stack = Stack::start(options).await?;
+    let mut stack = Stack::engines(options).await?;
     let (hot, service) = (stack.hot()?, stack.service()?);
     tables::create_hot(&hot).await?;
+    stack.daemons().await?;
     service.adopt("trades").await?;
     let mut figures = Figures::default();
 

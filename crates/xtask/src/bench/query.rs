@@ -19,9 +19,10 @@ const WARM_UP: u32 = 40;
 
 pub(super) async fn run(arguments: &Arguments) -> Result<Figures> {
     let dir = tempfile::Builder::new().prefix("hybrid-storage-bench-").tempdir()?;
-    let stack = Stack::start(Options::new(dir.path())).await?;
+    let mut stack = Stack::engines(Options::new(dir.path())).await?;
     let (hot, service) = (stack.hot()?, stack.service()?);
     tables::create_hot(&hot).await?;
+    stack.daemons().await?;
     let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let rows = market::load_trades(&hot, &Plan::before(arguments.rows.unwrap_or(1_000_000), now_ms)).await?;
     hot.query(format!("OPTIMIZE TABLE {}.trades FINAL", tables::HOT)).await?;

@@ -79,7 +79,9 @@ async fn whole(arguments: &Arguments) -> Result<()> {
     let mut options = Options { detached: arguments.keep, ..Options::new(&dir) };
     options.knobs.retention_days = RETENTION_DAYS;
     say("starting two engines and two daemons on loopback");
-    let stack = Stack::start(options).await?;
+    let mut stack = Stack::engines(options).await?;
+    market::tables::create_hot(&stack.hot()?).await?;
+    stack.daemons().await?;
     let result = on_stack(&stack, arguments).await;
     if arguments.keep {
         let info = stack.leave();
@@ -102,7 +104,6 @@ async fn whole(arguments: &Arguments) -> Result<()> {
 async fn on_stack(stack: &Stack, arguments: &Arguments) -> Result<Outcome> {
     let (hot, service) = (stack.hot()?, stack.service()?);
     let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
-    market::tables::create_hot(&hot).await?;
     adopt_all(&service).await?;
     let loaded = load(&hot, arguments, now_ms).await?;
 

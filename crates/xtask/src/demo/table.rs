@@ -43,7 +43,7 @@ pub(super) fn print(outcome: &Outcome) {
         (
             "proofs",
             format!(
-                "{proven} of {batches} batches proven on arrival, {reclaimed} of {} moves proven again before the drop",
+                "{proven}/{batches} on arrival, {reclaimed}/{} moves again before the drop",
                 report.moves.len()
             ),
         ),

@@ -14,10 +14,10 @@ pub async fn up(dir: &Path) -> Result<Info> {
         .await??;
     std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     let dir = dir.canonicalize()?;
-    let stack = Stack::start(Options { detached: true, ..Options::new(dir) }).await?;
-    let made = market::tables::create_hot(&stack.hot()?).await;
+    let mut stack = Stack::engines(Options { detached: true, ..Options::new(dir) }).await?;
+    market::tables::create_hot(&stack.hot()?).await.context("make the eight hot tables")?;
+    stack.daemons().await?;
     let info = stack.leave();
-    made.context("make the eight hot tables")?;
     Ok(info)
 }
 

@@ -108,28 +108,33 @@ pub struct Stack {
 impl Stack {
     /// Starts all four processes and waits until they are ready.
     pub async fn start(options: Options) -> Result<Self> {
-        Self::start_pairs(options, &[[Role::Hot, Role::Cold], [Role::Gateway, Role::Service]]).await
+        let mut stack = Self::engines(options).await?;
+        stack.daemons().await?;
+        Ok(stack)
     }
 
-    /// Starts the two engines only.
+    /// Starts the two engines only: time to make the hot tables before a daemon looks at them.
     pub async fn engines(options: Options) -> Result<Self> {
-        Self::start_pairs(options, &[[Role::Hot, Role::Cold]]).await
-    }
-
-    async fn start_pairs(options: Options, pairs: &[[Role; 2]]) -> Result<Self> {
         let record = Record::prepare(&options.dir)?;
         configuration::write(&options.dir, &record, &options.knobs)?;
         let mut stack = Self { options, record, running: BTreeMap::new() };
-        for pair in pairs.iter().copied() {
-            for role in pair {
-                stack.launch(role)?;
-            }
-            for role in pair {
-                stack.ready(role).await?;
-            }
-        }
-        stack.save()?;
+        stack.both([Role::Hot, Role::Cold]).await?;
         Ok(stack)
+    }
+
+    /// Starts the two daemons as well.
+    pub async fn daemons(&mut self) -> Result<()> {
+        self.both([Role::Gateway, Role::Service]).await
+    }
+
+    async fn both(&mut self, roles: [Role; 2]) -> Result<()> {
+        for role in roles {
+            self.launch(role)?;
+        }
+        for role in roles {
+            self.ready(role).await?;
+        }
+        self.save()
     }
 
     /// Folder of the stack.
@@ -268,7 +273,15 @@ impl Stack {
 
     /// Waits until a process answers that it is ready.
     pub async fn ready(&mut self, role: Role) -> Result<()> {
-        let path = if matches!(role, Role::Hot | Role::Cold) { "/ping" } else { "/readyz" };
+        self.wait(role, if matches!(role, Role::Hot | Role::Cold) { "/ping" } else { "/readyz" }).await
+    }
+
+    /// Waits until a daemon answers at all, ready or not.
+    pub async fn answers(&mut self, role: Role) -> Result<()> {
+        self.wait(role, if matches!(role, Role::Hot | Role::Cold) { "/ping" } else { "/healthz" }).await
+    }
+
+    async fn wait(&mut self, role: Role, path: &str) -> Result<()> {
         let url = format!("{}{path}", self.record.ports.url(role));
         let http = crate::clients::http()?;
         let deadline = Instant::now() + READY;
