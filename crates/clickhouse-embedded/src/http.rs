@@ -75,7 +75,6 @@ impl Front {
 }
 
 /// The routes.
-#[must_use]
 pub fn router(front: Arc<Front>) -> Router {
     Router::new()
         .route("/ping", get(|| async { "Ok.\n" }))

@@ -1,4 +1,11 @@
 //! Unchanged clients: the Rust `clickhouse` crate, and clickhouse-connect (Python).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may fail by panicking, and spawns what it awaits itself"
+)]
 
 mod engine;
 
@@ -23,7 +30,7 @@ fn trade(id: u64) -> Trade {
         id,
         symbol: format!("S{}", id % 7),
         price: id as f64 / 3.0,
-        side: (id % 2 == 0).then(|| "buy".into()),
+        side: id.is_multiple_of(2).then(|| "buy".into()),
         levels: vec![(id as u32, 0.5); id as usize % 3],
     }
 }
@@ -67,7 +74,7 @@ async fn the_rust_client_is_served() {
     assert_eq!(sum, 45);
     let threads: String = client
         .query("SELECT getSetting('max_threads')::String")
-        .with_option("max_threads", "3")
+        .with_setting("max_threads", "3")
         .fetch_one()
         .await
         .unwrap();

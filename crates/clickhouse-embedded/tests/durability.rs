@@ -1,4 +1,11 @@
 //! What was acknowledged is there after `kill -9`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may fail by panicking, and spawns what it awaits itself"
+)]
 
 mod engine;
 

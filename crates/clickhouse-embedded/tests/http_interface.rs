@@ -1,4 +1,11 @@
 //! The rules of ClickHouse's HTTP interface, one test per group, asked the way curl asks.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may fail by panicking, and spawns what it awaits itself"
+)]
 
 mod engine;
 

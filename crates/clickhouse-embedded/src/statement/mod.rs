@@ -12,7 +12,7 @@ pub mod query;
 
 use crate::failure::{Failure, code};
 pub use insert::Insert;
-use lexer::{Kind, Lexer, Token};
+use lexer::{Lexer, Token};
 pub use query::Query;
 
 /// A statement, by the way it is run.
@@ -42,10 +42,10 @@ pub fn parse(text: &[u8], whole: bool) -> Result<Statement, Failure> {
     let Some(first) = lexer.next() else {
         return Err(Failure::new(code::SYNTAX_ERROR, "Syntax error: Empty query"));
     };
-    if first.is(text, "INSERT") {
-        if let Some(insert) = insert::parse(text, lexer)? {
-            return Ok(Statement::Insert(insert));
-        }
+    if first.is(text, "INSERT")
+        && let Some(insert) = insert::parse(text, lexer)?
+    {
+        return Ok(Statement::Insert(insert));
     }
     if !whole {
         return Err(Failure::new(
@@ -102,14 +102,11 @@ fn refuse_client_words(text: &[u8], tokens: &[Token]) -> Result<(), Failure> {
     if ["BEGIN", "COMMIT", "ROLLBACK"].iter().any(|word| only.is(text, word)) {
         return Ok(());
     }
-    if matches!(only.kind, Kind::Text | Kind::Quoted) || only.kind == Kind::Word || !tokens.is_empty() {
-        let word = String::from_utf8_lossy(&text[only.start..only.end]).into_owned();
-        return Err(Failure::new(
-            code::SYNTAX_ERROR,
-            format!("Syntax error: failed at position {} ({word}): not a statement", only.start + 1),
-        ));
-    }
-    Ok(())
+    let word = String::from_utf8_lossy(&text[only.start..only.end]).into_owned();
+    Err(Failure::new(
+        code::SYNTAX_ERROR,
+        format!("Syntax error: failed at position {} ({word}): not a statement", only.start + 1),
+    ))
 }
 
 #[cfg(test)]
