@@ -99,7 +99,18 @@ async fn rate(
 async fn migrate(service: &Service) -> Result<u64> {
     let request = MigrationRequest { tables: vec!["trades".to_owned()], ..MigrationRequest::default() };
     let id = service.migrate(&request).await?;
-    let report = service.finished(id, LIMIT, |_| {}).await?;
+    let (started, mut last) = (Instant::now(), String::new());
+    let report = service
+        .finished(id, LIMIT, |report| {
+            let states: Vec<&str> = report.moves.iter().map(|m| m.state.as_str()).collect();
+            let now = states.join(" ");
+            if now != last {
+                eprintln!("  {:>7.2} s  {now}", started.elapsed().as_secs_f64());
+                last = now;
+            }
+        })
+        .await?;
+    eprintln!("  {:>7.2} s  done", started.elapsed().as_secs_f64());
     ensure!(
         report.state == MigrationState::Done,
         "the migration ended {:?}: {:?}",
