@@ -289,3 +289,48 @@ async fn a_wrong_token_gets_nothing() {
     assert_eq!((status, json["name"].as_str()), (StatusCode::OK, Some("gw")));
     assert_eq!(gateway.refused(Method::GET, "/nowhere", Vec::new()).await, (404, "not_found".into()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_queries_than_places_are_told_to_come_back() {
+    use futures::StreamExt as _;
+    let Stage { gateway, engine: _engine, dir: _dir } = Stage::new().await;
+    let ask = |id: &str| {
+        let sql = "SELECT number FROM numbers(100000000000)";
+        let body = json!({"sql": sql, "format": "TSV", "query_id": id});
+        gateway.request(Method::POST, "/v1/query").json(&body).send()
+    };
+    // Two places, taken by callers that do not read on.
+    let mut taken = Vec::new();
+    for id in ["first", "second"] {
+        let mut body = ask(id).await.unwrap().bytes_stream();
+        assert!(body.next().await.unwrap().is_ok());
+        taken.push(body);
+    }
+    let refused = ask("third").await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "busy");
+    // A caller that hangs up makes room.
+    drop(taken);
+    let mut body = ask("fourth").await.unwrap().bytes_stream();
+    assert!(body.next().await.unwrap().is_ok());
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_its_own_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("local_storage.yaml");
+    std::fs::write(&config, "service: {name: 1\n").unwrap();
+    for path in [config.as_path(), &dir.path().join("absent.yaml")] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_storage-gateway"))
+            .arg("--config")
+            .arg(path)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("local_storage.yaml")
+                || path.ends_with("absent.yaml")
+        );
+    }
+}
