@@ -33,7 +33,8 @@ async fn whole_partitions_move_and_answers_stay_the_same() {
     assert_eq!(scene.sql("SELECT count() FROM hot.daily").await, "5000");
     assert_eq!(scene.cold.number("SELECT count() FROM cold.daily").await.unwrap(), 15_000);
     assert_eq!(scene.internal_tables().await, "[]");
-    let table = scene.service.catalog().await.unwrap().tables.into_iter().find(|t| t.table == "daily").unwrap();
+    let table =
+        scene.service.catalog().await.unwrap().tables.into_iter().find(|t| t.table == "daily").unwrap();
     assert_eq!((table.refused, table.cold_rows), (None, 15_000));
     // Nothing is left to move.
     assert!(scene.migrate("daily", 3).await.moves.is_empty());
@@ -221,7 +222,10 @@ async fn lose_catalog(scene: &mut Scene) {
             if name.starts_with("catalog.sqlite") {
                 std::fs::remove_file(path).unwrap();
                 lost += 1;
-            } else if entry.file_type().unwrap().is_dir() && !name.starts_with("hot") && !name.starts_with("cold") {
+            } else if entry.file_type().unwrap().is_dir()
+                && !name.starts_with("hot")
+                && !name.starts_with("cold")
+            {
                 pending.push(path);
             }
         }
@@ -271,4 +275,78 @@ async fn a_catalog_lost_between_fence_and_publish_finds_the_only_hot_copy() {
         assert_eq!(scene.internal_tables().await, "[]", "{point}");
         assert_eq!(scene.sql(&format!("SELECT count() FROM hot.{table}")).await, "1500", "{point}");
     }
+}
+
+/// Kills `role` at every point of a move, each followed by a restart; what is seen never changes, and
+/// in the end every row has moved once.
+async fn killed_everywhere(table: &str, role: Role) {
+    let mut scene = Scene::start().await;
+    // What stays makes every later move of the month a window.
+    let stays = if table == "monthly" { 2 } else { 0 };
+    if stays > 0 {
+        scene.fill(table, 1_000_000, stays, 20, 1).await;
+    }
+    let mut round = 0;
+    for step in ["snapshot", "encode", "send", "commit", "fence", "publish", "reprove", "reclaim"] {
+        for moment in ["before_journal", "after_journal", "after_effect", "after_result"] {
+            let point = format!("move.{step}.{moment}");
+            let last = 15;
+            scene.fill(table, round * 1000, 600, (round % 15) as i64, 1).await;
+            round += 1;
+            let seen = scene.seen(table).await;
+            scene.arm(&point);
+            scene.service.migrate(&Scene::request(table, last)).await.unwrap();
+            scene.reached(&point).await;
+            if role == Role::Service {
+                scene.stack.kill(role).unwrap();
+                scene.release(&point);
+                scene.stack.restart(role).await.unwrap();
+            } else {
+                scene.stack.kill(role).unwrap();
+                scene.stack.relaunch(role).unwrap();
+                scene.stack.ready(role).await.unwrap();
+                scene.release(&point);
+            }
+            assert_eq!(scene.seen(table).await, seen, "{point}");
+            scene
+                .until(&format!("the move ends after {point}"), async |s| {
+                    s.service
+                        .migrations()
+                        .await
+                        .is_ok_and(|all| all.iter().all(|m| m.state != MigrationState::Running))
+                })
+                .await;
+            assert_eq!(scene.seen(table).await, seen, "{point}");
+            scene.migrate(table, last).await;
+            assert_eq!(scene.seen(table).await, seen, "{point}");
+            assert_eq!(
+                scene.sql(&format!("SELECT count() FROM hot.{table}")).await,
+                stays.to_string(),
+                "{point}"
+            );
+            assert_eq!(scene.internal_tables().await, "[]", "{point}");
+        }
+    }
+    let cold = scene.cold.number(&format!("SELECT count() FROM cold.{table}")).await.unwrap();
+    assert_eq!(cold, 32 * 600);
+}
+
+#[tokio::test]
+async fn the_service_may_be_killed_at_every_point_of_a_whole_partition() {
+    killed_everywhere("daily", Role::Service).await;
+}
+
+#[tokio::test]
+async fn the_service_may_be_killed_at_every_point_of_a_window() {
+    killed_everywhere("monthly", Role::Service).await;
+}
+
+#[tokio::test]
+async fn the_hot_engine_may_be_killed_at_every_point_of_a_whole_partition() {
+    killed_everywhere("daily", Role::Hot).await;
+}
+
+#[tokio::test]
+async fn the_hot_engine_may_be_killed_at_every_point_of_a_window() {
+    killed_everywhere("monthly", Role::Hot).await;
 }

@@ -52,9 +52,11 @@ impl Scene {
         scene.sql("CREATE DATABASE hot").await;
         scene.create("daily", "toYYYYMMDD(ts)", "").await;
         scene.create("monthly", "(toYYYYMM(ts), venue)", "").await;
-        scene.until("the tables are managed", async |s| {
-            s.service.catalog().await.unwrap().tables.iter().all(|t| t.refused.is_none())
-        }).await;
+        scene
+            .until("the tables are managed", async |s| {
+                s.service.catalog().await.unwrap().tables.iter().all(|t| t.refused.is_none())
+            })
+            .await;
         scene
     }
 
@@ -91,10 +93,10 @@ impl Scene {
 
     pub async fn ask(&self, sql: &str) -> String {
         let request = serde_json::json!({"sql": format!("{sql} FORMAT CSV")});
-        self.service.ask(&request).await.map_or_else(
-            |error| panic!("{sql}: {error:#}"),
-            |answer| answer.text().trim().to_owned(),
-        )
+        self.service
+            .ask(&request)
+            .await
+            .map_or_else(|error| panic!("{sql}: {error:#}"), |answer| answer.text().trim().to_owned())
     }
 
     pub fn before(day: i64) -> Option<String> {
