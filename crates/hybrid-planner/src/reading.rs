@@ -122,9 +122,9 @@ impl Reading {
     }
 }
 
-/// `sipHash128(tuple(c1, …))` over all ordinary columns: the hash by which a row is known.
+/// The hash by which a row is known, over all ordinary columns.
 pub(crate) fn row_hash(table: &TableSnapshot) -> String {
-    format!("sipHash128(tuple({}))", column_list(&table.columns))
+    storage_types::hash_sql::row_hash(&column_list(&table.columns))
 }
 
 pub(crate) fn column_list(columns: &[Column]) -> String {

@@ -2,6 +2,7 @@
 //! bodies of both HTTP APIs. Pure: no I/O, no clock, no randomness.
 
 pub mod gateway_api;
+pub mod hash_sql;
 pub mod ids;
 pub mod lifecycle;
 pub mod manifest;

@@ -17,9 +17,9 @@ pub struct Column {
     pub data_type: String,
 }
 
-/// Content hash of a set of rows: `sum(reinterpretAsUInt128(sipHash128(tuple(c1, c2, …))))`, columns
-/// named in the table's order, wrapping at 2^128. Adds up over disjoint sets; order-free; sensitive
-/// to duplicates. In JSON: decimal text.
+/// Content hash of a set of rows, as [`crate::hash_sql::content_hash`] computes it over the columns in
+/// the table's order. Adds up over disjoint sets, wrapping at 2^128; order-free; sensitive to
+/// duplicates. In JSON: decimal text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ContentHash(pub u128);
 
@@ -169,9 +169,13 @@ impl Manifest {
         let last = self.chunks.len() - 1;
         let mut total = 0_u64;
         for (n, chunk) in self.chunks.iter().enumerate() {
-            let right = if n == last { chunk.bytes <= self.chunk_bytes } else { chunk.bytes == self.chunk_bytes };
+            let right =
+                if n == last { chunk.bytes <= self.chunk_bytes } else { chunk.bytes == self.chunk_bytes };
             if !right || chunk.bytes == 0 {
-                return fail(format!("chunk {n} has {} bytes, chunk_bytes is {}", chunk.bytes, self.chunk_bytes));
+                return fail(format!(
+                    "chunk {n} has {} bytes, chunk_bytes is {}",
+                    chunk.bytes, self.chunk_bytes
+                ));
             }
             if !is_blake3(&chunk.blake3) {
                 return fail(format!("chunk {n}: blake3 is not 64 hex digits"));

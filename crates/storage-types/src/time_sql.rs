@@ -88,6 +88,8 @@ mod tests {
             predicate("d", "Date", TimeRange::new(1, DAY + 1)).as_deref(),
             Some("(d >= toDate32(1) AND d < toDate32(2))")
         );
-        assert!(!is_time_type("Nullable(DateTime)") && !is_time_type("String") && is_time_type("DateTime('UTC')"));
+        assert!(
+            !is_time_type("Nullable(DateTime)") && !is_time_type("String") && is_time_type("DateTime('UTC')")
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Count and content hash of the rows of a batch, computed by the cold ClickHouse.
 //!
-//! The hash is `sum(reinterpretAsUInt128(sipHash128(tuple(c1, …))))`: it adds up over disjoint sets,
+//! The hash is [`storage_types::hash_sql::content_hash`]: it adds up over disjoint sets,
 //! and the `tuple` keeps a NULL from dropping its row. See [`storage_types::ContentHash`].
 
 use clickhouse_http::{
@@ -8,7 +8,7 @@ use clickhouse_http::{
     quote::{quote_ident, quote_string},
 };
 use serde::Deserialize;
-use storage_types::{Column, ContentHash, Manifest, Proof, time_sql};
+use storage_types::{Column, ContentHash, Manifest, Proof, hash_sql, time_sql};
 
 use super::{LOOK_DEADLINE, PROOF_DEADLINE, TableName};
 use crate::error::GatewayError;
@@ -36,7 +36,7 @@ struct ProofRow {
 
 fn hash_expression(columns: &[Column]) -> String {
     let names: Vec<String> = columns.iter().map(|c| quote_ident(&c.name).to_string()).collect();
-    format!("toString(sum(reinterpretAsUInt128(sipHash128(tuple({})))))", names.join(", "))
+    hash_sql::content_hash(&names.join(", "))
 }
 
 /// `AND (…)` for the manifest's time range, in the form ClickHouse prunes by; empty when unbounded.

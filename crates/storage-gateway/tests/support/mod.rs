@@ -379,7 +379,8 @@ impl Batch {
         }
         let text = engine
             .text(&format!(
-                "SELECT count(), sum(reinterpretAsUInt128(sipHash128(tuple({names})))) FROM ({select}) FORMAT TSV"
+                "SELECT count(), {} FROM ({select}) FORMAT TSV",
+                storage_types::hash_sql::content_hash(&names)
             ))
             .await;
         let (rows, hash) = text.split_once('\t').unwrap();
@@ -464,8 +465,8 @@ pub async fn assert_exactly_once(engine: &Engine, batch: &Batch) {
     assert_eq!(text, format!("{rows}\t{rows}"), "batch {id}");
     let proof = engine
         .text(&format!(
-            "SELECT sum(reinterpretAsUInt128(sipHash128(tuple(ts, exchange, id, payload, maybe)))) \
-             FROM {LIVE} WHERE _batch = {id}"
+            "SELECT {} FROM {LIVE} WHERE _batch = {id}",
+            storage_types::hash_sql::content_hash("ts, exchange, id, payload, maybe")
         ))
         .await;
     assert_eq!(proof, batch.manifest.proof.content_hash.to_string());

@@ -19,7 +19,7 @@ use std::time::Duration;
 use clickhouse_http::{Client, quote_ident, quote_string};
 use hybrid_planner::TableName;
 use serde::de::DeserializeOwned;
-use storage_types::Column;
+use storage_types::{Column, hash_sql};
 
 pub use describe::Described;
 pub use engine_text::{EngineText, shortest_ttl_rule};
@@ -125,9 +125,9 @@ pub fn column_list(columns: &[Column]) -> String {
     columns.iter().map(|column| quote_ident(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
-/// The hash of one row, as the manifest's content hash adds it up.
+/// Which row a row is: see [`storage_types::hash_sql`].
 pub fn row_hash(columns: &[Column]) -> String {
-    format!("sipHash128(tuple({}))", column_list(columns))
+    hash_sql::row_hash(&column_list(columns))
 }
 
 /// `database = '…' AND table = '…'` for the system tables.

@@ -3,9 +3,9 @@
 use clickhouse_http::{quote_ident, quote_string};
 use hybrid_planner::TableName;
 use serde::Deserialize;
-use storage_types::{ContentHash, Proof, TimeRange, time_sql};
+use storage_types::{ContentHash, Proof, TimeRange, hash_sql, time_sql};
 
-use super::{Hot, HotError, ROWS, row_hash};
+use super::{Hot, HotError, ROWS, column_list};
 use crate::catalog::ManagedTable;
 
 /// One bucket of time and the proof of its rows.
@@ -50,8 +50,8 @@ impl Hot {
         let unix = time_sql::unix_seconds(&quote_ident(&table.time_column), &table.time_type);
         let sql = format!(
             "SELECT t - positiveModulo(t, {seconds}) AS lo, count() AS rows, toString(sum(h)) AS hash FROM \
-             (SELECT {unix} AS t, reinterpretAsUInt128({}) AS h FROM {from} WHERE 1{}) GROUP BY lo ORDER BY lo",
-            row_hash(&table.columns),
+             (SELECT {unix} AS t, {} AS h FROM {from} WHERE 1{}) GROUP BY lo ORDER BY lo",
+            hash_sql::content_term(&column_list(&table.columns)),
             slice_predicate(table, range),
         );
         let rows: Vec<SliceRow> = self.rows(WHAT, sql, ROWS).await?;
@@ -75,9 +75,9 @@ impl Hot {
         let partition =
             partition_id.map_or_else(String::new, |id| format!(" AND _partition_id = {}", quote_string(id)));
         let sql = format!(
-            "SELECT toInt64(0) AS lo, count() AS rows, toString(sum(reinterpretAsUInt128({}))) AS hash FROM {from} \
+            "SELECT toInt64(0) AS lo, count() AS rows, {} AS hash FROM {from} \
              WHERE 1{partition}{}",
-            row_hash(&table.columns),
+            hash_sql::content_hash(&column_list(&table.columns)),
             slice_predicate(table, range),
         );
         let rows: Vec<SliceRow> = self.rows(WHAT, sql, ROWS).await?;
