@@ -67,4 +67,22 @@ async fn cold_tables_are_ordinary_tables() {
     assert_eq!(hot, cold, "SELECT * returns the user's own columns");
     let rows = scene.cold.number("SELECT count() FROM oracle_cold.daily").await.unwrap();
     assert!(rows > 0);
+    // The catalog knows where a question belongs.
+    let start = scene.truths[1].start_ms;
+    let time = |hours: u64| {
+        format!("toDateTime64('{}', 3, 'UTC')", e2e::truth::time_text(start + hours * 3_600_000))
+    };
+    for (from, to, route) in [(2, 20, "cold"), (2, 60, "hybrid"), (50, 90, "hot")] {
+        let sql = format!(
+            "SELECT count() AS n, sum(id) AS ids FROM oracle_hot.daily WHERE ts >= {} AND ts < {}",
+            time(from),
+            time(to)
+        );
+        let answer = scene.service.query(&sql, "csv").await.unwrap();
+        assert_eq!(
+            (answer.route.as_str(), answer.coverage.as_str()),
+            (route, "complete"),
+            "hours {from} to {to}"
+        );
+    }
 }

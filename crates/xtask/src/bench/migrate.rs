@@ -25,6 +25,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Figures> {
     let dir = tempfile::Builder::new().prefix("hybrid-storage-bench-").tempdir()?;
     let mut options = Options::new(dir.path());
     options.knobs.compression_level = "fast".to_owned();
+    if let Some(rows) = arguments.batch_rows {
+        options.knobs.batch_rows = rows;
+    }
     let mut stack = Stack::engines(options).await?;
     let (hot, service) = (stack.hot()?, stack.service()?);
     tables::create_hot(&hot).await?;

@@ -27,6 +27,9 @@ pub struct Arguments {
     /// migrate: rows of the partition moved for the memory figures (0 leaves them out).
     #[arg(long, default_value_t = 20_000_000)]
     pub memory_rows: u64,
+    /// migrate: `batch_rows` of the service, instead of its default.
+    #[arg(long)]
+    pub batch_rows: Option<u64>,
     /// query: how often each side is asked.
     #[arg(long, default_value_t = 400)]
     pub asks: u32,

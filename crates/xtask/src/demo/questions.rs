@@ -50,10 +50,12 @@ const BOOKS: &str = "marketprism_hot.orderbooks";
 pub fn questions(cut: i64, midnight: i64) -> Vec<Question> {
     let time = |s: i64| format!("toDateTime64({s}, 3, 'UTC')");
     let recent = format!("timestamp >= {}", time(midnight - 2 * 86_400));
+    // Inside what is loaded there, so that after the move the catalog knows it as cold through and through.
     let ten_days =
-        format!("timestamp >= {} AND timestamp < {}", time(cut - 4 * 86_400), time(cut - 2 * 86_400));
+        format!("timestamp >= {} AND timestamp < {}", time(cut - 3 * 86_400 - 300), time(cut - 2 * 86_400));
     let edge = format!("timestamp >= {} AND timestamp < {}", time(cut - 900), time(cut + 900));
-    let month = format!("timestamp < {}", time(cut - 20 * 86_400));
+    let month = cut - 33 * 86_400;
+    let month = format!("timestamp >= {} AND timestamp < {}", time(month - 300), time(month + 240));
     let mut list: Vec<(String, String)> = vec![
         (
             "all trades".into(),
