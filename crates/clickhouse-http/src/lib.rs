@@ -14,10 +14,9 @@ pub mod client;
 pub mod exception;
 pub mod frames;
 pub mod quote;
-mod secret;
 pub mod server;
 
 pub use client::{Client, Error, NodeHealth, NodeId, NodeList, Query, ResponseStream, Summary};
 pub use exception::Exception;
 pub use quote::{quote_ident, quote_string};
-pub use secret::Secret;
+pub use storage_types::Secret;

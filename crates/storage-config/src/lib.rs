@@ -31,7 +31,7 @@ pub use nas::{
     ColdKind, ColdStorageConfig, Compression, ConnectionConfig, LimitsConfig, NasConfig, NasServiceConfig,
     OfflineMode,
 };
-pub use secret::Secret;
+pub use storage_types::Secret;
 
 /// Environment variable with the path of the file, when the command line names none.
 pub const CONFIG_PATH: &str = "CONFIG_PATH";

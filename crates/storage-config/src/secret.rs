@@ -5,33 +5,12 @@
 //! `/run/secrets` are exempt from the mode check: Docker mounts them world-readable inside the
 //! container, where only the daemon lives.
 
-use std::{fmt, fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use storage_types::Secret;
 
 /// A longer file is no secret but a mistake (a path to a log, a device).
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
-
-/// A password or token. `Debug` prints `***`; there is no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret that came from a file or a generator.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret itself, to be sent to its peer and nowhere else.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Reads a secret: the file's text without surrounding white space. The error says what to do and
 /// never shows the content.
@@ -62,14 +41,4 @@ pub(crate) fn read(path: &Path, min_len: usize) -> Result<Secret, String> {
         return Err(format!("{shown} holds more than one line (write only the secret into it)"));
     }
     Ok(Secret::new(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_does_not_show_itself() {
-        assert_eq!(format!("{:?}", Some(Secret::new("hunter2"))), "Some(***)");
-    }
 }

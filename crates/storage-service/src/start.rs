@@ -140,11 +140,10 @@ async fn serve_until_signal(supervisor: &Supervisor, drain: Duration) -> Result<
 
 fn hot_client(config: &CloudConfig) -> Result<Client> {
     let hot = &config.hot;
-    let password = hot.password.as_ref().map_or_else(String::new, |p| p.expose().to_owned());
     Client::new(NodeList {
         nodes: hot.nodes.clone(),
         user: hot.user.clone(),
-        password: clickhouse_http::Secret::new(password),
+        password: hot.password.clone().unwrap_or_default(),
         database: Some(hot.database.clone()),
         connect_timeout: CONNECT,
         max_response_bytes: COLLECTED_BYTES,

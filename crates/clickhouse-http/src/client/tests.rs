@@ -306,5 +306,4 @@ fn addresses_that_cannot_be_are_refused_at_once() {
     }
     let https = NodeList::single(Url::parse("https://x/").unwrap(), "", "");
     assert!(Client::new(https).is_ok());
-    assert_eq!(format!("{:?}", crate::Secret::new("p")), "***");
 }
