@@ -97,12 +97,19 @@ async fn the_rust_client_is_served() {
 }
 
 /// A Python with clickhouse-connect 1.12.0, in a virtual environment under the target folder; made once.
-fn python() -> PathBuf {
+/// `None` on a machine without Python, which the project does not ask for; CI owes the proof.
+fn python() -> Option<PathBuf> {
+    let venv = Command::new("python3").args(["-m", "venv", "--help"]).output();
+    if !venv.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "CI needs python3 with venv for this test");
+        println!("skipped: clickhouse-connect needs python3 with venv, which is not on this machine");
+        return None;
+    }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned();
     let folder = target.join("clients").join("clickhouse-connect-1.12.0");
     let python = folder.join("bin").join("python");
     if folder.join("complete").is_file() {
-        return python;
+        return Some(python);
     }
     let run = |command: &mut Command| {
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -111,15 +118,16 @@ fn python() -> PathBuf {
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "clickhouse-connect==1.12.0"]));
     std::fs::write(folder.join("complete"), "").unwrap();
-    python
+    Some(python)
 }
 
 #[tokio::test]
 async fn clickhouse_connect_is_served() {
+    let Some(python) = python() else { return };
     let engine = Engine::start();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("clickhouse_connect_client.py");
     let port = engine.url.rsplit(':').next().unwrap();
-    let output = Command::new(python()).arg(script).args([port, USER, PASSWORD]).output().unwrap();
+    let output = Command::new(python).arg(script).args([port, USER, PASSWORD]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(said.trim(), "served");
