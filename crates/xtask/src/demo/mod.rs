@@ -135,15 +135,22 @@ async fn on_stack(stack: &Stack, arguments: &Arguments) -> Result<Outcome> {
 
 /// Shows the guard, then takes the TTL of every table over.
 async fn adopt_all(service: &Service) -> Result<()> {
-    let catalog = service.catalog().await?;
-    let refused = catalog.tables.iter().filter(|t| t.refused.is_some()).count();
-    if let Some(reason) = catalog.tables.iter().find_map(|t| t.refused.as_deref()) {
-        say(format!("the service refuses {refused} of {} tables: {reason}", catalog.tables.len()));
+    // The service looks at its tables one after the other once it has started.
+    let deadline = Instant::now() + Duration::from_secs(15);
+    loop {
+        let reasons: Vec<String> =
+            service.catalog().await?.tables.into_iter().filter_map(|t| t.refused).collect();
+        let guarded = reasons.iter().filter(|r| r.contains("TTL")).count();
+        if guarded == market::tables::ALL.len() {
+            say(format!("the service refuses all {guarded} tables: {}", reasons[0]));
+            break;
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "the TTL guard must refuse all eight tables, it refuses {reasons:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    ensure!(
-        refused == market::tables::ALL.len(),
-        "the TTL guard must refuse all eight tables, it refuses {refused}"
-    );
     for table in market::tables::ALL {
         let report = service.adopt(table.name).await.with_context(|| format!("adopt {}", table.name))?;
         ensure!(report.removed_ttl.is_some(), "{} had no TTL to take over", table.name);
