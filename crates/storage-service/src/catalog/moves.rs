@@ -48,6 +48,7 @@ fn read_move(row: &Row<'_>) -> rusqlite::Result<MoveRecord> {
         source_delta: row.get::<_, Option<i64>>(7)?.map(move_id).transpose()?,
         state: parsed(MoveState::parse(&row.get::<_, String>(8)?), "state of a move")?,
         table: json(&row.get::<_, String>(9)?)?,
+        rows: rows.map_or(0, i64::unsigned_abs),
         proof: rows.zip(hash).map(|(rows, hash)| proof(rows, &hash)).transpose()?,
         late_rows: row.get::<_, i64>(12)?.unsigned_abs(),
         fence_parts: json(&row.get::<_, String>(13)?)?,
@@ -192,24 +193,23 @@ impl Catalog {
         })
     }
 
-    /// The snapshot is taken: what it counts and hashes to, and the batches it is cut into.
+    /// The snapshot is taken: how many rows it has, and the batches it is cut into.
     pub fn snapshotted(
         &self,
         record: &MoveRecord,
         range: TimeRange,
         batches: &[BatchRecord],
     ) -> Result<(), CatalogError> {
-        let whole = batches.iter().fold(Proof::default(), |sum, batch| sum.plus(batch.proof));
+        let rows = batches.iter().map(|batch| batch.proof.rows).sum();
         self.write(|txn| {
             advance_move(txn, record.id, MoveState::Snapshotted)?;
             txn.execute(
-                "UPDATE moves SET lo = ?2, hi = ?3, rows = ?4, content_hash = ?5 WHERE id = ?1",
+                "UPDATE moves SET lo = ?2, hi = ?3, rows = ?4 WHERE id = ?1",
                 params![
                     record.id.to_sql(),
                     range.lo,
                     range.hi,
-                    signed(whole.rows),
-                    whole.content_hash.to_string()
+                    signed(rows),
                 ],
             )?;
             batches.iter().try_for_each(|batch| insert_batch(txn, &record.table.logical, batch))
@@ -233,13 +233,26 @@ impl Catalog {
         self.write(|txn| {
             advance_batch(txn, manifest.batch, BatchState::Encoded)?;
             txn.execute(
-                "UPDATE batches SET raw_bytes = ?2, encoded_bytes = ?3, manifest = ?4 WHERE id = ?1",
+                "UPDATE batches SET raw_bytes = ?2, encoded_bytes = ?3, manifest = ?4, content_hash = ?5 WHERE id = ?1",
                 params![
                     manifest.batch.to_sql(),
                     signed(manifest.raw_bytes),
                     signed(manifest.encoded_bytes),
-                    encode(manifest)?
+                    encode(manifest)?,
+                    manifest.proof.content_hash.to_string(),
                 ],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Every batch is proven; together they are this.
+    pub fn proven(&self, id: MoveId, proof: Proof) -> Result<(), CatalogError> {
+        self.write(|txn| {
+            advance_move(txn, id, MoveState::Proven)?;
+            txn.execute(
+                "UPDATE moves SET rows = ?2, content_hash = ?3 WHERE id = ?1",
+                (id.to_sql(), signed(proof.rows), proof.content_hash.to_string()),
             )?;
             Ok(())
         })

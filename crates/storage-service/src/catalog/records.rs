@@ -115,7 +115,9 @@ pub struct MoveRecord {
     pub state: MoveState,
     /// The table as it was when the move was planned.
     pub table: ManagedTable,
-    /// Count and hash of its rows, once snapshotted.
+    /// How many they are, once snapshotted; 0 before.
+    pub rows: u64,
+    /// Count and hash of its rows, once every batch is proven.
     pub proof: Option<Proof>,
     /// Rows of the delta it left.
     pub late_rows: u64,
@@ -161,7 +163,7 @@ pub struct BatchRecord {
     pub move_id: MoveId,
     /// Its rows' times are in this range; exactly the move's rows of this range are meant.
     pub range: TimeRange,
-    /// What they count and hash to in the snapshot.
+    /// What they count to in the snapshot, and hash to once encoded (0 before).
     pub proof: Proof,
     /// Where it stands on our side.
     pub state: BatchState,

@@ -45,6 +45,7 @@ fn planned(kind: MoveKind) -> MoveRecord {
         source_delta: None,
         state: MoveState::Planned,
         table: table(),
+        rows: 0,
         proof: None,
         late_rows: 0,
         fence_parts: Vec::new(),
@@ -81,7 +82,8 @@ fn proven(dir: &Path, kind: MoveKind) -> (Arc<Catalog>, MoveRecord) {
             catalog.set_batch_state(id, to).unwrap();
         }
     }
-    catalog.set_move_state(record.id, MoveState::Proven).unwrap();
+    let whole = Proof { rows: 20, content_hash: ContentHash(u128::MAX - 1) };
+    catalog.proven(record.id, whole).unwrap();
     let record = catalog.move_record(record.id).unwrap().unwrap();
     (catalog, record)
 }

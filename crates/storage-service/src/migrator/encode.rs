@@ -66,8 +66,21 @@ impl Mover {
             .setting("max_bytes_before_external_sort", SORT_SPILL_BYTES)
             .setting("output_format_native_encode_types_in_binary_format", 0)
             .deadline(SORT_SILENCE);
-        let stream = query.stream().await?;
-        let (raw_bytes, cut) = self.spool_stream(stream, batch, chunk_bytes).await?;
+        let spooled = async {
+            let stream = query.stream().await?;
+            self.spool_stream(stream, batch, chunk_bytes).await
+        };
+        // Hashed by the engine while it is encoded: the snapshot holds still for both.
+        let snapshot = record.snapshot();
+        let proven = async {
+            let proof = self.hot.proof(&record.table, &snapshot, None, batch.range).await?;
+            Ok::<_, StepError>(proof)
+        };
+        let ((raw_bytes, cut), proof) = futures::future::try_join(spooled, proven).await?;
+        if proof.rows != batch.proof.rows {
+            let text = format!("batch {}: {} rows were counted, {} are hashed", batch.id, batch.proof.rows, proof.rows);
+            return Err(StepError::Failed(text));
+        }
         at("encode", "after_effect").await;
         let manifest = Manifest {
             version: MANIFEST_VERSION,
@@ -81,7 +94,7 @@ impl Mover {
             time_column: record.table.time_column.clone(),
             range: batch.range,
             partition_ids: vec![record.partition_id.clone()],
-            proof: batch.proof,
+            proof,
             raw_bytes,
             encoded_bytes: cut.encoded_bytes,
             blake3: cut.blake3,

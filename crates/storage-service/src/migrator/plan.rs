@@ -144,6 +144,7 @@ impl Mover {
             source_delta: candidate.source_delta,
             state: MoveState::Planned,
             table: table.clone(),
+            rows: 0,
             proof: None,
             late_rows: 0,
             fence_parts: Vec::new(),

@@ -45,8 +45,8 @@ impl Mover {
             .buffered(PIPELINE)
             .try_for_each(|()| async { Ok(()) })
             .await?;
-        self.check_all_proven(record)?;
-        self.catalog.set_move_state(record.id, MoveState::Proven)?;
+        let proof = self.sum_of_proven(record)?;
+        self.catalog.proven(record.id, proof)?;
         Ok(Progress::Stepped)
     }
 
@@ -80,7 +80,7 @@ impl Mover {
     }
 
     /// The last look before the fence: every row of the snapshot is in a proven batch.
-    fn check_all_proven(&self, record: &MoveRecord) -> Result<(), StepError> {
+    fn sum_of_proven(&self, record: &MoveRecord) -> Result<Proof, StepError> {
         let mut sum = Proof::default();
         for batch in self.catalog.batches_of(record.id)? {
             match batch.state {
@@ -89,10 +89,10 @@ impl Mover {
                 _ => return Err(StepError::Retry(format!("batch {} is not proven", batch.id))),
             }
         }
-        if Some(sum) != record.proof {
+        if sum.rows != record.rows {
             return Err(StepError::Failed("the proven batches do not add up to the snapshot".into()));
         }
-        Ok(())
+        Ok(sum)
     }
 
     async fn ship_batch(

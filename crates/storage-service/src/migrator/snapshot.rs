@@ -1,5 +1,5 @@
-//! Step 1, the snapshot: hard links to the parts that hold the rows, counted, hashed, and cut into
-//! batches, in one scan.
+//! Step 1, the snapshot: hard links to the parts that hold the rows, counted by time and cut into
+//! batches. (The hash is left to the encoding of each batch, which the snapshot cannot change under.)
 //!
 //! `ATTACH PARTITION … FROM` takes the head's parts of that moment, atomically, and leaves the head
 //! alone. Done twice into one table it doubles, so the table is always made anew first. A window takes
@@ -7,7 +7,7 @@
 //!
 //! After a crash: the journal says `planned`, the table is dropped and made again. No other effect.
 
-use storage_types::{BatchState, TimeRange};
+use storage_types::{BatchState, ContentHash, Proof, TimeRange};
 
 use super::{
     StepError, cut,
@@ -33,7 +33,7 @@ impl Mover {
         self.hot.attach_partition(&snapshot, &from, &record.partition_id).await?;
         at("snapshot", "after_effect").await;
         let slices = self.slices(record).await?;
-        let rows = cut::whole(&slices).rows;
+        let rows = cut::whole(&slices);
         if rows == 0 {
             return Err(StepError::Nothing);
         }
@@ -57,11 +57,11 @@ impl Mover {
         let mut pending = self.hot.slices(table, &snapshot, within, width).await?;
         pending.reverse();
         let mut pending: Vec<(Slice, i64)> = pending.into_iter().map(|slice| (slice, width)).collect();
-        let total = pending.iter().map(|(slice, _)| slice.proof.rows).sum();
+        let total = pending.iter().map(|(slice, _)| slice.rows).sum();
         let most = cut::target_rows(total, self.config.batch_rows);
         let mut slices = Vec::with_capacity(pending.len());
         while let Some((slice, width)) = pending.pop() {
-            match cut::finer(slice.range, width).filter(|_| slice.proof.rows > most) {
+            match cut::finer(slice.range, width).filter(|_| slice.rows > most) {
                 Some(width) => {
                     let finer = self.hot.slices(table, &snapshot, slice.range, width).await?;
                     pending.extend(finer.into_iter().rev().map(|slice| (slice, width)));
@@ -78,7 +78,8 @@ fn planned(record: &MoveRecord, slice: &Slice) -> BatchRecord {
         id: new_batch_id(),
         move_id: record.id,
         range: slice.range,
-        proof: slice.proof,
+        // Hashed when it is encoded.
+        proof: Proof { rows: slice.rows, content_hash: ContentHash::default() },
         state: BatchState::Planned,
         raw_bytes: 0,
         encoded_bytes: 0,
