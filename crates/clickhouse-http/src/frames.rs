@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     fn data(length: usize) -> Vec<u8> {
-        (0..length).map(|i| (i * i >> 7) as u8).collect()
+        (0..length).map(|i| ((i * i) >> 7) as u8).collect()
     }
 
     #[test]
