@@ -83,6 +83,42 @@ async fn rows_that_come_late_are_never_lost_in_whole_partitions() {
 }
 
 #[tokio::test]
+async fn without_the_comparison_late_rows_would_be_lost() {
+    let scene = Scene::start().await;
+    scene.fill("daily", 0, 4_000, 0, 1).await;
+    std::fs::write(scene.stack.faults().join("skip.service.fence_compare"), b"").unwrap();
+    scene.arm("move.fence.before_journal");
+    let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
+    scene.reached("move.fence.before_journal").await;
+    scene.fill("daily", 50_000, 300, 0, 1).await;
+    let seen = scene.seen("daily").await;
+    scene.release("move.fence.before_journal");
+    scene.finished(id).await;
+    assert!(seen.starts_with("4300,") && scene.seen("daily").await.starts_with("4000,"));
+}
+
+#[tokio::test]
+async fn a_cold_copy_that_changed_keeps_the_hot_copy() {
+    let scene = Scene::start().await;
+    scene.fill("daily", 0, 1_000, 0, 1).await;
+    scene.arm("move.reprove.before_journal");
+    let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
+    scene.reached("move.reprove.before_journal").await;
+    scene
+        .cold
+        .query("ALTER TABLE cold.daily DELETE WHERE id = 7 SETTINGS mutations_sync = 1".to_owned())
+        .await
+        .unwrap();
+    scene.release("move.reprove.before_journal");
+    let report = scene.finished(id).await;
+    assert_eq!(report.state, MigrationState::Failed, "{report:#?}");
+    assert_eq!(report.moves[0].state, MoveState::Published);
+    assert!(report.errors[0].contains("the hot copy stays"), "{:?}", report.errors);
+    let kept = scene.sql(&format!("SELECT count() FROM storage_internal._snap_{}", report.moves[0].id)).await;
+    assert_eq!(kept, "1000");
+}
+
+#[tokio::test]
 async fn parts_merged_with_late_rows_are_fenced_by_content() {
     let scene = Scene::start().await;
     scene.fill("daily", 0, 4_000, 0, 1).await;

@@ -205,12 +205,7 @@ impl Catalog {
             advance_move(txn, record.id, MoveState::Snapshotted)?;
             txn.execute(
                 "UPDATE moves SET lo = ?2, hi = ?3, rows = ?4 WHERE id = ?1",
-                params![
-                    record.id.to_sql(),
-                    range.lo,
-                    range.hi,
-                    signed(rows),
-                ],
+                params![record.id.to_sql(), range.lo, range.hi, signed(rows),],
             )?;
             batches.iter().try_for_each(|batch| insert_batch(txn, &record.table.logical, batch))
         })

@@ -228,7 +228,7 @@ fn empty_record(migration: MigrationId, id: MoveId, table: ManagedTable) -> Move
         state: MoveState::Reclaimed,
         table,
         rows: 0,
-            proof: None,
+        proof: None,
         late_rows: 0,
         fence_parts: Vec::new(),
         published: None,

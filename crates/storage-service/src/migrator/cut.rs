@@ -57,10 +57,7 @@ mod tests {
     use super::*;
 
     fn slice(lo: i64, rows: u64) -> Slice {
-        Slice {
-            range: TimeRange::new(lo, lo + 60),
-            rows
-        }
+        Slice { range: TimeRange::new(lo, lo + 60), rows }
     }
 
     #[test]

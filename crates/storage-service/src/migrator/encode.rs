@@ -78,7 +78,10 @@ impl Mover {
         };
         let ((raw_bytes, cut), proof) = futures::future::try_join(spooled, proven).await?;
         if proof.rows != batch.proof.rows {
-            let text = format!("batch {}: {} rows were counted, {} are hashed", batch.id, batch.proof.rows, proof.rows);
+            let text = format!(
+                "batch {}: {} rows were counted, {} are hashed",
+                batch.id, batch.proof.rows, proof.rows
+            );
             return Err(StepError::Failed(text));
         }
         at("encode", "after_effect").await;
