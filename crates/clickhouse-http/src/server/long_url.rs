@@ -2,7 +2,7 @@
 //!
 //! [`LongUrlStream`] stands between socket and HTTP parser. It looks at the first line of each request; when
 //! that is longer than the parser takes, it moves the query string into a header of a name nobody can guess,
-//! where [`take_query`] finds it. Every other byte passes unchanged.
+//! where `take_query` finds it. Every other byte passes unchanged.
 //!
 //! Only the parser knows where a request ends, so the service tells: [`Conversation::next_request`] hands
 //! out a value for each answer, and when that is dropped the next line is a request's first. A client that

@@ -1,7 +1,7 @@
 //! Accepting connections: bounded in number, patient but not for ever, and drained at the end.
 //!
-//! A caller gets [`HEAD_WAIT`] to send a request's head (and as long between two requests), so that
-//! half-open connections do not pile up. Above [`MAX_CONNECTIONS`] new ones wait in the kernel's
+//! A caller gets `HEAD_WAIT` to send a request's head (and as long between two requests), so that
+//! half-open connections do not pile up. Above `MAX_CONNECTIONS` new ones wait in the kernel's
 //! queue. On `stop` nothing more is accepted and running requests go on; their connections close
 //! behind them. Whoever waits for the drain sets its deadline.
 

@@ -172,7 +172,7 @@ impl Catalog {
     }
 
     /// A step that changes no visibility: `snapshotted` has its own method, and `fencing`, `fenced`
-    /// and `published` are in [`super::visibility`].
+    /// and `published` are in `super::visibility`.
     pub fn set_move_state(&self, id: MoveId, to: MoveState) -> Result<(), CatalogError> {
         if matches!(to, MoveState::Fencing | MoveState::Fenced | MoveState::Published) {
             return Err(IllegalTransition {

@@ -68,7 +68,7 @@ impl GatewayClient {
         self.peer.put(&path, &[("content-digest", digest)], bytes, limiter).await.map(drop)
     }
 
-    /// Asks for the proof. A lost answer is [`Outcome::Proving`]: the next question tells.
+    /// Asks for the proof. A lost answer is `Outcome::Proving`: the next question tells.
     pub async fn commit(&self, batch: BatchId) -> Result<Outcome, PeerError> {
         match self.peer.post::<_, BatchStatus>(&format!("/v1/batches/{batch}/commit"), &()).await {
             Ok((_, status)) => Ok(judge(status)),

@@ -1,6 +1,6 @@
 //! Fits the generator's distributions to real data and prints them as `fitted.rs`.
 //!
-//! Every distribution is kept as its quantile function at [`GRID`] (interpolated between those
+//! Every distribution is kept as its quantile function at `GRID` (interpolated between those
 //! points when drawn from), so that the atoms of real data survive: the smallest lots, the steps of
 //! one tick, the depth updates every 100 ms.
 
