@@ -46,8 +46,11 @@ impl Inner {
             Ok(described) => described,
             Err(reason) => return Ok(Some(reason)),
         };
+        let refusal = self.verdict(&described, config).await?;
+        // The verdict first: a table that is known and not refused counts as managed.
+        self.set_refusal(&config.logical, refusal.clone());
         self.mover.catalog.describe_table(&described.table)?;
-        Ok(self.verdict(&described, config).await?)
+        Ok(refusal)
     }
 
     async fn verdict(&self, described: &Described, config: &TableConfig) -> Result<Option<String>, HotError> {
