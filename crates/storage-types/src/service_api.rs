@@ -282,7 +282,7 @@ pub struct MoveReport {
     pub fence: FenceKind,
     /// Where it stands.
     pub state: MoveState,
-    /// Count and hash of the snapshot, once taken.
+    /// Count and hash of its rows, once every batch is proven.
     pub proof: Option<Proof>,
     /// Its batches.
     pub batches: Vec<BatchId>,
