@@ -10,6 +10,7 @@ mod peer_error;
 mod rate_limiter;
 mod supervisor;
 mod token;
+pub mod tunnel;
 
 pub use goodput::Goodput;
 pub use peer::{ByteStream, Peer};

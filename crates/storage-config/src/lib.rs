@@ -19,6 +19,7 @@ mod secret;
 mod section;
 mod units;
 mod values;
+pub mod wireguard;
 
 use std::path::{Path, PathBuf};
 
