@@ -1,13 +1,59 @@
-//! The tunnel between the daemons: WireGuard in the process.
+//! The tunnel between the daemons: WireGuard in the process, no VPN software and no open port on the
+//! NAS.
 //!
-//! The rest of the code sees tunnel addresses: [`Tunnel::forward`] gives an ordinary client an address
-//! to dial, [`Tunnel::expose`] lets the other side reach a local server.
+//! The rest of the code sees addresses inside the tunnel: [`Tunnel::forward`] gives an ordinary client
+//! an address to dial, [`Tunnel::expose`] lets the other side reach a local server, [`Tunnel::peers`]
+//! tells how things stand. How packets travel is chosen once, at the start ([`Mode`]):
+//!
+//! ```text
+//! tun        kernel TCP ── TUN device ──╮
+//!                                       ├── peers (keys, routing) ── UDP socket ── the other end
+//! userspace  loopback ── smoltcp ───────╯
+//! ```
+//!
+//! The end that has a peer's endpoint dials it, keeps the way open, and resolves the name anew when
+//! the peer has not been heard for a while; the other end answers to wherever authenticated datagrams
+//! come from. Nothing here is written to disk: after a crash a handshake (one round trip) is all.
 
-use std::net::SocketAddr;
+mod error;
+mod forward;
+mod noise;
+mod outbox;
+mod peers;
+mod tun;
+mod udp;
+mod userspace;
 
-use storage_config::wireguard::{LinkMode, TunnelConfig};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+pub use error::TunnelError;
+pub use peers::PeerStats;
+use peers::Peers;
+use storage_config::wireguard::{LinkMode, PeerEndpoint, TunnelConfig};
+use tokio_util::sync::CancellationToken;
+use udp::Udp;
+use userspace::Userspace;
 
 use crate::Supervisor;
+
+/// WireGuard's usual inner MTU: 1500 less IPv6, UDP and WireGuard's own headers.
+const MTU: u16 = 1420;
+/// How often what is due is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How often a dialled peer's name is looked up while it is not heard.
+const RESOLVE: Duration = Duration::from_secs(10);
+/// A dialled peer that was not heard for this long may have moved: a handshake is overdue (120 s) by
+/// a good margin.
+const STALE: Duration = Duration::from_secs(135);
+/// Longest wait for a name.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// Pause after a failure of the system, so that none becomes a busy loop.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How packets travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,51 +64,174 @@ pub enum Mode {
     Userspace,
 }
 
-/// Why a tunnel cannot be opened. Each says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum TunnelError {
-    /// Not yet told apart.
-    #[error("{0}")]
-    Other(String),
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tun => "tun",
+            Self::Userspace => "userspace",
+        })
+    }
 }
 
-/// One end of the tunnel. Clones are the same end; it lives as long as its supervisor's tasks.
-#[derive(Debug, Clone)]
-pub struct Tunnel {
-    mode: Mode,
+/// One end of the tunnel. Clones are the same end; it lives until its supervisor is shut down.
+#[derive(Clone)]
+pub struct Tunnel(Arc<Inner>);
+
+struct Inner {
     udp: SocketAddr,
+    peers: Arc<Mutex<Peers>>,
+    userspace: Option<Userspace>,
+    supervisor: Supervisor,
+    own: Vec<std::net::IpAddr>,
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel").field("mode", &self.mode()).field("udp", &self.0.udp).finish()
+    }
 }
 
 impl Tunnel {
-    /// Opens the socket and starts the tasks. The other end need not be there.
+    /// Opens the socket, makes the device or the stack, starts the tasks. The other end need not be
+    /// there. `wanted` decides between device and stack; [`LinkMode::Auto`] takes the device when it
+    /// can be had and says why when it can not.
     pub async fn open(
-        _config: &TunnelConfig,
-        _wanted: LinkMode,
-        _supervisor: &Supervisor,
+        config: &TunnelConfig,
+        wanted: LinkMode,
+        supervisor: &Supervisor,
     ) -> Result<Self, TunnelError> {
-        Err(TunnelError::Other("not yet".into()))
+        if wanted == LinkMode::External {
+            return Err(TunnelError::External);
+        }
+        if config.addresses.is_empty() {
+            return Err(TunnelError::NoAddress);
+        }
+        let mtu = config.mtu.unwrap_or(MTU);
+        let udp = Arc::new(Udp::bind(config.listen_port)?);
+        let address = udp.address().map_err(TunnelError::Socket)?;
+        let peers = Arc::new(Mutex::new(Peers::new(config)));
+        let stop = supervisor.token();
+        let device = match wanted {
+            LinkMode::Userspace => None,
+            _ => match tun::device(config, mtu).await {
+                Ok(device) => Some(Arc::new(device)),
+                Err(error) if wanted == LinkMode::Tun => return Err(error),
+                Err(error) => {
+                    tracing::info!("link.mode auto takes the userspace stack: {error}");
+                    None
+                }
+            },
+        };
+        let userspace = match device {
+            Some(device) => {
+                let (from, to) = (Arc::clone(&device), device);
+                let out = tun::outbound(from, Arc::clone(&udp), Arc::clone(&peers), stop.clone());
+                supervisor.spawn("tunnel out", out);
+                let into = tun::inbound(to, Arc::clone(&udp), Arc::clone(&peers), stop.clone());
+                supervisor.spawn("tunnel in", into);
+                None
+            }
+            None => {
+                let stack = Userspace::new(config, mtu, Arc::clone(&peers));
+                supervisor.spawn("tunnel stack", stack.clone().drive(Arc::clone(&udp), stop.clone()));
+                Some(stack)
+            }
+        };
+        supervisor.spawn("tunnel timers", timers(Arc::clone(&udp), Arc::clone(&peers), stop.clone()));
+        supervisor.spawn("tunnel names", names(udp, Arc::clone(&peers), stop));
+        let own = config.addresses.iter().map(|own| own.address).collect();
+        let inner = Inner { udp: address, peers, userspace, supervisor: supervisor.clone(), own };
+        let tunnel = Self(Arc::new(inner));
+        tracing::info!(mode = %tunnel.mode(), udp = %address, peers = config.peers.len(), mtu, "the tunnel is open");
+        Ok(tunnel)
     }
 
     /// What was chosen.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.mode
+        if self.0.userspace.is_some() { Mode::Userspace } else { Mode::Tun }
     }
 
     /// Our UDP socket.
     #[must_use]
     pub fn udp_address(&self) -> SocketAddr {
-        self.udp
+        self.0.udp
+    }
+
+    /// How every peer stands.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerStats> {
+        lock(&self.0.peers).stats()
     }
 
     /// Where an ordinary client on this machine reaches `remote`, an address inside the tunnel: in tun
-    /// mode that address itself, in userspace mode a port on loopback.
+    /// mode that address itself, in userspace mode a new port on loopback, which lives as long as the
+    /// tunnel.
     pub async fn forward(&self, remote: SocketAddr) -> Result<SocketAddr, TunnelError> {
-        Ok(remote)
+        match &self.0.userspace {
+            None => Ok(remote),
+            Some(stack) => forward::to_tunnel(stack.clone(), remote, &self.0.supervisor).await,
+        }
     }
 
-    /// Lets the peers reach the local server at `to` (loopback) under our inner address and `port`.
-    pub async fn expose(&self, _port: u16, _to: SocketAddr) -> Result<(), TunnelError> {
-        Ok(())
+    /// Lets the peers reach the local server at `to` under our inner address and `port`. In tun mode a
+    /// server that listens on every address is reached already, and nothing is done.
+    pub async fn expose(&self, port: u16, to: SocketAddr) -> Result<(), TunnelError> {
+        match &self.0.userspace {
+            Some(stack) => forward::from_tunnel(stack, port, to, &self.0.supervisor),
+            None => forward::from_device(&self.0.own, port, to, &self.0.supervisor).await,
+        }
     }
+}
+
+/// Handshakes, rekeys and keepalives that are due.
+async fn timers(udp: Arc<Udp>, peers: Arc<Mutex<Peers>>, stop: CancellationToken) {
+    let mut outbox = outbox::Outbox::default();
+    while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
+        lock(&peers).tick(Instant::now(), &mut outbox);
+        udp.send(&mut outbox).await;
+    }
+}
+
+/// Addresses of the peers that are dialled: at once, and again while one is not heard.
+async fn names(udp: Arc<Udp>, peers: Arc<Mutex<Peers>>, stop: CancellationToken) {
+    let mut outbox = outbox::Outbox::default();
+    let mut failing = std::collections::HashSet::new();
+    loop {
+        let dialled = lock(&peers).dialled();
+        for (index, endpoint, heard) in dialled {
+            if heard.is_some_and(|heard| heard < STALE) {
+                continue;
+            }
+            match lookup(&endpoint).await {
+                Ok(address) => {
+                    failing.remove(&index);
+                    lock(&peers).resolved(index, address, &mut outbox);
+                }
+                // Said once, until it works again.
+                Err(reason) if failing.insert(index) => tracing::warn!(
+                    "the peer's endpoint {endpoint} cannot be resolved: {reason} (check Endpoint; it is tried again every {} s)",
+                    RESOLVE.as_secs()
+                ),
+                Err(_) => {}
+            }
+        }
+        udp.send(&mut outbox).await;
+        if stop.run_until_cancelled(tokio::time::sleep(RESOLVE)).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn lookup(endpoint: &PeerEndpoint) -> Result<SocketAddr, String> {
+    let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port));
+    match tokio::time::timeout(LOOKUP, found).await {
+        Ok(Ok(mut addresses)) => addresses.next().ok_or_else(|| "the name has no address".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", LOOKUP.as_secs())),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,157 @@
+//! Loopback on one side, the tunnel on the other, for ordinary clients and servers that know only the
+//! kernel's sockets.
+//!
+//! A forwarded port is bound to loopback. It gives nobody rights: the server at the other end asks for
+//! its token as always. When one direction ends, the other goes on until it ends too; a connection that
+//! breaks is broken on both sides, so a cut answer never looks whole.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use tokio::{
+    io::copy_bidirectional_with_sizes,
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+use super::{
+    error::TunnelError,
+    userspace::{Stream, Userspace},
+};
+use crate::Supervisor;
+
+/// Connections forwarded at once, per port.
+const MAX_CONNECTIONS: usize = 128;
+/// Bytes carried at once, each way.
+const COPY_BYTES: usize = 128 * 1024;
+
+/// Binds a port on loopback whose connections end at `remote` inside the tunnel.
+pub(super) async fn to_tunnel(
+    stack: Userspace,
+    remote: SocketAddr,
+    supervisor: &Supervisor,
+) -> Result<SocketAddr, TunnelError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listen = |source| TunnelError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let local = listener.local_addr().map_err(listen)?;
+    let (stop, tasks) = (supervisor.token(), supervisor.clone());
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    supervisor.spawn("tunnel forward", async move {
+        loop {
+            let accepted = stop.run_until_cancelled(async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (place, listener.accept().await)
+            });
+            match accepted.await {
+                None => return,
+                Some((place, Ok((client, _)))) => {
+                    let (stack, stop) = (stack.clone(), stop.clone());
+                    tasks.spawn_brief(async move {
+                        let _place = place;
+                        let carried = async {
+                            match stack.connect(remote).await {
+                                Ok(inside) => carry(client, inside).await,
+                                Err(error) => {
+                                    reset(&client);
+                                    Err(error)
+                                }
+                            }
+                        };
+                        ended(stop.run_until_cancelled(carried).await, remote);
+                    });
+                }
+                Some((_, Err(error))) => {
+                    tracing::warn!(%error, "a forwarded connection cannot be accepted");
+                    tokio::time::sleep(super::PAUSE).await;
+                }
+            }
+        }
+    });
+    Ok(local)
+}
+
+/// Carries connections to `port` of our inner addresses to the server at `to`.
+pub(super) fn from_tunnel(
+    stack: &Userspace,
+    port: u16,
+    to: SocketAddr,
+    supervisor: &Supervisor,
+) -> Result<(), TunnelError> {
+    let mut streams = stack.listen(port)?;
+    let (stop, tasks) = (supervisor.token(), supervisor.clone());
+    supervisor.spawn("tunnel expose", async move {
+        while let Some(Some(inside)) = stop.run_until_cancelled(streams.recv()).await {
+            let stop = stop.clone();
+            tasks.spawn_brief(async move {
+                let carried = async {
+                    let server = TcpStream::connect(to).await?;
+                    carry(server, inside).await
+                };
+                ended(stop.run_until_cancelled(carried).await, to);
+            });
+        }
+    });
+    Ok(())
+}
+
+/// The same where the kernel has our inner addresses.
+pub(super) async fn from_device(
+    own: &[IpAddr],
+    port: u16,
+    to: SocketAddr,
+    supervisor: &Supervisor,
+) -> Result<(), TunnelError> {
+    for ip in own {
+        let address = SocketAddr::new(*ip, port);
+        let listener = match TcpListener::bind(address).await {
+            Ok(listener) => listener,
+            // The server itself listens on every address.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && to.ip().is_unspecified() => continue,
+            Err(source) => return Err(TunnelError::Listen { address, source }),
+        };
+        let (stop, tasks) = (supervisor.token(), supervisor.clone());
+        supervisor.spawn("tunnel expose", async move {
+            while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+                let Ok((mut inside, _)) = accepted else {
+                    tokio::time::sleep(super::PAUSE).await;
+                    continue;
+                };
+                let stop = stop.clone();
+                tasks.spawn_brief(async move {
+                    let carried = async {
+                        let mut server = TcpStream::connect(to).await?;
+                        copy_bidirectional_with_sizes(&mut server, &mut inside, COPY_BYTES, COPY_BYTES).await
+                    };
+                    ended(stop.run_until_cancelled(carried).await.map(|carried| carried.map(drop)), to);
+                });
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn carry(mut outside: TcpStream, mut inside: Stream) -> io::Result<()> {
+    outside.set_nodelay(true)?;
+    let carried = copy_bidirectional_with_sizes(&mut outside, &mut inside, COPY_BYTES, COPY_BYTES).await;
+    if carried.is_err() {
+        // A reset on both sides, not an end: nobody may take half for the whole.
+        inside.abort();
+        reset(&outside);
+    }
+    carried.map(drop)
+}
+
+/// When it is dropped, the other side sees an error.
+fn reset(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+}
+
+fn ended(result: Option<io::Result<()>>, at: SocketAddr) {
+    if let Some(Err(error)) = result {
+        tracing::debug!(%at, %error, "a connection through the tunnel broke off");
+    }
+}

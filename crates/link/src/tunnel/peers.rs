@@ -1,0 +1,439 @@
+//! Who is on the other end: which peer a packet goes to, which one a datagram is from, and where each
+//! peer was last seen.
+//!
+//! Cryptokey routing (section 2 of the WireGuard paper): a packet goes to the peer with the longest
+//! matching allowed range, and one that comes out of a peer's session is taken only when its inner
+//! source lies in that peer's ranges. A peer's address changes only by a datagram that its session
+//! authenticated. Whatever does not belong is dropped and counted; nothing of it is kept.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use boringtun::{
+    noise::{Packet, handshake::parse_handshake_anon, rate_limiter::RateLimiter},
+    x25519,
+};
+use storage_config::wireguard::{Cidr, PeerEndpoint, PublicKey, TunnelConfig};
+
+use super::{
+    noise::{self, Boring, Core, HANDSHAKES_PER_SECOND, Kind, MIN_OUT, OVERHEAD, Outcome},
+    outbox::Outbox,
+};
+
+/// A cookie reply (type 3): the answer to a handshake under load; it proves nothing about its sender.
+const COOKIE_REPLY: u8 = 3;
+/// A peer that was heard within this time and then fell silent is poked ([`Peers::poke`]).
+const TALKING: Duration = Duration::from_secs(30);
+/// So long a silence is one.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// One peer.
+struct Peer {
+    name: PublicKey,
+    core: Box<dyn Core>,
+    dial: Option<PeerEndpoint>,
+    address: Option<SocketAddr>,
+    allowed: Vec<Cidr>,
+    heard: Option<Instant>,
+    data_heard: Option<Instant>,
+    poked: Instant,
+    sent_bytes: u64,
+    received_bytes: u64,
+}
+
+/// How a peer stands.
+#[derive(Debug, Clone)]
+pub struct PeerStats {
+    /// Its name.
+    pub public_key: PublicKey,
+    /// Where its last authenticated datagram came from, or where it is dialled.
+    pub address: Option<SocketAddr>,
+    /// Since the last finished handshake.
+    pub handshake_age: Option<Duration>,
+    /// Since its last authenticated datagram.
+    pub heard: Option<Duration>,
+    /// Bytes of packets sent to it.
+    pub sent_bytes: u64,
+    /// Bytes of packets received from it.
+    pub received_bytes: u64,
+}
+
+/// Every peer of this end.
+pub(super) struct Peers {
+    secret: x25519::StaticSecret,
+    public: x25519::PublicKey,
+    limiter: Arc<RateLimiter>,
+    limiter_reset: Instant,
+    peers: Vec<Peer>,
+    /// Datagrams that were no valid WireGuard, or of nobody we know.
+    pub(super) refused_datagrams: u64,
+    /// Packets without a peer for their destination, or from a source that is not the peer's.
+    pub(super) misrouted_packets: u64,
+}
+
+impl Peers {
+    pub(super) fn new(config: &TunnelConfig) -> Self {
+        let secret = x25519::StaticSecret::from(*config.private_key.expose());
+        let public = x25519::PublicKey::from(&secret);
+        let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
+        let now = Instant::now();
+        let peers = (0_u32..).zip(&config.peers).map(|(index, peer)| Peer {
+            name: peer.public_key,
+            core: Box::new(Boring::new(&config.private_key, peer, index, Arc::clone(&limiter))),
+            dial: peer.endpoint.clone(),
+            address: None,
+            allowed: peer.allowed_ips.clone(),
+            heard: None,
+            data_heard: None,
+            poked: now,
+            sent_bytes: 0,
+            received_bytes: 0,
+        });
+        Self {
+            secret,
+            public,
+            peers: peers.collect(),
+            limiter,
+            limiter_reset: now,
+            refused_datagrams: 0,
+            misrouted_packets: 0,
+        }
+    }
+
+    /// Seals `packet` for the peer that its destination belongs to.
+    pub(super) fn outbound(&mut self, packet: &[u8], outbox: &mut Outbox) {
+        let Some(peer) = inner_addresses(packet).and_then(|(_, to)| self.route(to)) else {
+            self.misrouted_packets += 1;
+            return;
+        };
+        // Without an address the packet waits for the peer to dial us: its session keeps the last few.
+        let Some(to) = peer.address else {
+            let _ = peer.core.seal(packet, &mut vec![0; MIN_OUT.max(packet.len() + OVERHEAD)]);
+            return;
+        };
+        peer.sent_bytes += packet.len() as u64;
+        outbox.add(to, MIN_OUT.max(packet.len() + OVERHEAD), |out| network(peer.core.seal(packet, out)));
+    }
+
+    fn route(&mut self, to: IpAddr) -> Option<&mut Peer> {
+        let longest = |peer: &Peer| {
+            peer.allowed.iter().filter(|range| range.contains(to)).map(|range| range.prefix).max()
+        };
+        self.peers
+            .iter_mut()
+            .filter_map(|peer| Some((longest(peer)?, peer)))
+            .max_by_key(|(n, _)| *n)
+            .map(|x| x.1)
+    }
+
+    /// Opens `datagram`; the length of the packet written to `out`, if there is one. Answers go to
+    /// `outbox`. `out` must be as long as the datagram, and at least 256 bytes.
+    pub(super) fn inbound(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        out: &mut [u8],
+        outbox: &mut Outbox,
+    ) -> Option<usize> {
+        let Some(index) = self.sender(from.ip(), datagram, outbox, from) else {
+            self.refused_datagrams += 1;
+            return None;
+        };
+        let peer = self.peers.get_mut(index)?;
+        let Ok(outcome) = peer.core.open(from.ip(), datagram, out) else {
+            self.refused_datagrams += 1;
+            return None;
+        };
+        let cookie = matches!(outcome, Outcome::Network(_)) && out.first() == Some(&COOKIE_REPLY);
+        if !cookie && datagram.first() != Some(&COOKIE_REPLY) {
+            peer.address = Some(from);
+            peer.heard = Some(Instant::now());
+        }
+        match outcome {
+            Outcome::Nothing => None,
+            Outcome::Network(length) => {
+                outbox.add(from, length, |answer| {
+                    answer.copy_from_slice(&out[..length]);
+                    length
+                });
+                if !cookie {
+                    flush_waiting(peer, from, outbox);
+                }
+                None
+            }
+            Outcome::Inner(length) => {
+                peer.data_heard = peer.heard;
+                let source = inner_addresses(&out[..length]).map(|(source, _)| source);
+                if !source.is_some_and(|ip| peer.allowed.iter().any(|range| range.contains(ip))) {
+                    self.misrouted_packets += 1;
+                    return None;
+                }
+                peer.received_bytes += length as u64;
+                Some(length)
+            }
+        }
+    }
+
+    /// Which peer a datagram claims to be from. Only a handshake's first message does not name its
+    /// receiver's index: its sender is inside, under a Diffie-Hellman, which the limiter guards.
+    fn sender(&self, ip: IpAddr, datagram: &[u8], outbox: &mut Outbox, from: SocketAddr) -> Option<usize> {
+        match noise::kind(datagram)? {
+            Kind::Of(index) => (index < self.peers.len()).then_some(index),
+            Kind::Initiation if self.peers.len() == 1 => Some(0),
+            Kind::Initiation => {
+                let mut cookie = [0; 64];
+                let packet = match self.limiter.verify_packet(Some(ip), datagram, &mut cookie) {
+                    Ok(packet) => packet,
+                    Err(boringtun::noise::TunnResult::WriteToNetwork(reply)) => {
+                        outbox.add(from, reply.len(), |out| {
+                            out.copy_from_slice(reply);
+                            reply.len()
+                        });
+                        return None;
+                    }
+                    Err(_) => return None,
+                };
+                let Packet::HandshakeInit(init) = packet else { return None };
+                let half = parse_handshake_anon(&self.secret, &self.public, &init).ok()?;
+                self.peers.iter().position(|peer| *peer.name.bytes() == half.peer_static_public)
+            }
+        }
+    }
+
+    /// What is due: to be called about ten times a second.
+    pub(super) fn tick(&mut self, now: Instant, outbox: &mut Outbox) {
+        if now.duration_since(self.limiter_reset) >= Duration::from_secs(1) {
+            self.limiter.reset_count();
+            self.limiter_reset = now;
+        }
+        for peer in &mut self.peers {
+            match peer.address {
+                Some(to) => {
+                    outbox.add(to, MIN_OUT, |out| network(peer.core.tick(out)));
+                    Self::poke(peer, to, now, outbox);
+                }
+                None => drop(peer.core.tick(&mut [0; MIN_OUT])),
+            }
+        }
+    }
+
+    /// A peer that was just talking and fell silent may have lost our address, as when a router forgot
+    /// it or we moved: an authenticated packet tells it. A keepalive every 25 s would take too long.
+    fn poke(peer: &mut Peer, to: SocketAddr, now: Instant, outbox: &mut Outbox) {
+        let ago = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+        let talking = ago(peer.data_heard).is_some_and(|ago| ago < TALKING);
+        let silent = ago(peer.heard).is_some_and(|ago| ago >= SILENCE);
+        if talking && silent && now.saturating_duration_since(peer.poked) >= SILENCE {
+            peer.poked = now;
+            outbox.add(to, MIN_OUT, |out| network(peer.core.seal(&[], out)));
+        }
+    }
+
+    /// The peers that are dialled, with where, and since when each was not heard.
+    pub(super) fn dialled(&self) -> Vec<(usize, PeerEndpoint, Option<Duration>)> {
+        let dialled = self.peers.iter().enumerate();
+        dialled
+            .filter_map(|(index, peer)| {
+                let heard = peer.heard.map(|at| at.elapsed());
+                Some((index, peer.dial.clone()?, heard))
+            })
+            .collect()
+    }
+
+    /// A dialled peer's name means this address now; a handshake is begun.
+    pub(super) fn resolved(&mut self, index: usize, address: SocketAddr, outbox: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        if peer.address != Some(address) {
+            peer.address = Some(address);
+            // Without a session this begins the handshake, with one it tells the peer where we are.
+            outbox.add(address, MIN_OUT, |out| network(peer.core.seal(&[], out)));
+        }
+    }
+
+    pub(super) fn stats(&self) -> Vec<PeerStats> {
+        let stats = self.peers.iter().map(|peer| PeerStats {
+            public_key: peer.name,
+            address: peer.address,
+            handshake_age: peer.core.handshake_age(),
+            heard: peer.heard.map(|at| at.elapsed()),
+            sent_bytes: peer.sent_bytes,
+            received_bytes: peer.received_bytes,
+        });
+        stats.collect()
+    }
+}
+
+/// Packets that waited for the session.
+fn flush_waiting(peer: &mut Peer, to: SocketAddr, outbox: &mut Outbox) {
+    // The queue of a core is bounded (256 packets).
+    for _ in 0..300 {
+        let mut more = false;
+        outbox.add(to, 2048, |out| match peer.core.open(to.ip(), &[], out) {
+            Ok(Outcome::Network(length)) => {
+                more = true;
+                length
+            }
+            _ => 0,
+        });
+        if !more {
+            return;
+        }
+    }
+}
+
+fn network(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Network(length) => length,
+        _ => 0,
+    }
+}
+
+/// Source and destination of an IP packet (RFC 791, RFC 8200); `None` when it is none.
+pub(super) fn inner_addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    fn at<const N: usize>(packet: &[u8], start: usize) -> Option<[u8; N]> {
+        packet.get(start..start + N)?.try_into().ok()
+    }
+    match packet.first()? >> 4 {
+        4 if packet.len() >= 20 => Some((at::<4>(packet, 12)?.into(), at::<4>(packet, 16)?.into())),
+        6 if packet.len() >= 40 => Some((at::<16>(packet, 8)?.into(), at::<16>(packet, 24)?.into())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage_config::wireguard::{PrivateKey, TunnelPeer};
+
+    use super::*;
+
+    fn packet(from: [u8; 4], to: [u8; 4], body: u8) -> Vec<u8> {
+        let mut packet = vec![body; 60];
+        packet[0] = 0x45;
+        packet[2..4].copy_from_slice(&60_u16.to_be_bytes());
+        packet[12..16].copy_from_slice(&from);
+        packet[16..20].copy_from_slice(&to);
+        packet
+    }
+
+    fn config(key: &PrivateKey, peers: &[(&PrivateKey, &str)]) -> TunnelConfig {
+        let cidr = |text: &str| Cidr { address: text.parse().unwrap(), prefix: 32 };
+        let peers = peers.iter().map(|(key, ip)| TunnelPeer {
+            public_key: key.public(),
+            preshared_key: None,
+            endpoint: None,
+            allowed_ips: vec![cidr(ip)],
+            persistent_keepalive: None,
+        });
+        TunnelConfig {
+            private_key: key.clone(),
+            addresses: vec![cidr("10.0.1.1")],
+            listen_port: None,
+            mtu: None,
+            peers: peers.collect(),
+        }
+    }
+
+    /// Carries datagrams between two ends until both are quiet; the packets that came out at `b`.
+    fn carry(
+        a: &mut Peers,
+        at_a: SocketAddr,
+        b: &mut Peers,
+        at_b: SocketAddr,
+        first: Outbox,
+    ) -> Vec<Vec<u8>> {
+        let (mut to_b, mut to_a, mut inner) = (first, Outbox::default(), Vec::new());
+        let mut out = vec![0; 4096];
+        for _ in 0..10 {
+            for run in to_b.runs() {
+                for datagram in run.bytes.chunks(run.segment) {
+                    if let Some(length) = b.inbound(at_a, datagram, &mut out, &mut to_a) {
+                        inner.push(out[..length].to_vec());
+                    }
+                }
+            }
+            to_b.clear();
+            for run in to_a.runs() {
+                for datagram in run.bytes.chunks(run.segment) {
+                    a.inbound(at_b, datagram, &mut out, &mut to_b);
+                }
+            }
+            to_a.clear();
+        }
+        inner
+    }
+
+    #[test]
+    fn packets_reach_the_peer_they_are_for_and_sources_are_checked() {
+        let (cloud, nas, other) = (PrivateKey::generate(), PrivateKey::generate(), PrivateKey::generate());
+        let mut a = Peers::new(&config(&nas, &[(&cloud, "10.0.1.1")]));
+        let mut b = Peers::new(&config(&cloud, &[(&other, "10.0.1.3"), (&nas, "10.0.1.2")]));
+        let (at_a, at_b): (SocketAddr, SocketAddr) =
+            ("192.0.2.1:1000".parse().unwrap(), "192.0.2.2:51820".parse().unwrap());
+        let mut outbox = Outbox::default();
+        a.resolved(0, at_b, &mut outbox);
+        let good = packet([10, 0, 1, 2], [10, 0, 1, 1], 7);
+        a.outbound(&good, &mut outbox);
+        assert_eq!(carry(&mut a, at_a, &mut b, at_b, outbox), [good.clone()], "it waited for the session");
+        assert_eq!(b.stats()[1].address, Some(at_a));
+        assert_eq!(b.stats()[0].address, None);
+
+        // A source that is another peer's.
+        let mut outbox = Outbox::default();
+        a.outbound(&packet([10, 0, 1, 3], [10, 0, 1, 1], 7), &mut outbox);
+        assert_eq!(outbox.len(), 1);
+        assert!(carry(&mut a, at_a, &mut b, at_b, outbox).is_empty());
+        assert_eq!(b.misrouted_packets, 1);
+        // A destination of nobody.
+        a.outbound(&packet([10, 0, 1, 2], [10, 9, 9, 9], 7), &mut Outbox::default());
+        assert_eq!(a.misrouted_packets, 1);
+
+        // From another address: it roams. A replay from elsewhere does not make it.
+        let moved: SocketAddr = "198.51.100.7:4242".parse().unwrap();
+        let mut outbox = Outbox::default();
+        a.outbound(&good, &mut outbox);
+        let replay = outbox.runs()[0].bytes.clone();
+        assert_eq!(carry(&mut a, moved, &mut b, at_b, outbox).len(), 1);
+        assert_eq!(b.stats()[1].address, Some(moved));
+        let mut out = vec![0; 4096];
+        assert_eq!(b.inbound(at_a, &replay, &mut out, &mut Outbox::default()), None);
+        assert_eq!(b.stats()[1].address, Some(moved), "a replayed datagram moved the peer");
+    }
+
+    #[test]
+    fn garbage_changes_nothing() {
+        let (cloud, nas) = (PrivateKey::generate(), PrivateKey::generate());
+        let mut b = Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")]));
+        let (mut outbox, mut out) = (Outbox::default(), vec![0; 65_536]);
+        let from: SocketAddr = "192.0.2.9:9".parse().unwrap();
+        for first in 0..=255_u8 {
+            for length in [0, 1, 3, 4, 31, 32, 63, 64, 91, 92, 147, 148, 149, 1452, 65_535] {
+                let mut datagram = vec![first; length];
+                if length > 4 && first < 6 {
+                    datagram[1..4].fill(0);
+                }
+                assert_eq!(b.inbound(from, &datagram, &mut out, &mut outbox), None);
+            }
+        }
+        assert_eq!(b.stats()[0].address, None);
+        assert_eq!(outbox.len(), 0, "nothing of it was answered");
+        assert_eq!(b.refused_datagrams, 256 * 15);
+    }
+
+    #[test]
+    fn a_preshared_key_that_differs_makes_no_session() {
+        let (cloud, nas) = (PrivateKey::generate(), PrivateKey::generate());
+        let mut left = config(&nas, &[(&cloud, "10.0.1.1")]);
+        left.peers[0].preshared_key = Some(storage_config::wireguard::PresharedKey::generate());
+        let (mut a, mut b) = (Peers::new(&left), Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")])));
+        let (at_a, at_b): (SocketAddr, SocketAddr) =
+            ("192.0.2.1:1000".parse().unwrap(), "192.0.2.2:51820".parse().unwrap());
+        let mut outbox = Outbox::default();
+        a.resolved(0, at_b, &mut outbox);
+        a.outbound(&packet([10, 0, 1, 2], [10, 0, 1, 1], 7), &mut outbox);
+        assert!(carry(&mut a, at_a, &mut b, at_b, outbox).is_empty());
+        assert!(a.stats()[0].handshake_age.is_none());
+    }
+}
