@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use crate::{Deployment, Effort, LogFormat, Secret};
+use crate::{Deployment, Effort, LogFormat, Secret, wireguard::LinkConfig};
 
 /// Everything `storage-service` is told.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct CloudConfig {
     pub hot: HotConfig,
     /// The way to the gateway on the NAS.
     pub cold: ColdProxyConfig,
+    /// How packets travel between the daemons.
+    pub link: LinkConfig,
     /// How rows are moved.
     pub migration: MigrationConfig,
     /// Managed tables; may be empty (then nothing is moved and nothing is split).
@@ -103,6 +105,8 @@ pub struct ColdProxyConfig {
     pub token_file: Option<PathBuf>,
     /// What the gateway asks us for.
     pub token: Option<Secret>,
+    /// PEM file of the only authorities that may vouch for an `https` endpoint; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
     /// Longest wait for the first byte of an answer.
     pub timeout: Duration,
     /// Repeats of a call that may be repeated.

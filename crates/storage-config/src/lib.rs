@@ -14,6 +14,7 @@ mod nas;
 mod node;
 mod read;
 mod read_cloud;
+mod read_link;
 mod read_nas;
 mod secret;
 mod section;

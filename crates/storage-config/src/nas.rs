@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use crate::{Deployment, LogFormat, Secret};
+use crate::{Deployment, LogFormat, Secret, wireguard::LinkConfig};
 
 /// Everything `storage-gateway` is told.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct NasConfig {
     pub storage: ColdStorageConfig,
     /// The way to storage-service in the cloud.
     pub connection: ConnectionConfig,
+    /// How packets travel between the daemons.
+    pub link: LinkConfig,
     /// What one caller may cost.
     pub limits: LimitsConfig,
     /// Things an operator should read once, at start: to be logged as warnings.
@@ -94,6 +96,8 @@ pub struct ConnectionConfig {
     pub token_file: Option<PathBuf>,
     /// What storage-service asks us for.
     pub token: Option<Secret>,
+    /// PEM file of the only authorities that may vouch for an `https` endpoint; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
     /// Longest wait for an answer of the service.

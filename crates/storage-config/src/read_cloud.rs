@@ -9,11 +9,14 @@ use crate::{
     LinkMethod, MigrationConfig, ServiceConfig, TableConfig, endpoint,
     node::Node,
     read::{self, Document, ServiceDefaults},
+    read_link,
     section::Section,
     units, values,
 };
 
 const DAY_SECONDS: u64 = 86_400;
+/// Where frp, ngrok, rathole and `ssh -R` are usually told to listen.
+const DEFAULT_PROXY: &str = "http://localhost:7000";
 /// A gateway refuses larger chunks by default.
 const MAX_CHUNK_BYTES: u64 = 128 << 20;
 
@@ -24,6 +27,10 @@ pub(crate) fn load(path: &Path, deployment_type: Option<&str>) -> Result<CloudCo
         let service = service(document, &root);
         let hot = hot(document, &root);
         let cold = cold(document, &root, &mut notes);
+        let forbidden = (cold.as_ref().is_some_and(|cold| cold.method == LinkMethod::ReverseProxy))
+            .then_some("a tunnel belongs to cold_storage_proxy.connection.method vpn (remove `link`, or change the method)");
+        // The cloud listens; a peer that it should dial says how often itself.
+        let link = read_link::link(document, &root, None, forbidden, &mut notes);
         let migration = migration(&root);
         let tables = tables(&root, hot.as_ref().map_or("default", |hot| &hot.database));
         if let Some(service) = &service {
@@ -36,7 +43,7 @@ pub(crate) fn load(path: &Path, deployment_type: Option<&str>) -> Result<CloudCo
             }
         }
         root.finish();
-        Some(CloudConfig { service: service?, hot: hot?, cold: cold?, migration, tables, notes })
+        Some(CloudConfig { service: service?, hot: hot?, cold: cold?, link, migration, tables, notes })
     })
 }
 
@@ -141,6 +148,7 @@ fn cold(document: &Document<'_>, root: &Section<'_>, notes: &mut Vec<String>) ->
     let method = connection.must("method", values::word(methods));
     let gateway_url = gateway_url(&connection, method);
     let token = document.token(&connection, "secrets/gateway.token");
+    let ca_file = connection.opt("ca_file", values::ca_file(&document.base));
     let timeout = connection.or("timeout", Duration::from_secs(30), values::duration(1..=600));
     let retry_attempts = connection.or("retry_attempts", 3, values::int(0..=20));
     connection.finish();
@@ -156,6 +164,7 @@ fn cold(document: &Document<'_>, root: &Section<'_>, notes: &mut Vec<String>) ->
         gateway_url: gateway_url?,
         token_file: token.file,
         token: token.secret,
+        ca_file,
         timeout,
         retry_attempts,
         fallback,
@@ -170,6 +179,11 @@ fn gateway_url(connection: &Section<'_>, method: Option<LinkMethod>) -> Option<U
     };
     if connection.node(other).is_some() {
         connection.problem(other, format!("belongs to the other method (this one uses `{used}`)"));
+    }
+    // A proxy usually runs beside the service.
+    let by_default = || Url::parse(DEFAULT_PROXY).ok().filter(|_| used == "proxy_url");
+    if connection.node(used).is_none() && by_default().is_some() {
+        return by_default();
     }
     connection.must(used, url)
 }

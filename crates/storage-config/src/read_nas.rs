@@ -9,8 +9,10 @@ use crate::{
     ColdKind, ColdStorageConfig, Compression, ConfigErrors, ConnectionConfig, Deployment, LimitsConfig,
     NasConfig, NasServiceConfig, OfflineMode, endpoint,
     read::{self, Document, ServiceDefaults},
+    read_link,
     section::Section,
     values,
+    wireguard::KEEPALIVE_SECONDS,
 };
 
 const DAY_SECONDS: u64 = 86_400;
@@ -24,12 +26,13 @@ pub(crate) fn load(path: &Path, deployment_type: Option<&str>) -> Result<NasConf
         let service = service(document, &root);
         let storage = storage(document, &root);
         let connection = connection(document, &root, &mut notes);
+        let link = read_link::link(document, &root, Some(KEEPALIVE_SECONDS), None, &mut notes);
         let limits = limits(&root);
         if let Some(service) = service.as_ref().filter(|service| service.token.is_none()) {
             notes.push(format!("no service.token_file: anyone on this machine may call {}", service.listen));
         }
         root.finish();
-        Some(NasConfig { service: service?, storage: storage?, connection: connection?, limits, notes })
+        Some(NasConfig { service: service?, storage: storage?, connection: connection?, link, limits, notes })
     })
 }
 
@@ -103,6 +106,7 @@ fn connection(
     let section = root.section("connection");
     let cloud_url = section.must("cloud_endpoint", |node| endpoint::daemon(&values::text(node)?));
     let token = document.token(&section, "secrets/service.token");
+    let ca_file = section.opt("ca_file", values::ca_file(&document.base));
     let heartbeat_interval =
         section.or("heartbeat_interval", Duration::from_secs(30), values::duration(1..=3600));
     let timeout = section.or("timeout", Duration::from_secs(30), values::duration(1..=600));
@@ -123,6 +127,7 @@ fn connection(
         cloud_url: cloud_url?,
         token_file: token.file,
         token: token.secret,
+        ca_file,
         heartbeat_interval,
         timeout,
         offline_mode,

@@ -16,20 +16,7 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 /// never shows the content.
 pub(crate) fn read(path: &Path, min_len: usize) -> Result<Secret, String> {
     let shown = path.display();
-    let meta =
-        fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e} (create it, mode 0600)"))?;
-    if !meta.is_file() {
-        return Err(format!("{shown} is not a file (name a file that holds only the secret)"));
-    }
-    if meta.len() > MAX_SECRET_BYTES {
-        return Err(format!("{shown} has {} bytes (a secret has at most {MAX_SECRET_BYTES})", meta.len()));
-    }
-    let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 && !path.starts_with("/run/secrets") {
-        return Err(format!("{shown} is readable by others, mode {mode:04o} (chmod 0600 it)"));
-    }
-    let text =
-        fs::read_to_string(path).map_err(|e| format!("{shown} cannot be read: {e} (it must be text)"))?;
+    let text = read_text(path, MAX_SECRET_BYTES)?;
     let text = text.trim();
     if text.is_empty() {
         return Err(format!("{shown} is empty (write the secret into it)"));
@@ -41,4 +28,22 @@ pub(crate) fn read(path: &Path, min_len: usize) -> Result<Secret, String> {
         return Err(format!("{shown} holds more than one line (write only the secret into it)"));
     }
     Ok(Secret::new(text))
+}
+
+/// Reads a file that holds secrets and that nobody else may read.
+pub(crate) fn read_text(path: &Path, max_bytes: u64) -> Result<String, String> {
+    let shown = path.display();
+    let meta =
+        fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e} (create it, mode 0600)"))?;
+    if !meta.is_file() {
+        return Err(format!("{shown} is not a file (name a file that holds only the secret)"));
+    }
+    if meta.len() > max_bytes {
+        return Err(format!("{shown} has {} bytes (a secret has at most {max_bytes})", meta.len()));
+    }
+    let mode = meta.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 && !path.starts_with("/run/secrets") {
+        return Err(format!("{shown} is readable by others, mode {mode:04o} (chmod 0600 it)"));
+    }
+    fs::read_to_string(path).map_err(|e| format!("{shown} cannot be read: {e} (it must be text)"))
 }

@@ -171,6 +171,11 @@ impl<'a> Section<'a> {
 
     /// To be called last: reports unknown keys and keys given twice.
     pub(crate) fn finish(self) {
+        self.check();
+    }
+
+    /// [`Self::finish`] for a section that is borrowed.
+    pub(crate) fn check(&self) {
         let known = self.known.borrow();
         for (n, (key, _)) in self.entries.iter().enumerate() {
             let nth = self.entries[..n].iter().filter(|(k, _)| k == key).count();

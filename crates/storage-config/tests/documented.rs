@@ -46,7 +46,7 @@ fn nonsense(template: &str) -> String {
 #[test]
 fn the_services_keys() {
     let text = nonsense(
-        "service: {?}\nhot_storage: {?}\ncold_storage_proxy: {?, connection: {?, method: vpn}, fallback: {?}}\n\
+        "service: {?}\nhot_storage: {?}\ncold_storage_proxy: {?, connection: {?, method: vpn}, fallback: {?}}\nlink: {?, peers: [{?}]}\n\
          migration: {?}\ntables: [{?}]\n",
     );
     let known = known(&text, |file| load_cloud_as(file, None).unwrap_err());
@@ -57,6 +57,8 @@ fn the_services_keys() {
 
 #[test]
 fn the_gateways_keys() {
-    let text = nonsense("service: {?}\nstorage: {?}\nconnection: {?, offline_mode: {?}}\nlimits: {?}\n");
+    let text = nonsense(
+        "service: {?}\nstorage: {?}\nconnection: {?, offline_mode: {?}}\nlimits: {?}\nlink: {?, peers: [{?}]}\n",
+    );
     assert_eq!(documented("local_storage.yaml"), known(&text, |file| load_nas_as(file, None).unwrap_err()));
 }

@@ -183,3 +183,56 @@ fn hostile_yaml_ends_in_an_error_at_once() {
 fn the_command_line_names_the_file_first() {
     assert_eq!(config_path(Some("given.yaml".into()), "default.yaml"), PathBuf::from("given.yaml"));
 }
+
+/// The shipped NAS file with a `link` section, beside a pair of wg-quick files.
+#[test]
+fn a_link_by_file_or_spelled_out_is_the_same_link() {
+    use storage_config::wireguard::{LinkMode, pair, write_secret_file};
+    let dir = tempfile::tempdir().unwrap();
+    let ends = pair(
+        "cloud.example:51820".parse().unwrap(),
+        "10.0.1.1/24".parse().unwrap(),
+        "10.0.1.2/24".parse().unwrap(),
+    );
+    let nas = &ends.nas;
+    let put = |name: &str, text: &str| write_secret_file(&dir.path().join(name), text).unwrap();
+    put("wg0.conf", &nas.expose_as_quick());
+    put("nas.key", &nas.private_key.expose_base64());
+    put("shared.key", &nas.peers[0].preshared_key.as_ref().unwrap().expose_base64());
+    let base = "service: {name: nas, deployment: nas}\nstorage: {type: embedded}\nconnection: {cloud_endpoint: \"10.0.1.1:8002\"}\n";
+    let load = |link: &str| {
+        let file = dir.path().join("nas.yaml");
+        std::fs::write(&file, format!("{base}{link}\n")).unwrap();
+        storage_config::load_nas_as(&file, None)
+    };
+    assert_eq!(load("").unwrap().link.mode, LinkMode::External);
+    let by_file = load("link: {config_file: wg0.conf}").unwrap().link;
+    assert_eq!((by_file.mode, by_file.tunnel.as_ref()), (LinkMode::Auto, Some(nas)));
+    let spelled = format!(
+        "link: {{mode: userspace, private_key_file: nas.key, addresses: [10.0.1.2/24], peers: [{{public_key: \"{}\", \
+         preshared_key_file: shared.key, endpoint: \"cloud.example:51820\", allowed_ips: [10.0.1.1/32]}}]}}",
+        nas.peers[0].public_key
+    );
+    let spelled = load(&spelled).unwrap().link;
+    assert_eq!(
+        (spelled.mode, spelled.tunnel.as_ref()),
+        (LinkMode::Userspace, Some(nas)),
+        "keepalive by default"
+    );
+
+    let both = load("link: {config_file: wg0.conf, mtu: 1400}").unwrap_err();
+    assert!(both.to_string().contains("beside config_file"), "{both}");
+    use std::os::unix::fs::PermissionsExt as _;
+    let readable = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(dir.path().join("wg0.conf"), readable).unwrap();
+    let refused = load("link: {config_file: wg0.conf}").unwrap_err();
+    assert!(refused.errors.len() == 1 && refused.to_string().contains("chmod 0600"), "{refused}");
+    let missing = load("link: {config_file: nowhere.conf}").unwrap_err();
+    assert!(missing.errors.len() == 1 && missing.to_string().contains("cannot be read"), "{missing}");
+    put(
+        "broken.conf",
+        &nas.expose_as_quick().replace("AllowedIPs = 10.0.1.1/32", "AllowedIPs = 10.0.1.2/32"),
+    );
+    let broken = load("link: {config_file: broken.conf}").unwrap_err();
+    assert!(broken.errors.len() == 1 && broken.to_string().contains("broken.conf:5:"), "{broken}");
+}

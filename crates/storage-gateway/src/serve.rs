@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use link::Supervisor;
 use storage_config::NasConfig;
 use tokio::{
     net::TcpListener,
@@ -17,6 +18,8 @@ use crate::{api, connector, gateway::Gateway, ingest::prover, journal::rebuild, 
 
 /// How often an engine that was found dead is asked again.
 const PROBE: Duration = Duration::from_secs(2);
+/// Longest wait for the tunnel's tasks, once nothing uses it any more.
+const TUNNEL_END: Duration = Duration::from_secs(2);
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,15 +33,22 @@ pub enum Exit {
 }
 
 /// Runs the daemon until a signal or the death of a task.
-pub async fn run(config: NasConfig) -> anyhow::Result<Exit> {
+pub async fn run(mut config: NasConfig) -> anyhow::Result<Exit> {
     for note in &config.notes {
         tracing::warn!("{note}");
     }
     let drain = Duration::from_secs(config.service.drain_seconds);
     let listen = config.service.listen;
-    let gateway = Gateway::open(config)?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     let address = listener.local_addr().context("ask for the own address")?;
+    // The tunnel outlives the tasks, so that what they are answering can leave.
+    let tunnel = Supervisor::new();
+    let (remote, guarded) = (config.connection.cloud_url.clone(), config.service.token.is_some());
+    let attached =
+        link::tunnel::attach(&config.link, remote, address, guarded, &tunnel).await.context("link")?;
+    tracing::info!(mode = attached.mode(), service = %attached.remote, "the link to the cloud");
+    config.connection.cloud_url = attached.remote;
+    let gateway = Gateway::open(config)?;
     let supervisor = gateway.supervisor.clone();
     let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
@@ -57,10 +67,13 @@ pub async fn run(config: NasConfig) -> anyhow::Result<Exit> {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         name = supervisor.died() => Some(name),
+        name = tunnel.died() => Some(name),
     };
     tracing::info!(drain_s = drain.as_secs(), "shutting down");
     supervisor.shutdown();
     let drained = supervisor.wait(drain).await;
+    tunnel.shutdown();
+    tunnel.wait(TUNNEL_END).await;
     Ok(match died {
         Some(name) => Exit::Died(name),
         None if drained => Exit::Clean,

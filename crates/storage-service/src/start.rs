@@ -25,6 +25,8 @@ use tokio::{
 
 /// Longest wait for a connection to the hot engine.
 const CONNECT: Duration = Duration::from_secs(5);
+/// Longest wait for the tunnel's tasks, once nothing uses it any more.
+const TUNNEL_END: Duration = Duration::from_secs(2);
 /// Most bytes of an answer that is collected (metadata, proofs; never a caller's rows).
 const COLLECTED_BYTES: u64 = 64 << 20;
 
@@ -61,7 +63,7 @@ pub fn log(format: LogFormat) {
 }
 
 /// Builds everything, serves until a signal, drains.
-pub async fn run(config: CloudConfig, port_file: Option<PathBuf>) -> Result<End> {
+pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<End> {
     for note in &config.notes {
         tracing::warn!("{note}");
     }
@@ -69,6 +71,18 @@ pub async fn run(config: CloudConfig, port_file: Option<PathBuf>) -> Result<End>
     std::fs::create_dir_all(&service.data_dir)
         .with_context(|| format!("make service.data_dir {}", service.data_dir.display()))?;
     let hot = hot_client(&config)?;
+    let listener = TcpListener::bind(service.listen)
+        .await
+        .with_context(|| format!("listen on service.listen {}", service.listen))?;
+    let address = listener.local_addr()?;
+    // The tunnel outlives the tasks, so that what they are answering can leave.
+    let tunnel = Supervisor::new();
+    let remote = config.cold.gateway_url.clone();
+    let attached = link::tunnel::attach(&config.link, remote, address, service.token.is_some(), &tunnel)
+        .await
+        .context("link")?;
+    tracing::info!(mode = attached.mode(), gateway = %attached.remote, "the link to the NAS");
+    config.cold.gateway_url = attached.remote.clone();
     let peer = gateway_peer(&config)?;
     let supervisor = Supervisor::new();
     let catalog = Catalog::open(&service.data_dir).context("open the catalog")?;
@@ -95,10 +109,6 @@ pub async fn run(config: CloudConfig, port_file: Option<PathBuf>) -> Result<End>
     let max_body = usize::try_from(service.max_body_bytes).unwrap_or(usize::MAX);
     let routes = api::routes(app, token, max_body);
 
-    let listener = TcpListener::bind(service.listen)
-        .await
-        .with_context(|| format!("listen on service.listen {}", service.listen))?;
-    let address = listener.local_addr()?;
     let stop = supervisor.token();
     let server = api::listen::serve(listener, routes, stop.clone());
     supervisor.spawn("api", server);
@@ -111,15 +121,16 @@ pub async fn run(config: CloudConfig, port_file: Option<PathBuf>) -> Result<End>
         write_port_file(&path, address).with_context(|| format!("write {}", path.display()))?;
     }
     tracing::info!(%address, name = service.name, "listening");
-    serve_until_signal(&supervisor, Duration::from_secs(service.drain_seconds)).await
+    serve_until_signal(&supervisor, &tunnel, Duration::from_secs(service.drain_seconds)).await
 }
 
-async fn serve_until_signal(supervisor: &Supervisor, drain: Duration) -> Result<End> {
+async fn serve_until_signal(supervisor: &Supervisor, tunnel: &Supervisor, drain: Duration) -> Result<End> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let died = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         task = supervisor.died() => Some(task),
+        task = tunnel.died() => Some(task),
     };
     if let Some(task) = &died {
         tracing::error!("task {task} has died: the process ends so that it is started afresh");
@@ -128,6 +139,8 @@ async fn serve_until_signal(supervisor: &Supervisor, drain: Duration) -> Result<
     }
     supervisor.shutdown();
     let drained = supervisor.wait(drain).await;
+    tunnel.shutdown();
+    tunnel.wait(TUNNEL_END).await;
     Ok(match (died, drained) {
         (Some(_), _) => End::TaskDied,
         (None, true) => End::Clean,

@@ -23,6 +23,11 @@ pub enum TunnelError {
         "no TUN device: {0} (give the process CAP_NET_ADMIN and /dev/net/tun, or set link.mode to auto or userspace)"
     )]
     Device(String),
+    /// The API would be open to the peers.
+    #[error(
+        "a tunnel shows this daemon's API to its peers, and the API asks for no token (write one into service.token_file)"
+    )]
+    NoToken,
     /// The configuration has no address of ours.
     #[error("the tunnel has no address of its own (write Address = 10.0.1.1/24 into [Interface])")]
     NoAddress,

@@ -15,6 +15,7 @@
 //! the peer has not been heard for a while; the other end answers to wherever authenticated datagrams
 //! come from. Nothing here is written to disk: after a crash a handshake (one round trip) is all.
 
+mod attach;
 mod error;
 mod forward;
 mod noise;
@@ -31,6 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use attach::{Attached, attach};
 pub use error::TunnelError;
 pub use peers::PeerStats;
 use peers::Peers;

@@ -1,10 +1,16 @@
 //! What an operator says of the tunnel: a wg-quick file, or the same in the configuration.
 
 mod key;
+mod pair;
+mod quick;
+mod secret_file;
 
 use std::{fmt, net::IpAddr};
 
 pub use key::{NotAKey, PresharedKey, PrivateKey, PublicKey};
+pub use pair::{KEEPALIVE_SECONDS, Pair, pair};
+pub use quick::{MAX_FILE_BYTES, Quick, QuickError, parse as parse_quick};
+pub use secret_file::write_secret_file;
 
 /// An address with a prefix length, as `10.0.1.0/24`; the host bits are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
