@@ -55,6 +55,18 @@ impl Peer {
         timeout: Duration,
         retry_attempts: u32,
     ) -> Result<Self, PeerError> {
+        Self::with_authorities(base, token, timeout, retry_attempts, None)
+    }
+
+    /// [`Peer::new`] for an `https` address that only the certificates in `authorities` (PEM,
+    /// RFC 7468) may vouch for; `None`: the system's.
+    pub fn with_authorities(
+        base: Url,
+        token: Option<BearerToken>,
+        timeout: Duration,
+        retry_attempts: u32,
+        authorities: Option<&[u8]>,
+    ) -> Result<Self, PeerError> {
         // Fails only when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = reqwest::Client::builder()
@@ -70,6 +82,10 @@ impl Peer {
         if base.scheme() != "https" {
             // A bare container has no certificates, and none are needed.
             client = client.tls_certs_only(std::iter::empty());
+        } else if let Some(pem) = authorities {
+            let pinned = reqwest::Certificate::from_pem_bundle(pem)
+                .map_err(|error| PeerError::Protocol { url: base.to_string(), reason: chain(&error) })?;
+            client = client.tls_certs_only(pinned);
         }
         let client = client
             .build()

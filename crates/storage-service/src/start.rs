@@ -167,7 +167,9 @@ fn hot_client(config: &CloudConfig) -> Result<Client> {
 fn gateway_peer(config: &CloudConfig) -> Result<Peer> {
     let cold = &config.cold;
     let token = cold.token.as_ref().map(|token| BearerToken::new(token.expose()));
-    Peer::new(cold.gateway_url.clone(), token, cold.timeout, cold.retry_attempts)
+    let pinned = cold.ca_file.as_ref().map(std::fs::read).transpose().context("read connection.ca_file")?;
+    let (url, timeout) = (cold.gateway_url.clone(), cold.timeout);
+    Peer::with_authorities(url, token, timeout, cold.retry_attempts, pinned.as_deref())
         .context("cold_storage_proxy.connection")
 }
 

@@ -43,6 +43,8 @@ pub(super) trait Core: Send {
     fn open(&mut self, from: IpAddr, datagram: &[u8], out: &mut [u8]) -> Result<Outcome, Rejected>;
     /// To be called a few times a second: handshakes, rekeys and keepalives that are due.
     fn tick(&mut self, out: &mut [u8]) -> Outcome;
+    /// A handshake, whatever was agreed before.
+    fn greet(&mut self, out: &mut [u8]) -> Outcome;
     /// Time since the last finished handshake.
     fn handshake_age(&self) -> Option<Duration>;
 }
@@ -100,6 +102,13 @@ impl Core for Boring {
         };
         let due = due.unwrap_or_else(|| Self::outcome(&self.0.format_handshake_initiation(out, true)));
         due.unwrap_or(Outcome::Nothing)
+    }
+
+    fn greet(&mut self, out: &mut [u8]) -> Outcome {
+        if out.len() < MIN_OUT {
+            return Outcome::Nothing;
+        }
+        Self::outcome(&self.0.format_handshake_initiation(out, true)).unwrap_or(Outcome::Nothing)
     }
 
     fn handshake_age(&self) -> Option<Duration> {

@@ -25,10 +25,14 @@ use super::{
 
 /// A cookie reply (type 3): the answer to a handshake under load; it proves nothing about its sender.
 const COOKIE_REPLY: u8 = 3;
-/// A peer that was heard within this time and then fell silent is poked ([`Peers::poke`]).
+/// A peer that was heard within this time is talking.
 const TALKING: Duration = Duration::from_secs(30);
-/// So long a silence is one.
+/// So long a silence is one: see [`Peers::greet`].
 const SILENCE: Duration = Duration::from_secs(3);
+/// A dialled peer that is not heard is greeted so often.
+const GREETING: Duration = Duration::from_secs(5);
+/// A peer that does not answer for this long is away.
+const AWAY: Duration = Duration::from_secs(10);
 
 /// One peer.
 struct Peer {
@@ -39,7 +43,9 @@ struct Peer {
     allowed: Vec<Cidr>,
     heard: Option<Instant>,
     data_heard: Option<Instant>,
-    poked: Instant,
+    /// Since when what we sent has met no answer.
+    unanswered: Option<Instant>,
+    greeted: Instant,
     sent_bytes: u64,
     received_bytes: u64,
 }
@@ -88,7 +94,8 @@ impl Peers {
             allowed: peer.allowed_ips.clone(),
             heard: None,
             data_heard: None,
-            poked: now,
+            unanswered: None,
+            greeted: now,
             sent_bytes: 0,
             received_bytes: 0,
         });
@@ -111,10 +118,12 @@ impl Peers {
         };
         // Without an address the packet waits for the peer to dial us: its session keeps the last few.
         let Some(to) = peer.address else {
+            peer.unanswered.get_or_insert_with(Instant::now);
             let _ = peer.core.seal(packet, &mut vec![0; MIN_OUT.max(packet.len() + OVERHEAD)]);
             return;
         };
         peer.sent_bytes += packet.len() as u64;
+        peer.unanswered.get_or_insert_with(Instant::now);
         outbox.add(to, MIN_OUT.max(packet.len() + OVERHEAD), |out| network(peer.core.seal(packet, out)));
     }
 
@@ -151,6 +160,7 @@ impl Peers {
         if !cookie && datagram.first() != Some(&COOKIE_REPLY) {
             peer.address = Some(from);
             peer.heard = Some(Instant::now());
+            peer.unanswered = None;
         }
         match outcome {
             Outcome::Nothing => None,
@@ -213,23 +223,40 @@ impl Peers {
             match peer.address {
                 Some(to) => {
                     outbox.add(to, MIN_OUT, |out| network(peer.core.tick(out)));
-                    Self::poke(peer, to, now, outbox);
+                    Self::greet(peer, to, now, outbox);
                 }
                 None => drop(peer.core.tick(&mut [0; MIN_OUT])),
             }
         }
     }
 
-    /// A peer that was just talking and fell silent may have lost our address, as when a router forgot
-    /// it or we moved: an authenticated packet tells it. A keepalive every 25 s would take too long.
-    fn poke(peer: &mut Peer, to: SocketAddr, now: Instant, outbox: &mut Outbox) {
+    /// A silent peer may have lost its keys (it was started anew) or our address (a router forgot it,
+    /// or we moved). A handshake mends both, and its answer shows that it did. The protocol's own
+    /// timers (15 s, and 25 s between keepalives) would take too long to find out.
+    fn greet(peer: &mut Peer, to: SocketAddr, now: Instant, outbox: &mut Outbox) {
         let ago = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
-        let talking = ago(peer.data_heard).is_some_and(|ago| ago < TALKING);
-        let silent = ago(peer.heard).is_some_and(|ago| ago >= SILENCE);
-        if talking && silent && now.saturating_duration_since(peer.poked) >= SILENCE {
-            peer.poked = now;
-            outbox.add(to, MIN_OUT, |out| network(peer.core.seal(&[], out)));
+        let silent = ago(peer.heard).is_none_or(|ago| ago >= SILENCE);
+        let unanswered = ago(peer.unanswered).is_some_and(|ago| ago >= SILENCE);
+        let was_talking = ago(peer.data_heard).is_some_and(|ago| ago < TALKING);
+        let since = now.saturating_duration_since(peer.greeted);
+        let due = if unanswered || was_talking {
+            since >= SILENCE
+        } else {
+            peer.dial.is_some() && since >= GREETING
+        };
+        if silent && due {
+            peer.greeted = now;
+            outbox.add(to, MIN_OUT, |out| network(peer.core.greet(out)));
         }
+    }
+
+    /// Whether the peer that `ip` belongs to is known to be away: connecting would only wait.
+    pub(super) fn is_away(&mut self, ip: IpAddr) -> bool {
+        self.route(ip).is_some_and(|peer| match peer.heard {
+            Some(heard) => heard.elapsed() >= AWAY && peer.unanswered.is_some_and(|at| at.elapsed() >= AWAY),
+            // Never heard: the first wait is the caller's, later ones are short.
+            None => peer.unanswered.is_some_and(|at| at.elapsed() >= AWAY),
+        })
     }
 
     /// The peers that are dialled, with where, and since when each was not heard.

@@ -47,7 +47,7 @@ const BACKLOG: usize = 16;
 /// Buffers of a stream, bytes, each way.
 const STREAM_BYTES: usize = 1 << 20;
 /// A connection that hears nothing for so long is dead; keepalives ask four times within it.
-const DEAD: Duration = Duration::from_secs(60);
+const DEAD: Duration = Duration::from_secs(30);
 /// Longest rest of the driver: the sessions' timers.
 const TICK: Duration = Duration::from_millis(100);
 /// Datagrams after which what is waiting is sent.
@@ -209,6 +209,12 @@ impl Userspace {
     pub(super) async fn connect(&self, remote: SocketAddr) -> io::Result<Stream> {
         let stream = {
             let mut stack = lock(&self.0.stack);
+            if lock(&stack.wire.peers).is_away(remote.ip()) {
+                return Err(io::Error::new(
+                    io::ErrorKind::HostUnreachable,
+                    "the tunnel's peer does not answer",
+                ));
+            }
             let handle = stack.dial(remote)?;
             Stream { inner: Arc::clone(&self.0), handle }
         };

@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use link::{BearerToken, Peer, PeerError};
+use storage_config::ConnectionConfig;
 use storage_types::gateway_api::{Confirmation, Heartbeat};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub async fn run(gateway: Arc<Gateway>, cancel: CancellationToken) {
     let connection = &gateway.config.connection;
     let token = connection.token.as_ref().map(|secret| BearerToken::new(secret.expose()));
-    let peer = match Peer::new(connection.cloud_url.clone(), token, connection.timeout, 0) {
+    let peer = match cloud(connection, token) {
         Ok(peer) => peer,
         Err(error) => {
             tracing::error!(%error, "no connection to the cloud can be prepared");
@@ -34,6 +35,12 @@ pub async fn run(gateway: Arc<Gateway>, cancel: CancellationToken) {
         () = beat(&gateway, &peer) => {}
         () = cancel.cancelled() => {}
     }
+}
+
+fn cloud(connection: &ConnectionConfig, token: Option<BearerToken>) -> anyhow::Result<Peer> {
+    let pinned = connection.ca_file.as_ref().map(std::fs::read).transpose()?;
+    let (url, timeout) = (connection.cloud_url.clone(), connection.timeout);
+    Ok(Peer::with_authorities(url, token, timeout, 0, pinned.as_deref())?)
 }
 
 async fn beat(gateway: &Gateway, peer: &Peer) {

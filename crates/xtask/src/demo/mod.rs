@@ -22,7 +22,7 @@ use crate::{
     engine,
     market::{self, Files, Loaded, Plan, Source},
     progress::{self, say},
-    stack::{Options, Stack},
+    stack::{Link, Options, Stack},
 };
 use moving::During;
 use questions::{Asked, Reference};
@@ -39,6 +39,9 @@ pub struct Arguments {
     /// About how many trades to load (order books come with them).
     #[arg(long)]
     pub rows: Option<u64>,
+    /// The way between the daemons.
+    #[arg(long, value_enum, default_value = "userspace")]
+    pub link: Link,
     /// Folder of the stack; a temporary one by default.
     #[arg(long)]
     pub dir: Option<PathBuf>,
@@ -78,6 +81,7 @@ async fn whole(arguments: &Arguments) -> Result<()> {
     };
     let mut options = Options { detached: arguments.keep, ..Options::new(&dir) };
     options.knobs.retention_days = RETENTION_DAYS;
+    options.knobs.link = arguments.link;
     say("starting two engines and two daemons on loopback");
     let mut stack = Stack::engines(options).await?;
     market::tables::create_hot(&stack.hot()?).await?;

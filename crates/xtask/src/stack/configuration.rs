@@ -7,10 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use storage_config::wireguard::{PeerEndpoint, pair, write_secret_file};
 
 use super::{
     ENGINE_USER, Role,
-    record::{Record, secret_path},
+    record::{Ports, Record, secret_path},
 };
 
 /// One managed table.
@@ -41,9 +42,20 @@ impl ManagedTable {
     }
 }
 
+/// The way between the two daemons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Link {
+    /// WireGuard and TCP/IP inside the daemons: no rights needed.
+    Userspace,
+    /// Plain HTTP on loopback, as behind a VPN of the operator's own.
+    Direct,
+}
+
 /// Settings that demo, benchmarks and tests vary; the rest is what `config/` ships.
 #[derive(Debug, Clone)]
 pub struct Knobs {
+    /// The way between the daemons.
+    pub link: Link,
     /// Managed tables.
     pub tables: Vec<ManagedTable>,
     /// `hot_storage.retention_days`.
@@ -73,6 +85,7 @@ pub struct Knobs {
 impl Default for Knobs {
     fn default() -> Self {
         Self {
+            link: Link::Userspace,
             tables: crate::market::tables::managed(),
             retention_days: 7,
             compression_level: "auto".to_owned(),
@@ -98,6 +111,9 @@ pub(super) fn nas_path(dir: &Path) -> PathBuf {
 }
 
 pub(super) fn write(dir: &Path, record: &Record, knobs: &Knobs) -> Result<()> {
+    if knobs.link == Link::Userspace {
+        keys(dir, record)?;
+    }
     for (path, text) in
         [(cloud_path(dir), cloud(dir, record, knobs)), (nas_path(dir), nas(dir, record, knobs))]
     {
@@ -106,6 +122,40 @@ pub(super) fn write(dir: &Path, record: &Record, knobs: &Knobs) -> Result<()> {
         fs::rename(&draft, &path).with_context(|| format!("replace {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Addresses inside the tunnel.
+const INSIDE: [&str; 2] = ["10.0.1.1", "10.0.1.2"];
+
+fn wg_path(dir: &Path, end: &str) -> PathBuf {
+    dir.join("secrets").join(format!("{end}-wg0.conf"))
+}
+
+/// Both ends' keys, once; the cloud listens on the UDP port of its API's number.
+fn keys(dir: &Path, record: &Record) -> Result<()> {
+    if wg_path(dir, "nas").exists() {
+        return Ok(());
+    }
+    let endpoint = PeerEndpoint { host: "127.0.0.1".to_owned(), port: record.ports.of(Role::Service) };
+    let inside = |ip: &str| format!("{ip}/24").parse().map_err(|error: String| anyhow::anyhow!(error));
+    let ends = pair(endpoint, inside(INSIDE[0])?, inside(INSIDE[1])?);
+    for (end, config) in [("cloud", &ends.cloud), ("nas", &ends.nas)] {
+        let path = wg_path(dir, end);
+        write_secret_file(&path, &config.expose_as_quick())
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The `link` section of one end, and how it calls the other (on `port`).
+fn link(dir: &Path, knobs: &Knobs, end: &str, other: &str, ports: &Ports, role: Role) -> (String, String) {
+    match knobs.link {
+        Link::Direct => (String::new(), ports.url(role)),
+        Link::Userspace => {
+            let section = format!("link: {{mode: userspace, config_file: {}}}\n", path(&wg_path(dir, end)));
+            (section, format!("http://{other}:{}", ports.of(role)))
+        }
+    }
 }
 
 /// A double-quoted YAML scalar (JSON's quoting is YAML's).
@@ -119,6 +169,7 @@ fn path(path: &Path) -> String {
 
 fn cloud(dir: &Path, record: &Record, knobs: &Knobs) -> String {
     let ports = &record.ports;
+    let (link, gateway) = link(dir, knobs, "cloud", INSIDE[1], ports, Role::Gateway);
     let mut text = format!(
         "service:
   name: \"data-storage-service\"
@@ -139,7 +190,7 @@ cold_storage_proxy:
   type: \"nas_proxy\"
   connection: {{method: \"vpn\", vpn_endpoint: \"{gateway}\", timeout: {timeout}, retry_attempts: 3, token_file: {gateway_token}}}
   fallback: {{enabled: false}}
-migration:
+{link}migration:
   schedule: \"0 2 * * *\"
   bandwidth_limit: {bandwidth}
   compression_level: {effort}
@@ -159,7 +210,6 @@ tables:
         hot = ports.url(Role::Hot),
         retention = knobs.retention_days,
         password = path(&secret_path(dir, "hot_password")),
-        gateway = ports.url(Role::Gateway),
         timeout = knobs.timeout_s,
         gateway_token = path(&secret_path(dir, "gateway_token")),
         bandwidth = quoted(&knobs.bandwidth_limit),
@@ -189,6 +239,7 @@ tables:
 
 fn nas(dir: &Path, record: &Record, knobs: &Knobs) -> String {
     let ports = &record.ports;
+    let (link, cloud) = link(dir, knobs, "nas", INSIDE[0], ports, Role::Service);
     format!(
         "service:
   name: \"local-storage-gateway\"
@@ -208,7 +259,7 @@ connection:
   heartbeat_interval: 30
   offline_mode: {{enabled: true, max_offline_duration: \"48h\", queue_incoming_data: true}}
   token_file: {service_token}
-limits:
+{link}limits:
   min_free_bytes: {min_free}
 ",
         port = ports.of(Role::Gateway),
@@ -217,7 +268,6 @@ limits:
         cold_data = path(&dir.join("cold")),
         cold = ports.url(Role::Cold),
         password = path(&secret_path(dir, "cold_password")),
-        cloud = ports.url(Role::Service),
         service_token = path(&secret_path(dir, "service_token")),
         min_free = quoted(&knobs.gateway_min_free),
     )

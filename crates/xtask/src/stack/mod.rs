@@ -25,7 +25,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 pub use command::{down, status, up};
-pub use configuration::{Knobs, ManagedTable};
+pub use configuration::{Knobs, Link, ManagedTable};
 pub use process::ProcessId;
 use process::Running;
 pub use record::{DaemonInfo, EngineInfo, Info, Record};
