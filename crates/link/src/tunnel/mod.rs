@@ -21,6 +21,7 @@ mod forward;
 mod noise;
 mod outbox;
 mod peers;
+mod probe;
 mod tun;
 mod udp;
 mod userspace;
@@ -36,6 +37,7 @@ pub use attach::{Attached, attach};
 pub use error::TunnelError;
 pub use peers::PeerStats;
 use peers::Peers;
+pub use probe::Echo;
 use storage_config::wireguard::{LinkMode, PeerEndpoint, TunnelConfig};
 use tokio_util::sync::CancellationToken;
 use udp::Udp;
@@ -111,7 +113,7 @@ impl Tunnel {
         let mtu = config.mtu.unwrap_or(MTU);
         let udp = Arc::new(Udp::bind(config.listen_port)?);
         let address = udp.address().map_err(TunnelError::Socket)?;
-        let peers = Arc::new(Mutex::new(Peers::new(config)));
+        let peers = Arc::new(Mutex::new(Peers::new(config, mtu)));
         let stop = supervisor.token();
         let device = match wanted {
             LinkMode::Userspace => None,
@@ -124,8 +126,11 @@ impl Tunnel {
                 }
             },
         };
+        let resize: Resize;
         let userspace = match device {
             Some(device) => {
+                let resized = Arc::clone(&device);
+                resize = Box::new(move |mtu| resized.set_mtu(mtu));
                 let (from, to) = (Arc::clone(&device), device);
                 let out = tun::outbound(from, Arc::clone(&udp), Arc::clone(&peers), stop.clone());
                 supervisor.spawn("tunnel out", out);
@@ -135,11 +140,17 @@ impl Tunnel {
             }
             None => {
                 let stack = Userspace::new(config, mtu, Arc::clone(&peers));
+                let resized = stack.clone();
+                resize = Box::new(move |mtu| {
+                    resized.set_mtu(mtu);
+                    Ok(())
+                });
                 supervisor.spawn("tunnel stack", stack.clone().drive(Arc::clone(&udp), stop.clone()));
                 Some(stack)
             }
         };
-        supervisor.spawn("tunnel timers", timers(Arc::clone(&udp), Arc::clone(&peers), stop.clone()));
+        supervisor
+            .spawn("tunnel timers", timers(Arc::clone(&udp), Arc::clone(&peers), mtu, resize, stop.clone()));
         supervisor.spawn("tunnel names", names(udp, Arc::clone(&peers), stop));
         let own = config.addresses.iter().map(|own| own.address).collect();
         let inner = Inner { udp: address, peers, userspace, supervisor: supervisor.clone(), own };
@@ -186,12 +197,34 @@ impl Tunnel {
     }
 }
 
-/// Handshakes, rekeys and keepalives that are due.
-async fn timers(udp: Arc<Udp>, peers: Arc<Mutex<Peers>>, stop: CancellationToken) {
+/// Tells the device or the stack how large packets may be.
+type Resize = Box<dyn Fn(u16) -> std::io::Result<()> + Send>;
+
+/// Handshakes, rekeys, keepalives and questions that are due; the MTU when it changes.
+async fn timers(
+    udp: Arc<Udp>,
+    peers: Arc<Mutex<Peers>>,
+    mut mtu: u16,
+    resize: Resize,
+    stop: CancellationToken,
+) {
     let mut outbox = outbox::Outbox::default();
     while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
-        lock(&peers).tick(Instant::now(), &mut outbox);
+        let fits = {
+            let mut peers = lock(&peers);
+            peers.tick(Instant::now(), &mut outbox);
+            peers.mtu().unwrap_or(mtu)
+        };
         udp.send(&mut outbox).await;
+        if fits != mtu {
+            match resize(fits) {
+                Ok(()) => tracing::info!(
+                    "the tunnel's MTU is {fits} bytes now, it was {mtu} (packets of full size were questioned)"
+                ),
+                Err(error) => tracing::warn!(%error, "the tunnel's MTU cannot be set to {fits}"),
+            }
+            mtu = fits;
+        }
     }
 }
 

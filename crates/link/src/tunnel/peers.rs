@@ -16,11 +16,12 @@ use boringtun::{
     noise::{Packet, handshake::parse_handshake_anon, rate_limiter::RateLimiter},
     x25519,
 };
-use storage_config::wireguard::{Cidr, PeerEndpoint, PublicKey, TunnelConfig};
+use storage_config::wireguard::{Cidr, PeerEndpoint, PublicKey, TunnelConfig, TunnelPeer};
 
 use super::{
     noise::{self, Boring, Core, HANDSHAKES_PER_SECOND, Kind, MIN_OUT, OVERHEAD, Outcome},
     outbox::Outbox,
+    probe::{Echo, Prober},
 };
 
 /// A cookie reply (type 3): the answer to a handshake under load; it proves nothing about its sender.
@@ -31,6 +32,8 @@ const TALKING: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(3);
 /// A dialled peer that is not heard is greeted so often.
 const GREETING: Duration = Duration::from_secs(5);
+/// A peer with which bytes moved within this time is busy.
+const BUSY: Duration = Duration::from_secs(5);
 /// A peer that does not answer for this long is away.
 const AWAY: Duration = Duration::from_secs(10);
 
@@ -46,6 +49,10 @@ struct Peer {
     /// Since when what we sent has met no answer.
     unanswered: Option<Instant>,
     greeted: Instant,
+    prober: Option<Prober>,
+    /// Bytes either way at the last tick, and when they last changed.
+    traffic: u64,
+    busy: Option<Instant>,
     sent_bytes: u64,
     received_bytes: u64,
 }
@@ -61,6 +68,8 @@ pub struct PeerStats {
     pub handshake_age: Option<Duration>,
     /// Since its last authenticated datagram.
     pub heard: Option<Duration>,
+    /// What questions to it have shown; all empty for a peer without an IPv4 address.
+    pub echo: Echo,
     /// Bytes of packets sent to it.
     pub sent_bytes: u64,
     /// Bytes of packets received from it.
@@ -81,7 +90,7 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn new(config: &TunnelConfig) -> Self {
+    pub(super) fn new(config: &TunnelConfig, mtu: u16) -> Self {
         let secret = x25519::StaticSecret::from(*config.private_key.expose());
         let public = x25519::PublicKey::from(&secret);
         let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
@@ -96,6 +105,9 @@ impl Peers {
             data_heard: None,
             unanswered: None,
             greeted: now,
+            prober: prober(config, peer, mtu),
+            traffic: 0,
+            busy: None,
             sent_bytes: 0,
             received_bytes: 0,
         });
@@ -158,7 +170,9 @@ impl Peers {
         };
         let cookie = matches!(outcome, Outcome::Network(_)) && out.first() == Some(&COOKIE_REPLY);
         if !cookie && datagram.first() != Some(&COOKIE_REPLY) {
-            peer.address = Some(from);
+            if peer.address.replace(from) != Some(from) {
+                peer.prober.iter_mut().for_each(Prober::moved);
+            }
             peer.heard = Some(Instant::now());
             peer.unanswered = None;
         }
@@ -179,6 +193,10 @@ impl Peers {
                 let source = inner_addresses(&out[..length]).map(|(source, _)| source);
                 if !source.is_some_and(|ip| peer.allowed.iter().any(|range| range.contains(ip))) {
                     self.misrouted_packets += 1;
+                    return None;
+                }
+                let now = Instant::now();
+                if peer.prober.as_mut().is_some_and(|prober| prober.answer(&out[..length], now)) {
                     return None;
                 }
                 peer.received_bytes += length as u64;
@@ -224,6 +242,7 @@ impl Peers {
                 Some(to) => {
                     outbox.add(to, MIN_OUT, |out| network(peer.core.tick(out)));
                     Self::greet(peer, to, now, outbox);
+                    Self::probe(peer, to, now, outbox);
                 }
                 None => drop(peer.core.tick(&mut [0; MIN_OUT])),
             }
@@ -248,6 +267,26 @@ impl Peers {
             peer.greeted = now;
             outbox.add(to, MIN_OUT, |out| network(peer.core.greet(out)));
         }
+    }
+
+    fn probe(peer: &mut Peer, to: SocketAddr, now: Instant, outbox: &mut Outbox) {
+        // Only over a session that lives: a question must not keep a handshake going.
+        let alive = peer.heard.is_some_and(|at| now.saturating_duration_since(at) < TALKING);
+        let traffic = peer.sent_bytes + peer.received_bytes;
+        let busy = std::mem::replace(&mut peer.traffic, traffic) != traffic;
+        peer.busy = if busy { Some(now) } else { peer.busy };
+        let busy = peer.busy.is_some_and(|at| now.saturating_duration_since(at) < BUSY);
+        let Some(prober) = peer.prober.as_mut().filter(|_| alive) else { return };
+        for question in prober.due(now, busy) {
+            outbox.add(to, MIN_OUT.max(question.len() + OVERHEAD), |out| {
+                network(peer.core.seal(&question, out))
+            });
+        }
+    }
+
+    /// The largest packet that reaches every peer, as far as is known.
+    pub(super) fn mtu(&self) -> Option<u16> {
+        self.peers.iter().filter_map(|peer| Some(peer.prober.as_ref()?.mtu())).min()
     }
 
     /// Whether the peer that `ip` belongs to is known to be away: connecting would only wait.
@@ -286,11 +325,23 @@ impl Peers {
             address: peer.address,
             handshake_age: peer.core.handshake_age(),
             heard: peer.heard.map(|at| at.elapsed()),
+            echo: peer.prober.as_ref().map(Prober::echo).unwrap_or_default(),
             sent_bytes: peer.sent_bytes,
             received_bytes: peer.received_bytes,
         });
         stats.collect()
     }
+}
+
+/// Questions to the first IPv4 address of `peer`, from ours.
+fn prober(config: &TunnelConfig, peer: &TunnelPeer, mtu: u16) -> Option<Prober> {
+    let v4 = |ranges: &[Cidr]| {
+        ranges.iter().find_map(|range| match range.address {
+            IpAddr::V4(ip) if !ip.is_unspecified() => Some(ip),
+            _ => None,
+        })
+    };
+    Some(Prober::new(v4(&config.addresses)?, v4(&peer.allowed_ips)?, rand::random(), mtu))
 }
 
 /// Packets that waited for the session.
@@ -332,7 +383,7 @@ pub(super) fn inner_addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
 
 #[cfg(test)]
 mod tests {
-    use storage_config::wireguard::{PrivateKey, TunnelPeer};
+    use storage_config::wireguard::PrivateKey;
 
     use super::*;
 
@@ -395,8 +446,8 @@ mod tests {
     #[test]
     fn packets_reach_the_peer_they_are_for_and_sources_are_checked() {
         let (cloud, nas, other) = (PrivateKey::generate(), PrivateKey::generate(), PrivateKey::generate());
-        let mut a = Peers::new(&config(&nas, &[(&cloud, "10.0.1.1")]));
-        let mut b = Peers::new(&config(&cloud, &[(&other, "10.0.1.3"), (&nas, "10.0.1.2")]));
+        let mut a = Peers::new(&config(&nas, &[(&cloud, "10.0.1.1")]), 1420);
+        let mut b = Peers::new(&config(&cloud, &[(&other, "10.0.1.3"), (&nas, "10.0.1.2")]), 1420);
         let (at_a, at_b): (SocketAddr, SocketAddr) =
             ("192.0.2.1:1000".parse().unwrap(), "192.0.2.2:51820".parse().unwrap());
         let mut outbox = Outbox::default();
@@ -432,7 +483,7 @@ mod tests {
     #[test]
     fn garbage_changes_nothing() {
         let (cloud, nas) = (PrivateKey::generate(), PrivateKey::generate());
-        let mut b = Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")]));
+        let mut b = Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")]), 1420);
         let (mut outbox, mut out) = (Outbox::default(), vec![0; 65_536]);
         let from: SocketAddr = "192.0.2.9:9".parse().unwrap();
         for first in 0..=255_u8 {
@@ -454,7 +505,8 @@ mod tests {
         let (cloud, nas) = (PrivateKey::generate(), PrivateKey::generate());
         let mut left = config(&nas, &[(&cloud, "10.0.1.1")]);
         left.peers[0].preshared_key = Some(storage_config::wireguard::PresharedKey::generate());
-        let (mut a, mut b) = (Peers::new(&left), Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")])));
+        let (mut a, mut b) =
+            (Peers::new(&left, 1420), Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")]), 1420));
         let (at_a, at_b): (SocketAddr, SocketAddr) =
             ("192.0.2.1:1000".parse().unwrap(), "192.0.2.2:51820".parse().unwrap());
         let mut outbox = Outbox::default();

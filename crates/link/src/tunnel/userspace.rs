@@ -25,7 +25,7 @@ use smoltcp::{
     time::{Duration as StackDuration, Instant as StackInstant},
     wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint},
 };
-use storage_config::wireguard::TunnelConfig;
+use storage_config::wireguard::{Cidr, TunnelConfig};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{Notify, mpsc},
@@ -143,7 +143,7 @@ pub(super) struct Userspace(Arc<Inner>);
 struct Inner {
     stack: Mutex<Stack>,
     bell: Notify,
-    addresses: Vec<IpAddr>,
+    addresses: Vec<Cidr>,
 }
 
 impl Userspace {
@@ -156,23 +156,7 @@ impl Userspace {
             outbox: Outbox::default(),
             mtu: usize::from(mtu),
         };
-        let mut settings = Config::new(HardwareAddress::Ip);
-        settings.random_seed = rand::random();
-        let mut interface = Interface::new(settings, &mut wire, StackInstant::ZERO);
-        interface.update_ip_addrs(|all| {
-            for address in &config.addresses {
-                // A full table (8 addresses) leaves the rest out.
-                let _ = all.push(IpCidr::new(address.address.into(), address.prefix));
-            }
-        });
-        // Everything that is not ours goes to the sessions, which know whose it is.
-        let routes = interface.routes_mut();
-        for own in &config.addresses {
-            let _ = match own.address {
-                IpAddr::V4(ip) => routes.add_default_ipv4_route(ip).map(drop),
-                IpAddr::V6(ip) => routes.add_default_ipv6_route(ip).map(drop),
-            };
-        }
+        let interface = interface(&mut wire, &config.addresses);
         let stack = Stack {
             interface,
             sockets: SocketSet::new(Vec::new()),
@@ -182,7 +166,7 @@ impl Userspace {
             next_port: rand::random_range(FIRST_PORT..=u16::MAX),
             started: Instant::now(),
         };
-        let addresses = config.addresses.iter().map(|own| own.address).collect();
+        let addresses = config.addresses.clone();
         Self(Arc::new(Inner { stack: Mutex::new(stack), bell: Notify::new(), addresses }))
     }
 
@@ -191,7 +175,10 @@ impl Userspace {
         let (accepted, streams) = mpsc::channel(BACKLOG);
         let mut stack = lock(&self.0.stack);
         let taken = |_| TunnelError::Listen {
-            address: SocketAddr::new(self.0.addresses.first().copied().unwrap_or(IpAddr::from([0; 4])), port),
+            address: SocketAddr::new(
+                self.0.addresses.first().map_or(IpAddr::from([0; 4]), |own| own.address),
+                port,
+            ),
             source: io::ErrorKind::AddrInUse.into(),
         };
         if stack.ports.contains_key(&port) {
@@ -233,6 +220,15 @@ impl Userspace {
         })
         .await?;
         Ok(stream)
+    }
+
+    /// Packets may have at most `mtu` bytes from now on. The stack keeps its device's word for good, so
+    /// it gets another interface; connections stay.
+    pub(super) fn set_mtu(&self, mtu: u16) {
+        let mut stack = lock(&self.0.stack);
+        let Stack { wire, interface: current, .. } = &mut *stack;
+        wire.mtu = usize::from(mtu);
+        *current = interface(wire, &self.0.addresses);
     }
 
     /// Carries everything, until `stop`.
@@ -277,6 +273,27 @@ impl Userspace {
             }
         }
     }
+}
+
+/// Our addresses, and every other by the sessions, which know whose it is.
+fn interface(wire: &mut Wire, own: &[Cidr]) -> Interface {
+    let mut settings = Config::new(HardwareAddress::Ip);
+    settings.random_seed = rand::random();
+    let mut interface = Interface::new(settings, wire, StackInstant::ZERO);
+    interface.update_ip_addrs(|all| {
+        for address in own {
+            // A full table leaves the rest out.
+            let _ = all.push(IpCidr::new(address.address.into(), address.prefix));
+        }
+    });
+    let routes = interface.routes_mut();
+    for own in own {
+        let _ = match own.address {
+            IpAddr::V4(ip) => routes.add_default_ipv4_route(ip).map(drop),
+            IpAddr::V6(ip) => routes.add_default_ipv6_route(ip).map(drop),
+        };
+    }
+    interface
 }
 
 impl Stack {

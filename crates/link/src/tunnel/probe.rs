@@ -1,0 +1,297 @@
+//! Small questions to the other end, inside the tunnel: how long an answer takes, how many are lost,
+//! and whether packets of full size arrive at all.
+//!
+//! The question is an ICMP echo (RFC 792), which every WireGuard end's host answers, the kernel's as
+//! well as our own stack. Once a second while there is traffic, now and then otherwise, 64 bytes.
+//!
+//! **Large packets that vanish.** Some lines drop what is longer than they carry and say nothing
+//! (RFC 8899 gives the idea). Beside a small question goes one of full size; when three of those in a
+//! row stay without an answer while the small ones beside them have theirs, the MTU is lowered to
+//! [`SAFE_MTU`], and the full size is tried again after [`RETRY`].
+//!
+//! Pure: time comes in, packets come out. A host that answers no echo costs nothing but knowledge.
+
+use std::{
+    collections::VecDeque,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+/// What every line carries (IPv6's least, RFC 8200).
+pub(super) const SAFE_MTU: u16 = 1280;
+/// After so long a lowered MTU is questioned.
+const RETRY: Duration = Duration::from_secs(600);
+/// Between two questions while there is traffic.
+const BUSY: Duration = Duration::from_secs(1);
+/// And while there is none.
+const IDLE: Duration = Duration::from_secs(20);
+/// An answer that takes longer is lost.
+const LOST: Duration = Duration::from_secs(3);
+/// Full-size questions without an answer that condemn the size.
+const CONDEMN: u8 = 3;
+/// Questions the loss is counted over.
+const WINDOW: usize = 32;
+/// Headers of IPv4 and ICMP.
+const HEADERS: usize = 28;
+const SMALL: u16 = 64;
+
+/// What the questions have shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Echo {
+    /// Smoothed round-trip time (RFC 6298), milliseconds; `None` before the first answer.
+    pub rtt_ms: Option<f64>,
+    /// Least round-trip time, milliseconds.
+    pub min_rtt_ms: Option<f64>,
+    /// Mean deviation of the round-trip time (RFC 3550, 6.4.1), milliseconds.
+    pub jitter_ms: f64,
+    /// Share of the last questions without an answer, 0 to 1.
+    pub loss: f64,
+}
+
+struct Question {
+    sequence: u16,
+    asked: Instant,
+    /// A full-size one, beside the small one of the sequence before.
+    full: bool,
+    answered: bool,
+}
+
+/// The questions to one peer.
+pub(super) struct Prober {
+    own: Ipv4Addr,
+    other: Ipv4Addr,
+    identifier: u16,
+    sequence: u16,
+    full_mtu: u16,
+    asked: Option<Instant>,
+    open: VecDeque<Question>,
+    outcomes: VecDeque<bool>,
+    echo: Echo,
+    unanswered_full: u8,
+    full_known: Option<(bool, Instant)>,
+}
+
+impl Prober {
+    pub(super) fn new(own: Ipv4Addr, other: Ipv4Addr, identifier: u16, full_mtu: u16) -> Self {
+        Self {
+            own,
+            other,
+            identifier,
+            sequence: 0,
+            full_mtu,
+            asked: None,
+            open: VecDeque::new(),
+            outcomes: VecDeque::new(),
+            echo: Echo::default(),
+            unanswered_full: 0,
+            full_known: None,
+        }
+    }
+
+    pub(super) fn echo(&self) -> Echo {
+        self.echo
+    }
+
+    /// The largest packet that arrives, as far as is known.
+    pub(super) fn mtu(&self) -> u16 {
+        match self.full_known {
+            Some((false, _)) => self.full_mtu.min(SAFE_MTU),
+            _ => self.full_mtu,
+        }
+    }
+
+    /// The packets to be asked now, if any.
+    pub(super) fn due(&mut self, now: Instant, busy: bool) -> Vec<Vec<u8>> {
+        self.settle(now);
+        let pause = if busy { BUSY } else { IDLE };
+        if self.asked.is_some_and(|at| now.saturating_duration_since(at) < pause) {
+            return Vec::new();
+        }
+        self.asked = Some(now);
+        let mut packets = vec![self.ask(now, SMALL, false)];
+        let known = match self.full_known {
+            Some((true, _)) => true,
+            Some((false, since)) => now.saturating_duration_since(since) < RETRY,
+            None => false,
+        };
+        // The line must be known to be alive before silence means anything.
+        if !known && self.full_mtu > SAFE_MTU && self.echo.rtt_ms.is_some() {
+            packets.push(self.ask(now, self.full_mtu, true));
+        }
+        packets
+    }
+
+    fn ask(&mut self, now: Instant, bytes: u16, full: bool) -> Vec<u8> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let question = Question { sequence: self.sequence, asked: now, full, answered: false };
+        self.open.push_back(question);
+        packet(self.own, self.other, self.identifier, self.sequence, bytes)
+    }
+
+    /// Takes `packet` when it is an answer to one of the questions.
+    pub(super) fn answer(&mut self, packet: &[u8], now: Instant) -> bool {
+        let header = usize::from(packet.first().map_or(0, |byte| byte & 15)) * 4;
+        let Some(icmp) = packet.get(header..header + 8) else { return false };
+        let is_echo_reply = packet[0] >> 4 == 4 && packet.get(9) == Some(&1) && icmp[..2] == [0, 0];
+        if !is_echo_reply || icmp[4..6] != self.identifier.to_be_bytes() {
+            return false;
+        }
+        let sequence = u16::from_be_bytes([icmp[6], icmp[7]]);
+        let asked = self.open.iter_mut().find(|q| q.sequence == sequence && !q.answered);
+        if let Some(question) = asked {
+            question.answered = true;
+            if question.full {
+                self.unanswered_full = 0;
+                self.full_known = Some((true, now));
+            } else {
+                let rtt = now.saturating_duration_since(question.asked).as_secs_f64() * 1e3;
+                self.measured(rtt);
+            }
+        }
+        true
+    }
+
+    fn measured(&mut self, rtt: f64) {
+        let echo = &mut self.echo;
+        let before = echo.rtt_ms.unwrap_or(rtt);
+        echo.jitter_ms += ((rtt - before).abs() - echo.jitter_ms) / 16.0;
+        echo.rtt_ms = Some(before + (rtt - before) / 8.0);
+        echo.min_rtt_ms = Some(echo.min_rtt_ms.map_or(rtt, |least| least.min(rtt)));
+    }
+
+    /// Closes questions that are old enough.
+    fn settle(&mut self, now: Instant) {
+        let mut small_answered = false;
+        while let Some(question) = self.open.front() {
+            if now.saturating_duration_since(question.asked) < LOST {
+                break;
+            }
+            let Some(question) = self.open.pop_front() else { break };
+            if !question.full {
+                small_answered = question.answered;
+                if self.outcomes.len() == WINDOW {
+                    self.outcomes.pop_front();
+                }
+                self.outcomes.push_back(question.answered);
+                let lost = self.outcomes.iter().filter(|answered| !**answered).count();
+                self.echo.loss = lost as f64 / self.outcomes.len() as f64;
+            } else if !question.answered && small_answered {
+                self.unanswered_full += 1;
+                if self.unanswered_full >= CONDEMN {
+                    self.unanswered_full = 0;
+                    self.full_known = Some((false, now));
+                }
+            }
+        }
+    }
+
+    /// The path is another one now: what was known of its size is not.
+    pub(super) fn moved(&mut self) {
+        self.full_known = None;
+        self.unanswered_full = 0;
+        self.echo.min_rtt_ms = None;
+    }
+}
+
+/// An ICMP echo request of `bytes` bytes, headers included.
+fn packet(from: Ipv4Addr, to: Ipv4Addr, identifier: u16, sequence: u16, bytes: u16) -> Vec<u8> {
+    let mut packet = vec![0_u8; usize::from(bytes).max(HEADERS)];
+    packet[0] = 0x45;
+    packet[2..4].copy_from_slice(&bytes.to_be_bytes());
+    packet[6] = 0x40; // Do not fragment.
+    packet[8] = 64;
+    packet[9] = 1; // ICMP
+    packet[12..16].copy_from_slice(&from.octets());
+    packet[16..20].copy_from_slice(&to.octets());
+    let sum = checksum(&packet[..20]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet[20] = 8; // Echo request.
+    packet[24..26].copy_from_slice(&identifier.to_be_bytes());
+    packet[26..28].copy_from_slice(&sequence.to_be_bytes());
+    let sum = checksum(&packet[20..]);
+    packet[22..24].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// RFC 1071.
+fn checksum(bytes: &[u8]) -> u16 {
+    let words =
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |b| u32::from(*b)));
+    let mut sum: u32 = words.sum();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(question: &[u8]) -> Vec<u8> {
+        let mut reply = question.to_vec();
+        reply[20] = 0;
+        reply
+    }
+
+    /// Asks for `seconds`; `line` says how long the answer to a packet of that size takes.
+    fn run(
+        prober: &mut Prober,
+        start: Instant,
+        seconds: u64,
+        line: impl Fn(usize) -> Option<Duration>,
+    ) -> Instant {
+        let mut now = start;
+        for _ in 0..seconds * 10 {
+            now += Duration::from_millis(100);
+            for question in prober.due(now, true) {
+                if let Some(rtt) = line(question.len()) {
+                    assert!(prober.answer(&reply(&question), now + rtt));
+                }
+            }
+        }
+        now
+    }
+
+    fn prober() -> Prober {
+        Prober::new([10, 0, 1, 2].into(), [10, 0, 1, 1].into(), 77, 1420)
+    }
+
+    #[test]
+    fn large_packets_that_vanish_lower_the_mtu_and_a_new_path_is_asked_again() {
+        let mut prober = prober();
+        let vanish = |size: usize| (size <= 1300).then_some(Duration::from_millis(30));
+        let now = run(&mut prober, Instant::now(), 12, vanish);
+        assert_eq!(prober.mtu(), SAFE_MTU);
+        assert!((prober.echo().rtt_ms.unwrap() - 30.0).abs() < 1.0 && prober.echo().loss == 0.0);
+        prober.moved();
+        let now = run(&mut prober, now, 12, |_| Some(Duration::from_millis(30)));
+        assert_eq!(prober.mtu(), 1420);
+        run(&mut prober, now, 700, |_| None);
+        assert_eq!(prober.mtu(), 1420, "a dead line says nothing of sizes");
+        assert!((prober.echo().loss - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_lowered_mtu_is_questioned_after_ten_minutes() {
+        let mut prober = prober();
+        let now = run(&mut prober, Instant::now(), 12, |size| (size <= 1300).then_some(Duration::ZERO));
+        assert_eq!(prober.mtu(), SAFE_MTU);
+        run(&mut prober, now, 620, |_| Some(Duration::ZERO));
+        assert_eq!(prober.mtu(), 1420);
+    }
+
+    #[test]
+    fn only_answers_to_questions_are_taken() {
+        let mut prober = prober();
+        let question = prober.due(Instant::now(), true).remove(0);
+        assert_eq!(checksum(&question[..20]), 0, "the header's sum is right");
+        assert_eq!(checksum(&question[20..]), 0, "ICMP's too");
+        assert!(!prober.answer(&question, Instant::now()), "a request is no reply");
+        let other = packet([10, 0, 1, 1].into(), [10, 0, 1, 2].into(), 78, 1, 64);
+        assert!(!prober.answer(&reply(&other), Instant::now()), "another program's echo");
+        for length in 0..64 {
+            assert!(!prober.answer(&question[..length], Instant::now()));
+        }
+    }
+}
