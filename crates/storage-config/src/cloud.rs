@@ -15,7 +15,7 @@ pub struct CloudConfig {
     pub hot: HotConfig,
     /// The way to the gateway on the NAS.
     pub cold: ColdProxyConfig,
-    /// How packets travel between the daemons.
+    /// The tunnel to the NAS.
     pub link: LinkConfig,
     /// How rows are moved.
     pub migration: MigrationConfig,
@@ -85,12 +85,12 @@ pub struct HotConfig {
     pub retention_days: u32,
 }
 
-/// `cold_storage_proxy.connection.method`.
+/// `connection.method` of either file: how the other daemon is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkMethod {
-    /// The gateway is reached at an address inside a VPN.
+    /// At an address inside a VPN, ours (`link`) or the operating system's.
     Vpn,
-    /// The gateway is reached through a reverse proxy.
+    /// Through a reverse proxy.
     ReverseProxy,
 }
 
@@ -101,12 +101,12 @@ pub struct ColdProxyConfig {
     pub method: LinkMethod,
     /// Base URL of storage-gateway.
     pub gateway_url: Url,
+    /// PEM file of the only authorities the gateway's certificate may come from; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
     /// File of `token`.
     pub token_file: Option<PathBuf>,
     /// What the gateway asks us for.
     pub token: Option<Secret>,
-    /// PEM file of the only authorities that may vouch for an `https` endpoint; `None`: the system's.
-    pub ca_file: Option<PathBuf>,
     /// Longest wait for the first byte of an answer.
     pub timeout: Duration,
     /// Repeats of a call that may be repeated.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use crate::{Deployment, LogFormat, Secret, wireguard::LinkConfig};
+use crate::{Deployment, LinkMethod, LogFormat, Secret, wireguard::LinkConfig};
 
 /// Everything `storage-gateway` is told.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub struct NasConfig {
     pub storage: ColdStorageConfig,
     /// The way to storage-service in the cloud.
     pub connection: ConnectionConfig,
-    /// How packets travel between the daemons.
+    /// The tunnel to the cloud.
     pub link: LinkConfig,
     /// What one caller may cost.
     pub limits: LimitsConfig,
@@ -90,14 +90,16 @@ pub struct ColdStorageConfig {
 /// `connection`.
 #[derive(Debug, Clone)]
 pub struct ConnectionConfig {
-    /// Base URL of storage-service.
+    /// How the service is reached.
+    pub method: LinkMethod,
+    /// Base URL of storage-service (`cloud_endpoint`, or `proxy_url` with a reverse proxy).
     pub cloud_url: Url,
+    /// PEM file of the only authorities the service's certificate may come from; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
     /// File of `token`.
     pub token_file: Option<PathBuf>,
     /// What storage-service asks us for.
     pub token: Option<Secret>,
-    /// PEM file of the only authorities that may vouch for an `https` endpoint; `None`: the system's.
-    pub ca_file: Option<PathBuf>,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
     /// Longest wait for an answer of the service.

@@ -6,8 +6,7 @@ use url::Url;
 
 use crate::{
     CloudConfig, ColdProxyConfig, ConfigErrors, Deployment, Effort, FallbackConfig, HotConfig, HotKind,
-    LinkMethod, MigrationConfig, ServiceConfig, TableConfig, endpoint,
-    node::Node,
+    MigrationConfig, ServiceConfig, TableConfig, endpoint,
     read::{self, Document, ServiceDefaults},
     read_link,
     section::Section,
@@ -15,8 +14,6 @@ use crate::{
 };
 
 const DAY_SECONDS: u64 = 86_400;
-/// Where frp, ngrok, rathole and `ssh -R` are usually told to listen.
-const DEFAULT_PROXY: &str = "http://localhost:7000";
 /// A gateway refuses larger chunks by default.
 const MAX_CHUNK_BYTES: u64 = 128 << 20;
 
@@ -27,10 +24,8 @@ pub(crate) fn load(path: &Path, deployment_type: Option<&str>) -> Result<CloudCo
         let service = service(document, &root);
         let hot = hot(document, &root);
         let cold = cold(document, &root, &mut notes);
-        let forbidden = (cold.as_ref().is_some_and(|cold| cold.method == LinkMethod::ReverseProxy))
-            .then_some("a tunnel belongs to cold_storage_proxy.connection.method vpn (remove `link`, or change the method)");
-        // The cloud listens; a peer that it should dial says how often itself.
-        let link = read_link::link(document, &root, None, forbidden, &mut notes);
+        let method = cold.as_ref().map(|cold| cold.method);
+        let link = read_link::link(document, &root, method, None, &mut notes);
         let migration = migration(&root);
         let tables = tables(&root, hot.as_ref().map_or("default", |hot| &hot.database));
         if let Some(service) = &service {
@@ -144,11 +139,10 @@ fn cold(document: &Document<'_>, root: &Section<'_>, notes: &mut Vec<String>) ->
     let section = root.section("cold_storage_proxy");
     section.must("type", values::word(&[("nas_proxy", ())]));
     let connection = section.section("connection");
-    let methods = &[("vpn", LinkMethod::Vpn), ("reverse_proxy", LinkMethod::ReverseProxy)];
-    let method = connection.must("method", values::word(methods));
-    let gateway_url = gateway_url(&connection, method);
+    let method = connection.must("method", values::word(read_link::METHODS));
+    let gateway_url = read_link::url(&connection, method, "vpn_endpoint");
+    let ca_file = read_link::ca_file(document, &connection);
     let token = document.token(&connection, "secrets/gateway.token");
-    let ca_file = connection.opt("ca_file", values::ca_file(&document.base));
     let timeout = connection.or("timeout", Duration::from_secs(30), values::duration(1..=600));
     let retry_attempts = connection.or("retry_attempts", 3, values::int(0..=20));
     connection.finish();
@@ -162,30 +156,13 @@ fn cold(document: &Document<'_>, root: &Section<'_>, notes: &mut Vec<String>) ->
     Some(ColdProxyConfig {
         method: method?,
         gateway_url: gateway_url?,
+        ca_file,
         token_file: token.file,
         token: token.secret,
-        ca_file,
         timeout,
         retry_attempts,
         fallback,
     })
-}
-
-fn gateway_url(connection: &Section<'_>, method: Option<LinkMethod>) -> Option<Url> {
-    let url = |node: &Node| endpoint::daemon(&values::text(node)?);
-    let (used, other) = match method? {
-        LinkMethod::Vpn => ("vpn_endpoint", "proxy_url"),
-        LinkMethod::ReverseProxy => ("proxy_url", "vpn_endpoint"),
-    };
-    if connection.node(other).is_some() {
-        connection.problem(other, format!("belongs to the other method (this one uses `{used}`)"));
-    }
-    // A proxy usually runs beside the service.
-    let by_default = || Url::parse(DEFAULT_PROXY).ok().filter(|_| used == "proxy_url");
-    if connection.node(used).is_none() && by_default().is_some() {
-        return by_default();
-    }
-    connection.must(used, url)
 }
 
 fn fallback(cold: &Section<'_>, notes: &mut Vec<String>) -> FallbackConfig {

@@ -7,12 +7,12 @@ use std::{
 
 use crate::{
     ColdKind, ColdStorageConfig, Compression, ConfigErrors, ConnectionConfig, Deployment, LimitsConfig,
-    NasConfig, NasServiceConfig, OfflineMode, endpoint,
+    LinkMethod, NasConfig, NasServiceConfig, OfflineMode, endpoint,
     read::{self, Document, ServiceDefaults},
     read_link,
     section::Section,
     values,
-    wireguard::KEEPALIVE_SECONDS,
+    wireguard::NAS_KEEPALIVE_S,
 };
 
 const DAY_SECONDS: u64 = 86_400;
@@ -26,7 +26,8 @@ pub(crate) fn load(path: &Path, deployment_type: Option<&str>) -> Result<NasConf
         let service = service(document, &root);
         let storage = storage(document, &root);
         let connection = connection(document, &root, &mut notes);
-        let link = read_link::link(document, &root, Some(KEEPALIVE_SECONDS), None, &mut notes);
+        let method = connection.as_ref().map(|connection| connection.method);
+        let link = read_link::link(document, &root, method, Some(NAS_KEEPALIVE_S), &mut notes);
         let limits = limits(&root);
         if let Some(service) = service.as_ref().filter(|service| service.token.is_none()) {
             notes.push(format!("no service.token_file: anyone on this machine may call {}", service.listen));
@@ -104,9 +105,10 @@ fn connection(
     notes: &mut Vec<String>,
 ) -> Option<ConnectionConfig> {
     let section = root.section("connection");
-    let cloud_url = section.must("cloud_endpoint", |node| endpoint::daemon(&values::text(node)?));
+    let method = section.or("method", LinkMethod::Vpn, values::word(read_link::METHODS));
+    let cloud_url = read_link::url(&section, Some(method), "cloud_endpoint");
+    let ca_file = read_link::ca_file(document, &section);
     let token = document.token(&section, "secrets/service.token");
-    let ca_file = section.opt("ca_file", values::ca_file(&document.base));
     let heartbeat_interval =
         section.or("heartbeat_interval", Duration::from_secs(30), values::duration(1..=3600));
     let timeout = section.or("timeout", Duration::from_secs(30), values::duration(1..=600));
@@ -124,10 +126,11 @@ fn connection(
         notes.push("no connection.token_file: storage-service is called without a token".into());
     }
     Some(ConnectionConfig {
+        method,
         cloud_url: cloud_url?,
+        ca_file,
         token_file: token.file,
         token: token.secret,
-        ca_file,
         heartbeat_interval,
         timeout,
         offline_mode,

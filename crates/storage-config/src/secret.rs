@@ -5,45 +5,53 @@
 //! `/run/secrets` are exempt from the mode check: Docker mounts them world-readable inside the
 //! container, where only the daemon lives.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, io::Read as _, os::unix::fs::PermissionsExt, path::Path};
 
 use storage_types::Secret;
 
 /// A longer file is no secret but a mistake (a path to a log, a device).
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
+/// The bytes of a file that only its owner may read, at most 64 KiB. The error has no path and no
+/// content: it goes on after "PATH " or "PATH: ".
+pub(crate) fn private_bytes(path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |e| format!("cannot be read: {e} (create it, mode 0600)");
+    // Before it is opened: opening a pipe would wait for a writer.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err("is not a file (name a file that holds only the secret)".into());
+    }
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    let mode = meta.permissions().mode() & 0o777;
+    if meta.len() > MAX_SECRET_BYTES {
+        return Err(format!("has {} bytes (a secret has at most {MAX_SECRET_BYTES})", meta.len()));
+    }
+    if mode & 0o077 != 0 && !path.starts_with("/run/secrets") {
+        return Err(format!("is readable by others, mode {mode:04o} (chmod 0600 it)"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SECRET_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
 /// Reads a secret: the file's text without surrounding white space. The error says what to do and
 /// never shows the content.
 pub(crate) fn read(path: &Path, min_len: usize) -> Result<Secret, String> {
-    let shown = path.display();
-    let text = read_text(path, MAX_SECRET_BYTES)?;
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(format!("{shown} is empty (write the secret into it)"));
-    }
-    if text.len() < min_len {
-        return Err(format!("{shown} holds {} characters (at least {min_len} are needed)", text.len()));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(format!("{shown} holds more than one line (write only the secret into it)"));
-    }
-    Ok(Secret::new(text))
+    text(path, min_len).map_err(|message| format!("{} {message}", path.display()))
 }
 
-/// Reads a file that holds secrets and that nobody else may read.
-pub(crate) fn read_text(path: &Path, max_bytes: u64) -> Result<String, String> {
-    let shown = path.display();
-    let meta =
-        fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e} (create it, mode 0600)"))?;
-    if !meta.is_file() {
-        return Err(format!("{shown} is not a file (name a file that holds only the secret)"));
+fn text(path: &Path, min_len: usize) -> Result<Secret, String> {
+    let bytes = private_bytes(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|e| format!("cannot be read: {e} (it must be text)"))?;
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("is empty (write the secret into it)".into());
     }
-    if meta.len() > max_bytes {
-        return Err(format!("{shown} has {} bytes (a secret has at most {max_bytes})", meta.len()));
+    if text.len() < min_len {
+        return Err(format!("holds {} characters (at least {min_len} are needed)", text.len()));
     }
-    let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 && !path.starts_with("/run/secrets") {
-        return Err(format!("{shown} is readable by others, mode {mode:04o} (chmod 0600 it)"));
+    if text.chars().any(char::is_control) {
+        return Err("holds more than one line (write only the secret into it)".into());
     }
-    fs::read_to_string(path).map_err(|e| format!("{shown} cannot be read: {e} (it must be text)"))
+    Ok(Secret::new(text))
 }

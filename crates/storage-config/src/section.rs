@@ -158,24 +158,21 @@ impl<'a> Section<'a> {
         self.opt(key, parse)
     }
 
-    /// A secret must not stand in the file itself.
-    pub(crate) fn forbid_inline(&self, key: &'static str, instead: &str) {
-        if self.entries.iter().any(|(k, _)| k == key) {
+    /// A secret must not stand in the file itself; says whether one did.
+    pub(crate) fn forbid_inline(&self, key: &'static str, instead: &str) -> bool {
+        let inline = self.entries.iter().any(|(k, _)| k == key);
+        if inline {
             self.known.borrow_mut().push(key);
             self.problem(
                 key,
                 format!("secrets come from files only (write it into a file and name it as `{instead}`)"),
             );
         }
+        inline
     }
 
     /// To be called last: reports unknown keys and keys given twice.
     pub(crate) fn finish(self) {
-        self.check();
-    }
-
-    /// [`Self::finish`] for a section that is borrowed.
-    pub(crate) fn check(&self) {
         let known = self.known.borrow();
         for (n, (key, _)) in self.entries.iter().enumerate() {
             let nth = self.entries[..n].iter().filter(|(k, _)| k == key).count();
@@ -190,7 +187,8 @@ impl<'a> Section<'a> {
     }
 }
 
-fn suggestion(key: &str, known: &[&'static str]) -> String {
+/// `did you mean …` or everything known; never repeats `key`, which may be a misplaced secret.
+pub(crate) fn suggestion(key: &str, known: &[&'static str]) -> String {
     let nearest = known.iter().map(|k| (distance(key, k), *k)).min();
     match nearest {
         Some((distance, near)) if distance <= 1 + near.len() / 4 => format!("did you mean `{near}`?"),

@@ -94,27 +94,6 @@ pub(crate) fn path(base: &Path) -> impl FnOnce(&Node) -> Result<PathBuf, String>
     move |node| text(node).map(|text| base.join(text))
 }
 
-/// Most bytes of a file of certificates.
-const MAX_CA_BYTES: u64 = 1 << 20;
-
-/// A file of PEM certificates (RFC 7468) that can be read.
-pub(crate) fn ca_file(base: &Path) -> impl FnOnce(&Node) -> Result<PathBuf, String> {
-    use std::io::Read as _;
-    move |node| {
-        let path = path(base)(node)?;
-        let mut text = String::new();
-        let read = std::fs::File::open(&path).and_then(|f| f.take(MAX_CA_BYTES).read_to_string(&mut text));
-        read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-        if !text.contains("-----BEGIN CERTIFICATE-----") {
-            return Err(format!(
-                "{} holds no certificate (PEM: -----BEGIN CERTIFICATE-----)",
-                path.display()
-            ));
-        }
-        Ok(path)
-    }
-}
-
 /// Cron, five fields, UTC; `None` for `off`.
 pub(crate) fn schedule(node: &Node) -> Result<Option<String>, String> {
     if *node == Node::Bool(false) {

@@ -46,8 +46,8 @@ fn nonsense(template: &str) -> String {
 #[test]
 fn the_services_keys() {
     let text = nonsense(
-        "service: {?}\nhot_storage: {?}\ncold_storage_proxy: {?, connection: {?, method: vpn}, fallback: {?}}\nlink: {?, peers: [{?}]}\n\
-         migration: {?}\ntables: [{?}]\n",
+        "service: {?}\nhot_storage: {?}\ncold_storage_proxy: {?, connection: {?, method: vpn}, fallback: {?}}\n\
+         link: {?, peers: [{?}]}\nmigration: {?}\ntables: [{?}]\n",
     );
     let known = known(&text, |file| load_cloud_as(file, None).unwrap_err());
     // Known where the other method is in use, too.
@@ -58,7 +58,8 @@ fn the_services_keys() {
 #[test]
 fn the_gateways_keys() {
     let text = nonsense(
-        "service: {?}\nstorage: {?}\nconnection: {?, offline_mode: {?}}\nlimits: {?}\nlink: {?, peers: [{?}]}\n",
+        "service: {?}\nstorage: {?}\nconnection: {?, offline_mode: {?}}\nlimits: {?}\n\
+         link: {?, peers: [{?}]}\n",
     );
     assert_eq!(documented("local_storage.yaml"), known(&text, |file| load_nas_as(file, None).unwrap_err()));
 }

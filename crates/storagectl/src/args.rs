@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use storage_config::wireguard::{
+    CLOUD_ADDRESS, Cidr, DEFAULT_PORT, NAS_ADDRESS, NotAnEndpoint, PeerEndpoint,
+};
 use storage_types::MigrationId;
 use url::Url;
 
@@ -62,6 +65,9 @@ pub enum Command {
     /// The gateway itself; --url is then the gateway's, e.g. http://127.0.0.1:9000.
     #[command(subcommand)]
     Gateway(GatewayCommand),
+    /// The tunnel between the two daemons; asks no daemon.
+    #[command(subcommand)]
+    Link(LinkCommand),
 }
 
 /// One managed table.
@@ -81,6 +87,34 @@ pub enum GatewayCommand {
     Status,
     /// Every batch it holds, proven or published.
     Batches,
+}
+
+/// The tunnel between the two daemons.
+#[derive(Debug, Subcommand)]
+pub enum LinkCommand {
+    /// Make both ends of a new tunnel: two wg-quick files with fresh keys that fit each other.
+    Pair(PairArgs),
+}
+
+/// `link pair`.
+#[derive(Debug, Args)]
+pub struct PairArgs {
+    /// The cloud as the NAS reaches it over UDP: a name or address; port 51820 unless given.
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = endpoint)]
+    pub endpoint: PeerEndpoint,
+    /// Folder for cloud-wg0.conf and nas-wg0.conf (mode 0600, never overwritten); made when it is missing.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// The cloud's address inside the tunnel.
+    #[arg(long, value_name = "ADDRESS/PREFIX", default_value = CLOUD_ADDRESS)]
+    pub cloud_address: Cidr,
+    /// The NAS's address inside the tunnel.
+    #[arg(long, value_name = "ADDRESS/PREFIX", default_value = NAS_ADDRESS)]
+    pub nas_address: Cidr,
+}
+
+fn endpoint(text: &str) -> Result<PeerEndpoint, NotAnEndpoint> {
+    PeerEndpoint::with_default_port(text, DEFAULT_PORT)
 }
 
 /// `migrate`.

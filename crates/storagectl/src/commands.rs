@@ -12,9 +12,9 @@ use storage_types::{
 };
 
 use crate::{
-    args::{Command, GatewayCommand, QueryArgs, TableCommand},
+    args::{Command, GatewayCommand, LinkCommand, QueryArgs, TableCommand},
     failure::Failure,
-    migrate, report, text,
+    migrate, pair, report, text,
 };
 
 /// Does what `command` says.
@@ -47,6 +47,7 @@ pub async fn run(peer: &Peer, command: Command, json: bool, out: &mut impl Write
         Command::Table(TableCommand::Adopt { name }) => adopt(peer, &name, json, out).await,
         Command::Migrate(args) => migrate::run(peer, args, json, out).await,
         Command::Query(args) => query(peer, args, out).await,
+        Command::Link(LinkCommand::Pair(args)) => pair::run(&args, out),
         Command::Health => health(peer, out).await,
         Command::Gateway(GatewayCommand::Status) => {
             show::<GatewayStatus, _>(peer, "/v1/status", json, out, report::gateway).await

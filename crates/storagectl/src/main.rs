@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod failure;
 mod migrate;
+mod pair;
 mod report;
 mod text;
 
@@ -19,7 +20,10 @@ use std::{
 use clap::Parser;
 use link::{BearerToken, Peer};
 
-use crate::{args::Cli, failure::Failure};
+use crate::{
+    args::{Cli, Command, LinkCommand},
+    failure::Failure,
+};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -35,6 +39,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    // Asks no daemon: needs neither token nor client.
+    if let Command::Link(LinkCommand::Pair(args)) = &cli.command {
+        return pair::run(args, &mut std::io::stdout().lock());
+    }
     let token = match &cli.token_file {
         Some(path) => Some(BearerToken::from_file(path).map_err(|e| Failure::Failed(e.to_string()))?),
         None => None,

@@ -1,5 +1,7 @@
 //! What an operator says of the tunnel: a wg-quick file, or the same in the configuration.
 
+mod address;
+pub(crate) mod draft;
 mod key;
 mod pair;
 mod quick;
@@ -7,10 +9,11 @@ mod secret_file;
 
 use std::{fmt, net::IpAddr};
 
+pub use address::{NotAnAddress, NotAnEndpoint};
 pub use key::{NotAKey, PresharedKey, PrivateKey, PublicKey};
-pub use pair::{KEEPALIVE_SECONDS, Pair, pair};
-pub use quick::{MAX_FILE_BYTES, Quick, QuickError, parse as parse_quick};
-pub use secret_file::write_secret_file;
+pub use pair::{CLOUD_ADDRESS, DEFAULT_PORT, NAS_ADDRESS, NAS_KEEPALIVE_S, Pair, PairError, pair};
+pub use quick::{QuickError, QuickErrors, QuickFile, parse_wg_quick, read_wg_quick};
+pub use secret_file::{SecretFileError, keygen, write_secret_file};
 
 /// An address with a prefix length, as `10.0.1.0/24`; the host bits are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use storage_config::wireguard::{PeerEndpoint, pair, write_secret_file};
+use storage_config::wireguard::{Cidr, PeerEndpoint, pair, write_secret_file};
 
 use super::{
     ENGINE_USER, Role,
@@ -137,11 +137,11 @@ fn keys(dir: &Path, record: &Record) -> Result<()> {
         return Ok(());
     }
     let endpoint = PeerEndpoint { host: "127.0.0.1".to_owned(), port: record.ports.of(Role::Service) };
-    let inside = |ip: &str| format!("{ip}/24").parse().map_err(|error: String| anyhow::anyhow!(error));
-    let ends = pair(endpoint, inside(INSIDE[0])?, inside(INSIDE[1])?);
+    let inside = |ip: &str| format!("{ip}/24").parse::<Cidr>();
+    let ends = pair(endpoint, inside(INSIDE[0])?, inside(INSIDE[1])?)?;
     for (end, config) in [("cloud", &ends.cloud), ("nas", &ends.nas)] {
         let path = wg_path(dir, end);
-        write_secret_file(&path, &config.expose_as_quick())
+        write_secret_file(&path, &config.expose_wg_quick())
             .with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
