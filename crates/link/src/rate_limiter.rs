@@ -142,4 +142,54 @@ mod tests {
         let seconds = seconds_for(&limiter, 20).await;
         assert!((0.8..=1.0).contains(&seconds), "{seconds}");
     }
+
+    /// Grants of `seconds` on a line of 10 MB/s, when each wake-up comes `late()` milliseconds late.
+    async fn grants(seconds: u64, mut late: impl FnMut() -> u64) -> Vec<(f64, u64)> {
+        let limiter = RateLimiter::new(Some(10_000_000));
+        let started = Instant::now();
+        let mut grants = Vec::new();
+        while started.elapsed() < Duration::from_secs(seconds) {
+            let slice = limiter.slice_bytes();
+            limiter.acquire(slice).await;
+            grants.push((started.elapsed().as_secs_f64(), slice as u64));
+            let late = late();
+            if late > 0 {
+                tokio::time::sleep(Duration::from_millis(late)).await;
+            }
+        }
+        grants
+    }
+
+    /// Within 2 % over all, within 5 % in every window of a second that lies inside.
+    fn holds_ten_megabytes(grants: &[(f64, u64)], seconds: f64) {
+        let all: u64 = grants.iter().map(|grant| grant.1).sum();
+        let rate = all as f64 / seconds;
+        assert!((9_800_000.0..=10_200_000.0).contains(&rate), "over {seconds} s: {rate} B/s");
+        for (first, (from, _)) in grants.iter().enumerate() {
+            if from + 1.0 > seconds {
+                break;
+            }
+            let inside = grants[first..].iter().take_while(|grant| grant.0 < from + 1.0);
+            let bytes: u64 = inside.map(|grant| grant.1).sum();
+            assert!((9_500_000..=10_500_000).contains(&bytes), "second from {from}: {bytes} bytes");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_second_is_held() {
+        holds_ten_megabytes(&grants(10, || 0).await, 10.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_wake_ups_neither_lose_nor_win() {
+        holds_ten_megabytes(&grants(10, || 5).await, 10.0);
+        holds_ten_megabytes(&grants(10, || rand::random_range(0..=5)).await, 10.0);
+        // Half a second of late ones, then prompt ones: what was missed comes back at once, and stays below 5 %.
+        let mut turn = 0;
+        let waves = grants(10, || {
+            turn += 1;
+            if turn / 80 % 2 == 0 { 5 } else { 0 }
+        });
+        holds_ten_megabytes(&waves.await, 10.0);
+    }
 }
