@@ -1,6 +1,6 @@
 //! What runs between the two daemons, knowing nothing of batches: who may speak ([`auth`],
 //! [`BearerToken`]), speaking ([`Peer`]), how fast ([`RateLimiter`]), and how fast the line turned out
-//! to be ([`Goodput`]). [`Supervisor`] keeps the long-lived tasks of both daemons.
+//! to be ([`Goodput`]), and when to give way on it ([`Yielding`]). [`Supervisor`] keeps the long-lived tasks of both daemons.
 
 pub mod auth;
 mod goodput;
@@ -11,6 +11,7 @@ mod rate_limiter;
 mod supervisor;
 mod token;
 pub mod tunnel;
+mod yielding;
 
 pub use goodput::Goodput;
 pub use peer::{ByteStream, Peer};
@@ -18,3 +19,4 @@ pub use peer_error::PeerError;
 pub use rate_limiter::RateLimiter;
 pub use supervisor::Supervisor;
 pub use token::{BearerToken, TokenError};
+pub use yielding::Yielding;
