@@ -21,6 +21,7 @@ use url::Url;
 use crate::{
     BearerToken, PeerError, RateLimiter,
     idle::{Idle, bounded},
+    pulse::Pulse,
 };
 
 /// An answer that is collected may have this many bytes.
@@ -44,6 +45,7 @@ pub struct Peer {
     token: Option<BearerToken>,
     timeout: Duration,
     attempts: u32,
+    pulse: Pulse,
 }
 
 impl Peer {
@@ -90,7 +92,19 @@ impl Peer {
         let client = client
             .build()
             .map_err(|error| PeerError::Protocol { url: base.to_string(), reason: chain(&error) })?;
-        Ok(Self { client, base, token, timeout, attempts: retry_attempts + 1 })
+        Ok(Self { client, base, token, timeout, attempts: retry_attempts + 1, pulse: Pulse::new() })
+    }
+
+    /// Since the other daemon last answered anything; `None`: never.
+    #[must_use]
+    pub fn answered_ago(&self) -> Option<Duration> {
+        self.pulse.answered_ago()
+    }
+
+    /// Since a byte last left, while an upload is under way.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        self.pulse.silence()
     }
 
     /// Where it is.
@@ -120,6 +134,11 @@ impl Peer {
     pub async fn tell<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Result<u16, PeerError> {
         let sent = self.repeated(path, || Ok(self.request(Method::POST, path)?.json(body))).await?;
         Ok(sent.0)
+    }
+
+    /// `PUT path` with a JSON body, for the status alone.
+    pub async fn put_json<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Result<u16, PeerError> {
+        Ok(self.repeated(path, || Ok(self.request(Method::PUT, path)?.json(body))).await?.0)
     }
 
     /// `DELETE path`.
@@ -154,7 +173,9 @@ impl Peer {
             request = request.header(*name, value);
         }
         let idle = Idle::new(PUT_SILENCE.max(self.timeout));
-        let body = reqwest::Body::wrap_stream(paced(reader, length, limiter.clone(), idle.clone()));
+        let _transfer = self.pulse.transfer();
+        let bytes = paced(reader, length, limiter.clone(), idle.clone(), self.pulse.clone());
+        let body = reqwest::Body::wrap_stream(bytes);
         let sent = idle.wait(self.send(path, request.body(body))).await;
         let (status, _) = sent.ok_or_else(|| self.unknown(path, "nothing moved for too long"))??;
         Ok(status)
@@ -168,7 +189,10 @@ impl Peer {
         body: &B,
     ) -> Result<ByteStream, PeerError> {
         let request = self.request(Method::POST, path)?.json(body);
+        // Bulk data stand back until the answer begins.
+        let waiting = self.pulse.query();
         let answer = tokio::time::timeout(STREAM_SILENCE, request.send()).await;
+        drop(waiting);
         let response = answer
             .map_err(|_| self.unknown(path, "no answer in time"))?
             .map_err(|error| self.failure(path, &error))?;
@@ -195,7 +219,11 @@ impl Peer {
     pub async fn alive(&self) -> bool {
         let Ok(request) = self.request(Method::GET, "/healthz") else { return false };
         let answer = tokio::time::timeout(self.timeout, request.send()).await;
-        matches!(answer, Ok(Ok(response)) if response.status().is_success())
+        let alive = matches!(answer, Ok(Ok(response)) if response.status().is_success());
+        if alive {
+            self.pulse.answered();
+        }
+        alive
     }
 
     fn at(&self, path: &str) -> Result<Url, PeerError> {
@@ -244,6 +272,7 @@ impl Peer {
 
     /// Passes 2xx, turns everything else into an error with the peer's own reason.
     async fn accept(&self, path: &str, response: Response) -> Result<Response, PeerError> {
+        self.pulse.answered();
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -305,9 +334,10 @@ fn paced(
     length: u64,
     limiter: RateLimiter,
     idle: Idle,
+    pulse: Pulse,
 ) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
     futures::stream::unfold((reader, length), move |(mut reader, left)| {
-        let (limiter, idle) = (limiter.clone(), idle.clone());
+        let (limiter, idle, pulse) = (limiter.clone(), idle.clone(), pulse.clone());
         async move {
             if left == 0 {
                 return None;
@@ -317,8 +347,10 @@ fn paced(
             if let Err(error) = reader.read_exact(&mut bytes).await {
                 return Some((Err(error), (reader, 0)));
             }
+            pulse.stand_back().await;
             limiter.acquire(slice).await;
             idle.touch();
+            pulse.moved();
             Some((Ok(bytes.freeze()), (reader, left - slice as u64)))
         }
     })

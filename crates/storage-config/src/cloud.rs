@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use crate::{Deployment, Effort, LogFormat, Secret, wireguard::LinkConfig};
+use crate::{Deployment, Effort, LogFormat, Secret, Timetable, wireguard::LinkConfig};
 
 /// Everything `storage-service` is told.
 #[derive(Debug, Clone)]
@@ -131,8 +131,8 @@ pub struct FallbackConfig {
 pub struct MigrationConfig {
     /// Cron expression, UTC, five fields; `None`: only by the API.
     pub schedule: Option<String>,
-    /// Bytes per second over the link; `None`: unlimited.
-    pub bandwidth_limit: Option<u64>,
+    /// Bytes per second over the link, by local time.
+    pub bandwidth_limit: Timetable,
     /// How hard batches are compressed.
     pub effort: Effort,
     /// Largest chunk, bytes (`chunk_size`).

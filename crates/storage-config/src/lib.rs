@@ -18,6 +18,7 @@ mod read_link;
 mod read_nas;
 mod secret;
 mod section;
+mod timetable;
 mod units;
 mod values;
 pub mod wireguard;
@@ -34,6 +35,7 @@ pub use nas::{
     OfflineMode,
 };
 pub use storage_types::Secret;
+pub use timetable::{Limits, Timetable};
 
 /// Environment variable with the path of the file, when the command line names none.
 pub const CONFIG_PATH: &str = "CONFIG_PATH";

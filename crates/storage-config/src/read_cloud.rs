@@ -6,11 +6,11 @@ use url::Url;
 
 use crate::{
     CloudConfig, ColdProxyConfig, ConfigErrors, Deployment, Effort, FallbackConfig, HotConfig, HotKind,
-    MigrationConfig, ServiceConfig, TableConfig, endpoint,
+    MigrationConfig, ServiceConfig, TableConfig, Timetable, endpoint,
     read::{self, Document, ServiceDefaults},
     read_link,
     section::Section,
-    units, values,
+    timetable, values,
 };
 
 const DAY_SECONDS: u64 = 86_400;
@@ -189,7 +189,7 @@ fn migration(root: &Section<'_>) -> MigrationConfig {
     let efforts = &[("fast", Effort::Fast), ("auto", Effort::Auto), ("ultra", Effort::Ultra)];
     let migration = MigrationConfig {
         schedule: section.or("schedule", None, values::schedule),
-        bandwidth_limit: section.or("bandwidth_limit", None, units::rate),
+        bandwidth_limit: section.or("bandwidth_limit", Timetable::default(), timetable::read),
         effort: section.or("compression_level", Effort::Ultra, values::word(efforts)),
         chunk_bytes: section.or("chunk_size", 50_000_000, values::bytes(1024..=MAX_CHUNK_BYTES)),
         verification_enabled: section.or("verification_enabled", true, |node| match values::boolean(node)? {

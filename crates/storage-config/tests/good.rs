@@ -38,7 +38,7 @@ fn the_cloud_file_means_what_it_says() {
     assert_eq!(config.cold.timeout, Duration::from_secs(30));
     assert_eq!(config.cold.fallback.cache_duration, Duration::from_secs(86_400));
     assert_eq!(config.migration.schedule.as_deref(), Some("0 2 * * *"));
-    assert_eq!(config.migration.bandwidth_limit, Some(10_000_000));
+    assert_eq!(config.migration.bandwidth_limit.limit_at(0, 0).up, Some(10_000_000));
     assert_eq!(config.migration.effort, Effort::Ultra);
     assert_eq!(config.migration.chunk_bytes, 50_000_000);
     assert!(config.migration.verification_enabled && config.tables.is_empty());

@@ -13,5 +13,7 @@ pub mod api;
 pub mod catalog;
 pub mod consistency;
 pub mod hot;
+pub mod link_watch;
 pub mod migrator;
+pub mod pace;
 pub mod router;

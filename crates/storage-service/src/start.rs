@@ -10,12 +10,14 @@ use std::{
 
 use anyhow::{Context, Result};
 use clickhouse_http::client::{Client, NodeList};
-use link::{BearerToken, Peer, Supervisor};
+use link::{BearerToken, Peer, Supervisor, tunnel::Mode};
 use storage_config::{CloudConfig, LogFormat};
 use storage_service::{
     api::{self, App, LastHeartbeat},
     catalog::Catalog,
+    link_watch::LinkWatch,
     migrator::Migrator,
+    pace::Pace,
     router::{Router, cold::Gateway},
 };
 use tokio::{
@@ -25,6 +27,8 @@ use tokio::{
 
 /// Longest wait for a connection to the hot engine.
 const CONNECT: Duration = Duration::from_secs(5);
+/// Chunks sent at the same time through the userspace stack, at least.
+const USERSPACE_CONNECTIONS: u32 = 8;
 /// Longest wait for the tunnel's tasks, once nothing uses it any more.
 const TUNNEL_END: Duration = Duration::from_secs(2);
 /// Most bytes of an answer that is collected (metadata, proofs; never a caller's rows).
@@ -83,12 +87,19 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
         .context("link")?;
     tracing::info!(mode = attached.mode(), gateway = %attached.remote, "the link to the NAS");
     config.cold.gateway_url = attached.remote.clone();
+    let mode = attached.mode();
+    if attached.tunnel.as_ref().is_some_and(|tunnel| tunnel.mode() == Mode::Userspace) {
+        // One connection of the userspace stack recovers slowly from a loss; many do together.
+        config.migration.connections = config.migration.connections.max(USERSPACE_CONNECTIONS);
+    }
     let peer = gateway_peer(&config)?;
     let supervisor = Supervisor::new();
     let catalog = Catalog::open(&service.data_dir).context("open the catalog")?;
-    let migrator = Migrator::new(&config, hot.clone(), peer.clone(), Arc::clone(&catalog))
+    let pace = Pace::new(config.migration.bandwidth_limit.clone());
+    let migrator = Migrator::new(&config, hot.clone(), peer.clone(), Arc::clone(&catalog), &pace)
         .context("build the migrator")?;
-    let gateway = Gateway { peer, pulse: config.cold.timeout };
+    let link = Arc::new(LinkWatch::new(peer.clone(), mode, attached.tunnel, pace.clone(), migrator.goodput()));
+    let gateway = Gateway { peer, pulse: config.cold.timeout, limiter: pace.down().clone() };
     let router = Arc::new(Router::new(
         hot.clone(),
         config.hot.database.clone(),
@@ -101,6 +112,8 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
         hot,
         catalog,
         migrator: migrator.clone(),
+        pace: pace.clone(),
+        link: Arc::clone(&link),
         router: Arc::clone(&router),
         heartbeat: LastHeartbeat::default(),
         supervisor: supervisor.clone(),
@@ -116,6 +129,9 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
     let (probe_stop, watch_stop) = (stop.clone(), stop.clone());
     supervisor.spawn("hot prober", async move { prober.probe(probe_stop).await });
     supervisor.spawn("query watch", async move { watch.watch(watch_stop).await });
+    let (pace_stop, link_stop) = (stop.clone(), stop.clone());
+    supervisor.spawn("link watch", async move { link.run(link_stop).await });
+    supervisor.spawn("pace", async move { pace.run(pace_stop).await });
     supervisor.spawn("migrator", async move { migrator.run(stop).await });
     if let Some(path) = port_file {
         write_port_file(&path, address).with_context(|| format!("write {}", path.display()))?;

@@ -9,6 +9,7 @@
 //! DELETE /api/v1/migrations/{id}          202: cancel (moves not yet fenced are aborted)
 //! GET    /api/v1/catalog                  CatalogReport
 //! GET    /api/v1/status                   ServiceStatus
+//! PUT    /api/v1/link/limit               LinkLimit → 204
 //! POST   /api/v1/tables/{name}/adopt      take over the table's TTL → 200 AdoptReport
 //! POST   /internal/v1/heartbeat           gateway_api::Heartbeat → 204
 //! POST   /internal/v1/confirmations       gateway_api::Confirmation → 204
@@ -343,6 +344,42 @@ pub struct ServiceStatus {
     pub gateway: Option<GatewayStatus>,
     /// Next scheduled migration, Unix seconds.
     pub next_migration: Option<i64>,
+    /// The way to the NAS.
+    #[serde(default)]
+    pub link: Option<LinkStatus>,
+}
+
+/// The way to the NAS, as the service sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// `tun`, `userspace` or `external`.
+    pub mode: String,
+    /// `up`, `http_dead`, `no_handshake`, `silent` or `down`.
+    pub state: String,
+    /// Seconds since the gateway last answered.
+    pub http_s: Option<u64>,
+    /// Seconds since the last handshake.
+    pub handshake_s: Option<u64>,
+    /// Round trip inside the tunnel, smoothed and least, milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// See `rtt_ms`.
+    pub min_rtt_ms: Option<f64>,
+    /// Mean deviation of the round trip, milliseconds.
+    pub jitter_ms: Option<f64>,
+    /// Share of questions inside the tunnel that were lost, 0 to 1.
+    pub loss: Option<f64>,
+    /// Goodput of our own transfers, bytes per second.
+    pub bandwidth_bytes_s: Option<f64>,
+    /// The limit in force, bytes per second; `None`: none.
+    pub limit_bytes_s: Option<u64>,
+}
+
+/// `PUT /api/v1/link/limit`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkLimit {
+    /// A rate or `UP:DOWN` as in `migration.bandwidth_limit`, `off`, or null: back to the timetable.
+    pub limit: Option<String>,
 }
 
 /// `POST /api/v1/tables/{name}/adopt`.

@@ -60,14 +60,14 @@ pub enum Command {
     Query(QueryArgs),
     /// What is visible where.
     Catalog,
+    /// The link between the daemons.
+    #[command(subcommand)]
+    Link(LinkCommand),
     /// Whether the daemon at --url is alive (either daemon, no token).
     Health,
     /// The gateway itself; --url is then the gateway's, e.g. http://127.0.0.1:9000.
     #[command(subcommand)]
     Gateway(GatewayCommand),
-    /// The tunnel between the two daemons; asks no daemon.
-    #[command(subcommand)]
-    Link(LinkCommand),
 }
 
 /// One managed table.
@@ -80,6 +80,19 @@ pub enum TableCommand {
     },
 }
 
+/// The link between the daemons.
+#[derive(Debug, Subcommand)]
+pub enum LinkCommand {
+    /// Make both ends of a new tunnel: two wg-quick files with fresh keys that fit each other.
+    /// Asks no daemon.
+    Pair(PairArgs),
+    /// How fast it may be used, until taken back or until the service restarts.
+    Limit {
+        /// A rate (5M, 10MB/s, UP:DOWN), "off", or "timetable": what the configuration says.
+        rate: String,
+    },
+}
+
 /// The gateway itself.
 #[derive(Debug, Subcommand)]
 pub enum GatewayCommand {
@@ -87,13 +100,6 @@ pub enum GatewayCommand {
     Status,
     /// Every batch it holds, proven or published.
     Batches,
-}
-
-/// The tunnel between the two daemons.
-#[derive(Debug, Subcommand)]
-pub enum LinkCommand {
-    /// Make both ends of a new tunnel: two wg-quick files with fresh keys that fit each other.
-    Pair(PairArgs),
 }
 
 /// `link pair`.

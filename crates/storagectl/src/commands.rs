@@ -8,7 +8,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use storage_types::{
     Manifest,
     gateway_api::GatewayStatus,
-    service_api::{AdoptReport, CatalogReport, MigrationReport, QueryReport, QueryRequest, ServiceStatus},
+    service_api::{
+        AdoptReport, CatalogReport, LinkLimit, MigrationReport, QueryReport, QueryRequest, ServiceStatus,
+    },
 };
 
 use crate::{
@@ -48,6 +50,12 @@ pub async fn run(peer: &Peer, command: Command, json: bool, out: &mut impl Write
         Command::Migrate(args) => migrate::run(peer, args, json, out).await,
         Command::Query(args) => query(peer, args, out).await,
         Command::Link(LinkCommand::Pair(args)) => pair::run(&args, out),
+        Command::Link(LinkCommand::Limit { rate }) => {
+            let limit = (rate != "timetable").then(|| rate.clone());
+            peer.put_json("/api/v1/link/limit", &LinkLimit { limit }).await?;
+            writeln!(out, "the link's limit is now {rate}")?;
+            Ok(())
+        }
         Command::Health => health(peer, out).await,
         Command::Gateway(GatewayCommand::Status) => {
             show::<GatewayStatus, _>(peer, "/v1/status", json, out, report::gateway).await

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use storage_types::{
     Manifest,
     gateway_api::GatewayStatus,
-    service_api::{CatalogReport, DryRun, FenceKind, MigrationReport, MigrationState, ServiceStatus},
+    service_api::{CatalogReport, DryRun, FenceKind, LinkStatus, MigrationReport, MigrationState, ServiceStatus},
 };
 
 use crate::text;
@@ -23,9 +23,30 @@ pub fn status(out: &mut impl Write, status: &ServiceStatus) -> io::Result<()> {
         }
         _ => writeln!(out, "gateway   not heard since the service started")?,
     }
+    if let Some(status) = &status.link {
+        link(out, status)?;
+    }
     match status.next_migration {
         Some(unix) => writeln!(out, "next migration at {} UTC", text::time(unix)),
         None => writeln!(out, "no migration is scheduled"),
+    }
+}
+
+/// The way to the NAS: one line, with what is known.
+fn link(out: &mut impl Write, status: &LinkStatus) -> io::Result<()> {
+    write!(out, "link      {} ({})", status.state, status.mode)?;
+    if let Some(seconds) = status.handshake_s {
+        write!(out, ", handshake {seconds} s ago")?;
+    }
+    if let (Some(rtt), Some(loss)) = (status.rtt_ms, status.loss) {
+        write!(out, ", round trip {rtt:.1} ms, loss {:.1} %", loss * 100.0)?;
+    }
+    if let Some(rate) = status.bandwidth_bytes_s {
+        write!(out, ", {}/s", text::bytes(rate as u64))?;
+    }
+    match status.limit_bytes_s {
+        Some(limit) => writeln!(out, ", limited to {}/s", text::bytes(limit)),
+        None => writeln!(out, ", no limit"),
     }
 }
 

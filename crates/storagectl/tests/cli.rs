@@ -12,7 +12,7 @@ use std::{
 
 use storage_types::{
     gateway_api::ErrorBody,
-    service_api::{AdoptReport, MigrationState, ServiceStatus},
+    service_api::{AdoptReport, LinkStatus, MigrationState, ServiceStatus},
 };
 
 const TOKEN: &str = "0123456789abcdef";
@@ -91,6 +91,18 @@ fn status_report() -> ServiceStatus {
         gateway_heard_s: None,
         gateway: None,
         next_migration: Some(1_722_470_400),
+        link: Some(LinkStatus {
+            mode: "userspace".into(),
+            state: "up".into(),
+            http_s: Some(1),
+            handshake_s: Some(63),
+            rtt_ms: Some(21.4),
+            min_rtt_ms: Some(20.1),
+            jitter_ms: Some(0.6),
+            loss: Some(0.01),
+            bandwidth_bytes_s: Some(11_500_000.0),
+            limit_bytes_s: None,
+        }),
     }
 }
 
@@ -103,7 +115,7 @@ fn status_is_readable_and_json_is_the_daemons_own() {
     let output = ctl(&url, &["status"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let shown = text(&output.stdout);
-    for part in ["catalog version 7", "http://hot:8123/  answers", "not heard", "2024-08-01 00:00:00 UTC"] {
+    for part in ["catalog version 7", "http://hot:8123/  answers", "not heard", "link      up (userspace)", "21.4 ms", "1.0 %", "2024-08-01 00:00:00 UTC"] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
     let output = ctl(&url, &["--json", "status"]);

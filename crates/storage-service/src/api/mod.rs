@@ -8,6 +8,7 @@
 mod body;
 mod cold;
 mod error;
+mod link;
 pub mod listen;
 mod migrations;
 mod query;
@@ -15,20 +16,20 @@ mod status;
 
 use std::sync::Arc;
 
+use ::link::{BearerToken, Supervisor};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{Method, StatusCode, Uri},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use clickhouse_http::client::Client;
-use link::{BearerToken, Supervisor};
 
 pub use body::JsonBody;
 pub use error::ApiError;
 pub use status::LastHeartbeat;
 
-use crate::{catalog::Catalog, migrator::Migrator, router};
+use crate::{catalog::Catalog, link_watch::LinkWatch, migrator::Migrator, pace::Pace, router};
 
 /// What the handlers reach.
 pub struct App {
@@ -40,8 +41,12 @@ pub struct App {
     pub catalog: Arc<Catalog>,
     /// Moves rows.
     pub migrator: Migrator,
+    /// How fast the link may be used.
+    pub pace: Pace,
     /// Answers queries.
     pub router: Arc<router::Router>,
+    /// The way to the NAS.
+    pub link: Arc<LinkWatch>,
     /// The gateway's last word.
     pub heartbeat: LastHeartbeat,
     /// Knows of tasks that died.
@@ -57,11 +62,12 @@ pub fn routes(app: Arc<App>, token: Option<BearerToken>, max_body_bytes: usize) 
         .route("/api/v1/migrations/{id}", get(migrations::get).delete(migrations::cancel))
         .route("/api/v1/catalog", get(migrations::catalog))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/link/limit", put(link::limit))
         .route("/api/v1/tables/{name}/adopt", post(migrations::adopt))
         .route("/internal/v1/heartbeat", post(status::heartbeat))
         .route("/internal/v1/confirmations", post(status::confirmation));
     if let Some(token) = token {
-        guarded = guarded.route_layer(link::auth::require_bearer(token));
+        guarded = guarded.route_layer(::link::auth::require_bearer(token));
     }
     let open = Router::new()
         .route("/internal/v1/cold/{ticket}", get(cold::get).head(cold::head))

@@ -60,6 +60,7 @@ pub async fn status(State(app): State<Arc<App>>) -> Json<ServiceStatus> {
         gateway_heard_s: heartbeat.as_ref().map(|(ago, _)| ago.as_secs()),
         gateway: heartbeat.map(|(_, heartbeat)| heartbeat.status),
         next_migration: app.migrator.next_scheduled(),
+        link: Some(app.link.status()),
     })
 }
 

@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 
 use chrono::{DateTime, Utc};
 use clickhouse_http::Client;
-use link::{Goodput, Peer, RateLimiter};
+use link::{Goodput, Peer};
 use storage_config::CloudConfig;
 use storage_types::{
     MigrationId,
@@ -58,6 +58,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     catalog::{Catalog, MigrationRecord},
     hot::Hot,
+    pace::Pace,
 };
 use mover::{Mover, new_migration_id, now};
 use schedule::Schedule;
@@ -95,6 +96,7 @@ impl Migrator {
         hot: Client,
         gateway: Peer,
         catalog: Arc<Catalog>,
+        pace: &Pace,
     ) -> anyhow::Result<Self> {
         let spool = Spool::open(
             mover::spool_dir(&config.service.data_dir),
@@ -123,7 +125,7 @@ impl Migrator {
                 hot: Hot::new(hot),
                 gateway: GatewayClient::new(gateway),
                 spool,
-                limiter: RateLimiter::new(migration.bandwidth_limit),
+                limiter: pace.up().clone(),
                 config: migration,
                 tables: config.tables.clone(),
                 retention_days: config.hot.retention_days,
@@ -134,6 +136,12 @@ impl Migrator {
             },
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// How fast the line turned out to be.
+    #[must_use]
+    pub fn goodput(&self) -> Goodput {
+        self.inner.mover.goodput.clone()
     }
 
     /// The loop. Returns when `stop` is cancelled, never otherwise.

@@ -176,8 +176,8 @@ impl Mover {
         let (rows, bytes) = moves.iter().fold((0, 0), |(r, b), m: &PlannedMove| (r + m.rows, b + m.bytes));
         let rate = self.measured_rate()?.unwrap_or(GUESSED_RATE);
         let line = self
-            .config
-            .bandwidth_limit
+            .limiter
+            .limit()
             .map_or(0.0, |limit| bytes as f64 * GUESSED_WIRE_RATIO / (limit as f64).max(1.0));
         let expected_seconds = (rows as f64 / rate).max(line);
         Ok(DryRun { before, moves, rows, bytes, expected_seconds })

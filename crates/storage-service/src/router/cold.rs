@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use link::{Peer, PeerError};
+use link::{Peer, PeerError, RateLimiter};
 use storage_types::{TimeRange, gateway_api::ColdQuery};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,8 @@ pub struct Gateway {
     pub peer: Peer,
     /// Time without news after which its health is asked, and the wait for that.
     pub pulse: Duration,
+    /// How fast its answers may come.
+    pub limiter: RateLimiter,
 }
 
 /// What became of one cold read.
@@ -189,6 +191,11 @@ impl Reading {
         match self.stop.run_until_cancelled(next).await {
             Some(Ok(Some(Ok(chunk)))) => {
                 self.progress.record.add_link_bytes(chunk.len());
+                // Not reading is what slows the sender down.
+                let paid = self.gateway.limiter.acquire(chunk.len());
+                if self.stop.run_until_cancelled(paid).await.is_none() {
+                    return Some(Err(io::Error::other("the query has ended")));
+                }
                 Some(Ok(chunk))
             }
             Some(Ok(Some(Err(error)))) => Some(Err(io::Error::other(self.progress.fail(&error)))),
