@@ -29,6 +29,9 @@ enum Command {
     Test(xtask::check::Arguments),
     /// Measure; prints a table, or with --json one object.
     Bench(xtask::bench::Arguments),
+    /// One end of a tunnel: a sink, a source or a pinger.
+    #[command(hide = true)]
+    LinkEnd(xtask::lab::end::Arguments),
     /// Two engines and two daemons on loopback, in the background.
     #[command(subcommand)]
     Stack(StackCommand),
@@ -77,6 +80,7 @@ fn dispatch() -> Result<()> {
         Command::Demo(arguments) => xtask::demo::run(&arguments),
         Command::Test(arguments) => xtask::check::run(&arguments),
         Command::Bench(arguments) => xtask::bench::run(&arguments),
+        Command::LinkEnd(arguments) => xtask::lab::end::run(&arguments),
         Command::Stack(command) => run_stack(command),
     }
 }

@@ -2,4 +2,7 @@
 //!
 //! Traffic stays inside namespaces that this code made; they are gone when their owner is dropped.
 
+pub mod cpu;
+pub mod end;
 pub mod namespace;
+pub mod pair;
