@@ -1,6 +1,6 @@
-//! How much a link carries: wireguard-go with the kernel's TCP over a veth pair, both ends on this machine.
+//! How much a link carries, wireguard-go's and ours, over a veth pair: both ends on this machine.
 //!
-//! One TCP stream, three runs, medians. Processor time is that of both wireguard-go and both ends of the
+//! One TCP stream, three runs, medians. Processor time is that of both tunnels and both ends of the
 //! stream; what the kernel spends on its own account is not in it.
 
 use anyhow::{Context, Result, ensure};
@@ -34,10 +34,40 @@ pub(super) fn run(arguments: &Arguments) -> Result<Figures> {
         costs.push(cpu_s / (number(&sent, "bytes")? / 1e9));
     }
     let mut figures = Figures::default();
+    for mode in ["tun", "userspace"] {
+        let runs: Result<Vec<_>> = (0..3).map(|_| ours(mode, seconds)).collect();
+        match runs {
+            Ok(runs) => {
+                let rate = median(runs.iter().map(|r| r.0).collect());
+                let cost = median(runs.iter().map(|r| r.1).collect());
+                figures.add(
+                    &format!("{mode}_mbit_s"),
+                    rate,
+                    "our tunnel, one TCP stream, Mbit/s (median of 3)",
+                );
+                figures.add(&format!("{mode}_cpu_s_per_gb"), cost, "processor seconds per GB, both ends");
+                let share = rate / median(rates.clone());
+                figures.add(&format!("{mode}_vs_wireguard_go"), share, "its rate over wireguard-go's");
+            }
+            Err(error) => eprintln!("{mode} is left out: {error:#}"),
+        }
+    }
     figures.add("wireguard_go_mbit_s", median(rates), "wireguard-go, one TCP stream, Mbit/s (median of 3)");
     figures.add("wireguard_go_cpu_s_per_gb", median(costs), "processor seconds per GB, both ends");
     figures.add("wireguard_go_rtt_ms", median(trips), "round trip of one byte, ms");
     Ok(figures)
+}
+
+/// Mbit/s and processor seconds per GB of our own tunnel.
+fn ours(mode: &str, seconds: &str) -> Result<(f64, f64)> {
+    let pair = Pair::create()?;
+    let mut sink = pair.tunnel_end(1, mode, &["--serve", &PORT.to_string()])?;
+    ensure!(sink.line()? == "ready", "the sink does not listen");
+    let to = format!("{}:{PORT}", pair.sides[1].inner);
+    let before = sink.cpu_s()?;
+    let sent = pair.tunnel_end(0, mode, &["--send", &to, "--seconds", seconds])?.line()?;
+    let cpu_s = sink.cpu_s()? - before + number(&sent, "cpu_s")?;
+    Ok((number(&sent, "mbit_s")?, cpu_s / (number(&sent, "bytes")? / 1e9)))
 }
 
 fn number(line: &str, key: &str) -> Result<f64> {

@@ -81,6 +81,8 @@ pub struct Pair {
     pub sides: [Side; 2],
     /// The second secret of both.
     pub preshared: PresharedKey,
+    /// Key files of our own ends.
+    keys: tempfile::TempDir,
 }
 
 impl Pair {
@@ -101,7 +103,8 @@ impl Pair {
         let [a, b] =
             sides.each_ref().map(|s| Port { namespace: &s.namespace, interface: "eth0", address: s.outer });
         veth(a, b, None)?;
-        Ok(Self { sides, preshared: PresharedKey::generate() })
+        let keys = tempfile::tempdir().context("make a folder for keys")?;
+        Ok(Self { sides, preshared: PresharedKey::generate(), keys })
     }
 
     /// Starts wireguard-go at side `at` (0 or 1), which dials `endpoint`, and waits until it is up.
@@ -159,5 +162,29 @@ impl Pair {
         let mut sink = self.end(1, &["--mode", "external", "--address", &inner, "--serve", &port])?;
         ensure!(sink.line()? == "ready", "the sink does not listen");
         Ok(sink)
+    }
+
+    /// Starts `xtask link-end` at side `at` with a tunnel of its own to the other side.
+    ///
+    /// # Errors
+    /// As [`Pair::end`], or when the key files cannot be written.
+    pub fn tunnel_end(&self, at: usize, mode: &str, arguments: &[&str]) -> Result<Running> {
+        let (us, peer) = (&self.sides[at], &self.sides[1 - at]);
+        let path = |name: &str| self.keys.path().join(format!("{at}-{name}"));
+        std::fs::write(path("private"), us.key.expose_base64()).context("write a key")?;
+        std::fs::write(path("shared"), self.preshared.expose_base64()).context("write a key")?;
+        let mut command = us.namespace.command(binaries::path("xtask")?);
+        command.args(["link-end", "--mode", mode, "--private-key-file"]).arg(path("private"));
+        command.arg("--peer-preshared-key-file").arg(path("shared"));
+        for (name, value) in [
+            ("--address", format!("{}/24", us.inner)),
+            ("--listen-port", UDP_PORT.to_string()),
+            ("--peer-public-key", peer.key.public().to_string()),
+            ("--endpoint", format!("{}:{UDP_PORT}", peer.outer)),
+            ("--allowed-ip", format!("{}/32", peer.inner)),
+        ] {
+            command.arg(name).arg(value);
+        }
+        Running::start(command.args(arguments))
     }
 }
