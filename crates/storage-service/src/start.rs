@@ -98,7 +98,8 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
     let pace = Pace::new(config.migration.bandwidth_limit.clone());
     let migrator = Migrator::new(&config, hot.clone(), peer.clone(), Arc::clone(&catalog), &pace)
         .context("build the migrator")?;
-    let link = Arc::new(LinkWatch::new(peer.clone(), mode, attached.tunnel, pace.clone(), migrator.goodput()));
+    let link =
+        Arc::new(LinkWatch::new(peer.clone(), mode, attached.tunnel, pace.clone(), migrator.goodput()));
     let gateway = Gateway { peer, pulse: config.cold.timeout, limiter: pace.down().clone() };
     let router = Arc::new(Router::new(
         hot.clone(),

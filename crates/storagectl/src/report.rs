@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use storage_types::{
     Manifest,
     gateway_api::GatewayStatus,
-    service_api::{CatalogReport, DryRun, FenceKind, LinkStatus, MigrationReport, MigrationState, ServiceStatus},
+    service_api::{
+        CatalogReport, DryRun, FenceKind, LinkStatus, MigrationReport, MigrationState, ServiceStatus,
+    },
 };
 
 use crate::text;

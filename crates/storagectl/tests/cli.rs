@@ -115,7 +115,15 @@ fn status_is_readable_and_json_is_the_daemons_own() {
     let output = ctl(&url, &["status"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let shown = text(&output.stdout);
-    for part in ["catalog version 7", "http://hot:8123/  answers", "not heard", "link      up (userspace)", "21.4 ms", "1.0 %", "2024-08-01 00:00:00 UTC"] {
+    for part in [
+        "catalog version 7",
+        "http://hot:8123/  answers",
+        "not heard",
+        "link      up (userspace)",
+        "21.4 ms",
+        "1.0 %",
+        "2024-08-01 00:00:00 UTC",
+    ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
     let output = ctl(&url, &["--json", "status"]);

@@ -8,6 +8,7 @@ pub mod check;
 pub mod clients;
 pub mod demo;
 pub mod engine;
+pub mod lab;
 pub mod market;
 pub mod progress;
 pub mod stack;

@@ -29,6 +29,12 @@ enum Command {
     Test(xtask::check::Arguments),
     /// Measure; prints a table, or with --json one object.
     Bench(xtask::bench::Arguments),
+    /// A bad line for UDP, until standard input ends.
+    #[command(hide = true)]
+    Impair(xtask::lab::impair::Arguments),
+    /// One end of a tunnel: a sink, a source or a pinger.
+    #[command(hide = true)]
+    LinkEnd(xtask::lab::end::Arguments),
     /// Two engines and two daemons on loopback, in the background.
     #[command(subcommand)]
     Stack(StackCommand),
@@ -77,6 +83,8 @@ fn dispatch() -> Result<()> {
         Command::Demo(arguments) => xtask::demo::run(&arguments),
         Command::Test(arguments) => xtask::check::run(&arguments),
         Command::Bench(arguments) => xtask::bench::run(&arguments),
+        Command::Impair(arguments) => xtask::lab::impair::run(&arguments),
+        Command::LinkEnd(arguments) => xtask::lab::end::run(&arguments),
         Command::Stack(command) => run_stack(command),
     }
 }

@@ -3,6 +3,7 @@
 //! The binaries are those of every other command here: our own code lightly optimised, what it stands
 //! on fully.
 
+mod link;
 mod migrate;
 mod query;
 
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// query: how often each side is asked.
     #[arg(long, default_value_t = 400)]
     pub asks: u32,
+    /// link: shorter runs.
+    #[arg(long)]
+    pub quick: bool,
 }
 
 /// The benchmarks.
@@ -42,6 +46,8 @@ pub enum Name {
     Migrate,
     /// A hot-only query through the service against the same asked of the engine.
     Query,
+    /// What a WireGuard link between two namespaces of this machine carries; needs root.
+    Link,
 }
 
 /// Figures by key, with what they are.
@@ -61,11 +67,15 @@ impl Figures {
 
 /// Runs one and prints its figures.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    engine::ensure_installed()?;
-    binaries::build()?;
+    // The link's ends are this very program: no engine, no daemons.
+    if !matches!(arguments.name, Name::Link) {
+        engine::ensure_installed()?;
+        binaries::build()?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (name, figures) = match arguments.name {
         Name::Migrate => ("migrate", runtime.block_on(migrate::run(arguments))?),
+        Name::Link => ("link", link::run(arguments)?),
         Name::Query => ("query", runtime.block_on(query::run(arguments))?),
     };
     if arguments.json {

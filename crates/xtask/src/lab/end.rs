@@ -1,0 +1,295 @@
+//! One end of a tunnel as a program: a sink, a source or a pinger of TCP through it.
+//!
+//! The same three serve our own tunnel in both modes and, as `external`, whatever already carries the
+//! addresses (wireguard-go, a plain veth), so that all are measured with one tool.
+//!
+//! A connection starts with one byte. `D`: data until the end, or until the peer closes; every 100 ms and at
+//! the end the sink says how many bytes it has, as a big-endian u64. `P`: every byte comes back.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use link::{Supervisor, tunnel::Tunnel};
+use storage_config::wireguard::{Cidr, LinkMode, PeerEndpoint, TunnelConfig, TunnelPeer};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+/// What is written at once, bytes.
+const BLOCK: usize = 128 * 1024;
+/// The longest wait for a connection or an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Most connections of a sink at a time.
+const MOST: u32 = 64;
+
+/// What an end is asked for.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// What carries the packets.
+    #[arg(long, value_enum)]
+    mode: EndMode,
+    /// File with our private key, base64.
+    #[arg(long)]
+    private_key_file: Option<PathBuf>,
+    /// Our inner address, as 10.78.0.1/24; in external mode where the sink listens.
+    #[arg(long)]
+    address: Option<String>,
+    /// UDP port.
+    #[arg(long)]
+    listen_port: Option<u16>,
+    /// The peer's name, base64.
+    #[arg(long)]
+    peer_public_key: Option<String>,
+    /// File with the second secret, base64.
+    #[arg(long)]
+    peer_preshared_key_file: Option<PathBuf>,
+    /// The peer's UDP socket.
+    #[arg(long)]
+    endpoint: Option<SocketAddr>,
+    /// Inner addresses of the peer.
+    #[arg(long)]
+    allowed_ip: Vec<String>,
+    /// Seconds between keepalives.
+    #[arg(long)]
+    keepalive: Option<u16>,
+    /// Listen on this inner TCP port until stopped.
+    #[arg(long)]
+    serve: Option<u16>,
+    /// Send to this inner address.
+    #[arg(long)]
+    send: Option<SocketAddr>,
+    /// Measure round trips to this inner address.
+    #[arg(long)]
+    ping: Option<SocketAddr>,
+    /// Connections of `--send`.
+    #[arg(long, default_value_t = 1)]
+    connections: u32,
+    /// How long is measured.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// How long is sent before that.
+    #[arg(long, default_value_t = 0.0)]
+    warmup: f64,
+    /// Ask the kernel for BBR instead of its default.
+    #[arg(long)]
+    bbr: bool,
+}
+
+/// What carries the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum EndMode {
+    /// Our tunnel on a TUN device.
+    Tun,
+    /// Our tunnel with TCP in the process.
+    Userspace,
+    /// What is already there.
+    External,
+}
+
+/// Runs one end.
+///
+/// # Errors
+/// When the tunnel cannot be opened, nobody answers, or the arguments do not fit together.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(end(arguments))
+}
+
+async fn end(arguments: &Arguments) -> Result<()> {
+    let supervisor = Supervisor::new();
+    let tunnel = match arguments.mode {
+        EndMode::External => None,
+        EndMode::Tun => Some(open(arguments, LinkMode::Tun, &supervisor).await?),
+        EndMode::Userspace => Some(open(arguments, LinkMode::Userspace, &supervisor).await?),
+    };
+    if let Some(port) = arguments.serve {
+        serve(arguments, port, tunnel.as_ref(), &supervisor).await?;
+    } else if let Some(to) = arguments.send {
+        send(arguments, dial_address(tunnel.as_ref(), to).await?, &supervisor).await?;
+    } else if let Some(to) = arguments.ping {
+        ping(dial_address(tunnel.as_ref(), to).await?).await?;
+    } else {
+        bail!("one of --serve, --send and --ping is needed");
+    }
+    supervisor.shutdown();
+    supervisor.wait(Duration::from_secs(2)).await;
+    Ok(())
+}
+
+async fn dial_address(tunnel: Option<&Tunnel>, to: SocketAddr) -> Result<SocketAddr> {
+    match tunnel {
+        None => Ok(to),
+        Some(tunnel) => tunnel.forward(to).await.context("forward through the tunnel"),
+    }
+}
+
+async fn open(arguments: &Arguments, mode: LinkMode, supervisor: &Supervisor) -> Result<Tunnel> {
+    Tunnel::open(&config(arguments)?, mode, supervisor).await.context("open the tunnel")
+}
+
+fn text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
+fn cidr(text: &str) -> Result<Cidr> {
+    let (address, prefix) = text.split_once('/').context("an address with a prefix length")?;
+    Ok(Cidr { address: address.parse()?, prefix: prefix.parse()? })
+}
+
+fn config(arguments: &Arguments) -> Result<TunnelConfig> {
+    let key = arguments.private_key_file.as_deref().context("--private-key-file is needed")?;
+    let peer = arguments.peer_public_key.as_deref().context("--peer-public-key is needed")?;
+    let preshared_key = match arguments.peer_preshared_key_file.as_deref() {
+        Some(path) => Some(text(path)?.trim().parse().context("the preshared key")?),
+        None => None,
+    };
+    let address = arguments.address.as_deref().context("--address is needed")?;
+    Ok(TunnelConfig {
+        private_key: text(key)?.trim().parse().context("the private key")?,
+        addresses: vec![cidr(address)?],
+        listen_port: arguments.listen_port,
+        mtu: None,
+        peers: vec![TunnelPeer {
+            public_key: peer.parse().context("the peer's key")?,
+            preshared_key,
+            endpoint: arguments
+                .endpoint
+                .map(|at| PeerEndpoint { host: at.ip().to_string(), port: at.port() }),
+            allowed_ips: arguments.allowed_ip.iter().map(|t| cidr(t)).collect::<Result<_>>()?,
+            persistent_keepalive: arguments.keepalive,
+        }],
+    })
+}
+
+async fn serve(
+    arguments: &Arguments,
+    port: u16,
+    tunnel: Option<&Tunnel>,
+    supervisor: &Supervisor,
+) -> Result<()> {
+    let inner = match arguments.address.as_deref() {
+        Some(address) => cidr(address)?.address,
+        None => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    let at = match tunnel {
+        None => SocketAddr::new(inner, port),
+        Some(_) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+    };
+    let listener = TcpListener::bind(at).await.with_context(|| format!("listen on {at}"))?;
+    if let Some(tunnel) = tunnel {
+        tunnel.expose(port, listener.local_addr()?).await.context("expose the sink")?;
+    }
+    // Whoever started us waits for this line.
+    println!("ready");
+    let places = Arc::new(tokio::sync::Semaphore::new(MOST as usize));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await?;
+        let (stream, _) = listener.accept().await.context("accept")?;
+        supervisor.spawn_brief(async move {
+            if let Err(error) = sink(stream).await {
+                eprintln!("a connection ended: {error:#}");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn sink(mut stream: TcpStream) -> Result<()> {
+    stream.set_nodelay(true)?;
+    if stream.read_u8().await? == b'P' {
+        let (mut read, mut write) = stream.split();
+        tokio::io::copy(&mut read, &mut write).await?;
+        return Ok(());
+    }
+    let (mut read, mut write) = stream.split();
+    let (mut block, mut total) = (vec![0; BLOCK], 0_u64);
+    let mut told = Instant::now();
+    loop {
+        let n = read.read(&mut block).await?;
+        total += n as u64;
+        if n == 0 || told.elapsed() >= Duration::from_millis(100) {
+            told = Instant::now();
+            write.write_u64(total).await?;
+        }
+        if n == 0 {
+            return Ok(write.shutdown().await?);
+        }
+    }
+}
+
+async fn connect(to: SocketAddr, bbr: bool) -> Result<TcpStream> {
+    let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(to))
+        .await
+        .with_context(|| format!("{to} did not answer"))?
+        .with_context(|| format!("dial {to}"))?;
+    stream.set_nodelay(true)?;
+    if bbr {
+        socket2::SockRef::from(&stream).set_tcp_congestion(b"bbr").context("ask for BBR")?;
+    }
+    Ok(stream)
+}
+
+async fn send(arguments: &Arguments, to: SocketAddr, supervisor: &Supervisor) -> Result<()> {
+    ensure!((1..=MOST).contains(&arguments.connections), "1 to {MOST} connections");
+    let span = Duration::try_from_secs_f64(arguments.warmup + arguments.seconds)?;
+    let mut counts = Vec::new();
+    let mut streams = Vec::new();
+    for _ in 0..arguments.connections {
+        let mut stream = connect(to, arguments.bbr && arguments.mode != EndMode::Userspace).await?;
+        stream.write_u8(b'D').await?;
+        streams.push(stream);
+    }
+    let end = tokio::time::Instant::now() + span;
+    for stream in streams {
+        let count = Arc::new(AtomicU64::new(0));
+        counts.push(Arc::clone(&count));
+        let (mut read, mut write) = stream.into_split();
+        supervisor.spawn_brief(async move {
+            let block = vec![0xa5; BLOCK];
+            let fill = async { while write.write_all(&block).await.is_ok() {} };
+            drop(tokio::time::timeout_at(end, fill).await);
+            drop(write.shutdown().await);
+        });
+        supervisor.spawn_brief(async move {
+            while let Ok(total) = read.read_u64().await {
+                count.store(total, Ordering::Relaxed);
+            }
+        });
+    }
+    let acknowledged = || counts.iter().map(|c| c.load(Ordering::Relaxed)).sum::<u64>();
+    tokio::time::sleep_until(end - Duration::try_from_secs_f64(arguments.seconds)?).await;
+    let (before, started) = (acknowledged(), Instant::now());
+    tokio::time::sleep_until(end).await;
+    let (bytes, seconds) = (acknowledged().saturating_sub(before), started.elapsed().as_secs_f64());
+    ensure!(bytes > 0, "nothing arrived");
+    let mbit_s = bytes as f64 * 8e-6 / seconds;
+    let cpu_s = super::cpu::seconds(std::process::id())?;
+    println!(
+        "{}",
+        serde_json::json!({ "bytes": bytes, "seconds": seconds, "mbit_s": mbit_s, "cpu_s": cpu_s })
+    );
+    Ok(())
+}
+
+async fn ping(to: SocketAddr) -> Result<()> {
+    let mut stream = connect(to, false).await?;
+    stream.write_u8(b'P').await?;
+    let mut times = Vec::new();
+    for _ in 0..25 {
+        let started = Instant::now();
+        stream.write_u8(1).await?;
+        tokio::time::timeout(PATIENCE, stream.read_u8()).await.context("no echo")??;
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    println!("{}", serde_json::json!({ "rtt_ms": times[times.len() / 2] }));
+    Ok(())
+}

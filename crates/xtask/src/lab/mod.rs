@@ -1,0 +1,9 @@
+//! A network of our own on one machine: namespaces, lines between them, and the ends of a tunnel.
+//!
+//! Traffic stays inside namespaces that this code made; they are gone when their owner is dropped.
+
+pub mod cpu;
+pub mod end;
+pub mod impair;
+pub mod namespace;
+pub mod pair;
