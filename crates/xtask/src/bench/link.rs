@@ -1,7 +1,10 @@
-//! How much a link carries, wireguard-go's and ours, over a veth pair: both ends on this machine.
+//! How much a link carries: our tunnel in both modes and wireguard-go with the kernel's TCP, between the
+//! same two namespaces, in turns.
 //!
-//! One TCP stream, three runs, medians. Processor time is that of both tunnels and both ends of the
-//! stream; what the kernel spends on its own account is not in it.
+//! On an unlimited line one TCP stream, three rounds, medians. On bad lines (our own UDP proxy: rate,
+//! round trip, loss) one stream with BBR over the kernel's TCP, sixteen over the userspace stack, once.
+//! Processor time is that of both tunnels and both ends of the stream; what the kernel spends on its own
+//! account is not in it. The veth pair hands bursts over whole, as a network card with offloads does.
 
 use anyhow::{Context, Result, ensure};
 
@@ -10,64 +13,131 @@ use crate::lab::{namespace, pair::Pair};
 
 /// The sink's TCP port.
 const PORT: u16 = 9000;
+/// Streams over the userspace stack on a bad line.
+const USERSPACE_STREAMS: &str = "16";
+const ROUNDS: usize = 3;
+
+/// What carries the packets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Tun,
+    Userspace,
+    WireguardGo,
+}
+
+impl Carrier {
+    const ALL: [Self; 3] = [Self::Tun, Self::Userspace, Self::WireguardGo];
+
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Tun => "tun",
+            Self::Userspace => "userspace",
+            Self::WireguardGo => "wireguard_go",
+        }
+    }
+}
+
+/// A line of the grid: Mbit/s, round trip in ms, loss in percent.
+#[derive(Clone, Copy)]
+struct Cell(u32, u32, f64);
+
+impl Cell {
+    fn key(self) -> String {
+        format!("{}_{}_{}", self.0, self.1, self.2.to_string().replace('.', ""))
+    }
+}
+
+/// What one run measured.
+struct Run {
+    mbit_s: f64,
+    cpu_s_per_gb: f64,
+    rtt_ms: f64,
+}
 
 pub(super) fn run(arguments: &Arguments) -> Result<Figures> {
     namespace::available().map_err(anyhow::Error::msg)?;
-    let seconds = if arguments.quick { "2" } else { "5" };
-    let (mut rates, mut costs, mut trips) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..3 {
-        let pair = Pair::create()?;
-        let ends = [0, 1].map(|at| {
-            let endpoint = (pair.sides[1 - at].outer, crate::lab::pair::UDP_PORT).into();
-            pair.wireguard_go(at, endpoint)
-        });
-        let [a, b] = ends;
-        let (a, b) = (a?, b?);
-        let sink = pair.sink(PORT)?;
-        let to = format!("{}:{PORT}", pair.sides[1].inner);
-        let ping = pair.end(0, &["--mode", "external", "--ping", &to])?.line()?;
-        trips.push(number(&ping, "rtt_ms")?);
-        let before = a.cpu_s()? + b.cpu_s()? + sink.cpu_s()?;
-        let sent = pair.end(0, &["--mode", "external", "--send", &to, "--seconds", seconds])?.line()?;
-        let cpu_s = a.cpu_s()? + b.cpu_s()? + sink.cpu_s()? - before + number(&sent, "cpu_s")?;
-        rates.push(number(&sent, "mbit_s")?);
-        costs.push(cpu_s / (number(&sent, "bytes")? / 1e9));
-    }
     let mut figures = Figures::default();
-    for mode in ["tun", "userspace"] {
-        let runs: Result<Vec<_>> = (0..3).map(|_| ours(mode, seconds)).collect();
-        match runs {
-            Ok(runs) => {
-                let rate = median(runs.iter().map(|r| r.0).collect());
-                let cost = median(runs.iter().map(|r| r.1).collect());
-                figures.add(
-                    &format!("{mode}_mbit_s"),
-                    rate,
-                    "our tunnel, one TCP stream, Mbit/s (median of 3)",
-                );
-                figures.add(&format!("{mode}_cpu_s_per_gb"), cost, "processor seconds per GB, both ends");
-                let share = rate / median(rates.clone());
-                figures.add(&format!("{mode}_vs_wireguard_go"), share, "its rate over wireguard-go's");
-            }
-            Err(error) => eprintln!("{mode} is left out: {error:#}"),
+    let seconds = if arguments.quick { "3" } else { "5" };
+    let mut runs: [Vec<Run>; 3] = Default::default();
+    for round in 1..=ROUNDS {
+        for (carrier, runs) in Carrier::ALL.into_iter().zip(&mut runs) {
+            eprintln!("unlimited line, round {round} of {ROUNDS}: {}", carrier.key());
+            runs.push(measure(carrier, None, seconds).with_context(|| carrier.key())?);
         }
     }
-    figures.add("wireguard_go_mbit_s", median(rates), "wireguard-go, one TCP stream, Mbit/s (median of 3)");
-    figures.add("wireguard_go_cpu_s_per_gb", median(costs), "processor seconds per GB, both ends");
-    figures.add("wireguard_go_rtt_ms", median(trips), "round trip of one byte, ms");
+    let of = |carrier: usize, what: fn(&Run) -> f64| median(runs[carrier].iter().map(what).collect());
+    for (n, carrier) in Carrier::ALL.into_iter().enumerate() {
+        let key = carrier.key();
+        figures.add(&format!("{key}_mbit_s"), of(n, |r| r.mbit_s), "one TCP stream, Mbit/s");
+        figures.add(&format!("{key}_cpu_s_per_gb"), of(n, |r| r.cpu_s_per_gb), "processor seconds per GB");
+        figures.add(&format!("{key}_rtt_ms"), of(n, |r| r.rtt_ms), "round trip of one byte, ms");
+    }
+    for (n, key) in [(0, "tun_vs_wireguard_go"), (1, "userspace_vs_wireguard_go")] {
+        figures.add(key, of(n, |r| r.mbit_s) / of(2, |r| r.mbit_s), "its rate over wireguard-go's");
+    }
+    let cells = if arguments.quick {
+        vec![Cell(100, 20, 1.0), Cell(100, 80, 1.0)]
+    } else {
+        let rates = [5, 20, 100].into_iter();
+        rates.flat_map(|r| [20, 80].map(|t| [0.0, 0.1, 1.0].map(|l| Cell(r, t, l)))).flatten().collect()
+    };
+    for cell in cells {
+        for carrier in Carrier::ALL {
+            eprintln!("{} Mbit/s, {} ms, {} % loss: {}", cell.0, cell.1, cell.2, carrier.key());
+            let name = format!("{}_{}", carrier.key(), cell.key());
+            let run = measure(carrier, Some(cell), "8").with_context(|| name.clone())?;
+            figures.add(&format!("{name}_mbit_s"), run.mbit_s, "goodput on that line, Mbit/s");
+            figures.add(&format!("{name}_share"), run.mbit_s / f64::from(cell.0), "of the line's rate");
+        }
+    }
     Ok(figures)
 }
 
-/// Mbit/s and processor seconds per GB of our own tunnel.
-fn ours(mode: &str, seconds: &str) -> Result<(f64, f64)> {
+fn measure(carrier: Carrier, cell: Option<Cell>, seconds: &str) -> Result<Run> {
     let pair = Pair::create()?;
-    let mut sink = pair.tunnel_end(1, mode, &["--serve", &PORT.to_string()])?;
-    ensure!(sink.line()? == "ready", "the sink does not listen");
     let to = format!("{}:{PORT}", pair.sides[1].inner);
-    let before = sink.cpu_s()?;
-    let sent = pair.tunnel_end(0, mode, &["--send", &to, "--seconds", seconds])?.line()?;
-    let cpu_s = sink.cpu_s()? - before + number(&sent, "cpu_s")?;
-    Ok((number(&sent, "mbit_s")?, cpu_s / (number(&sent, "bytes")? / 1e9)))
+    let (_line, dial) = match cell {
+        None => (None, pair.straight()),
+        Some(Cell(rate, rtt, loss)) => {
+            let (rate, rtt, loss) = (rate.to_string(), rtt.to_string(), (loss / 100.0).to_string());
+            let (line, dial) = pair.bad_line(&["--rate", &rate, "--rtt", &rtt, "--loss", &loss])?;
+            (Some(line), dial)
+        }
+    };
+    let port = PORT.to_string();
+    let bad = cell.is_some();
+    let mut send = vec!["--send", &to, "--seconds", seconds, "--warmup", if bad { "4" } else { "1" }];
+    let (tunnels, mut sink) = match carrier {
+        Carrier::WireguardGo => {
+            let tunnels = vec![pair.wireguard_go(1, None)?, pair.wireguard_go(0, Some(dial))?];
+            (tunnels, pair.sink(PORT)?)
+        }
+        _ => (Vec::new(), pair.tunnel_end(1, carrier.key(), None, &["--serve", &port])?),
+    };
+    if carrier != Carrier::WireguardGo {
+        ensure!(sink.line()? == "ready", "the sink does not listen");
+    } else if bad {
+        send.push("--bbr");
+    }
+    if bad && carrier == Carrier::Userspace {
+        send.extend(["--connections", USERSPACE_STREAMS]);
+    }
+    let source = |arguments: &[&str]| match carrier {
+        Carrier::WireguardGo => pair.end(0, &[&["--mode", "external"], arguments].concat())?.line(),
+        _ => pair.tunnel_end(0, carrier.key(), Some(dial), arguments)?.line(),
+    };
+    let rtt_ms = if bad { f64::NAN } else { number(&source(&["--ping", &to])?, "rtt_ms")? };
+    let spent = || -> Result<f64> { tunnels.iter().map(|t| t.cpu_s()).sum::<Result<f64>>() };
+    let before = spent()? + sink.cpu_s()?;
+    let sent = source(&send)?;
+    let cpu_s = spent()? + sink.cpu_s()? - before + number(&sent, "cpu_s")?;
+    // The processor also worked in the warm-up, which the bytes leave out.
+    let share = number(&sent, "seconds")? / (number(&sent, "seconds")? + if bad { 4.0 } else { 1.0 });
+    Ok(Run {
+        mbit_s: number(&sent, "mbit_s")?,
+        cpu_s_per_gb: cpu_s * share / (number(&sent, "bytes")? / 1e9),
+        rtt_ms,
+    })
 }
 
 fn number(line: &str, key: &str) -> Result<f64> {

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,12 @@ use crate::binaries;
 
 /// The UDP port of both ends.
 pub const UDP_PORT: u16 = 51820;
+/// The UDP port of a bad line's near end.
+const LINE_PORT: u16 = 51_821;
+/// How long a program gets to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
+/// Numbers wireguard-go's interfaces within this process.
+static NEXT: AtomicU32 = AtomicU32::new(0);
 /// How long a program may take to be ready.
 const READY: Duration = Duration::from_secs(10);
 
@@ -31,8 +38,18 @@ impl Running {
     /// # Errors
     /// When it cannot be started.
     pub fn start(command: &mut Command) -> Result<Self> {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        // An input that stays open: some of them end with it.
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         Ok(Self(child.with_context(|| format!("start {command:?}"))?))
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Errors
+    /// When it does not read any more.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        let input = self.0.stdin.as_mut().context("it has no input")?;
+        writeln!(input, "{line}").and_then(|()| input.flush()).context("tell a program")
     }
 
     /// Its next line; empty at its end.
@@ -56,6 +73,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // Asked first: wireguard-go then removes its control socket.
+        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline && matches!(self.0.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         drop(self.0.kill());
         drop(self.0.wait());
     }
@@ -107,14 +132,15 @@ impl Pair {
         Ok(Self { sides, preshared: PresharedKey::generate(), keys })
     }
 
-    /// Starts wireguard-go at side `at` (0 or 1), which dials `endpoint`, and waits until it is up.
+    /// Starts wireguard-go at side `at` (0 or 1), which dials `endpoint` or is dialled, and waits until it is up.
     ///
     /// # Errors
     /// When wireguard-go, `wg` or `ip` fails.
-    pub fn wireguard_go(&self, at: usize, endpoint: SocketAddr) -> Result<Running> {
+    pub fn wireguard_go(&self, at: usize, endpoint: Option<SocketAddr>) -> Result<Running> {
         let (us, peer) = (&self.sides[at], &self.sides[1 - at]);
         // The control socket's folder is everybody's: the name must be ours alone.
-        let interface = format!("hs{}-{at}", std::process::id());
+        let interface =
+            format!("hs{}-{}", std::process::id() % 100_000, NEXT.fetch_add(1, Ordering::Relaxed));
         let mut command = us.namespace.command("wireguard-go");
         // Its stderr is a banner that recommends the kernel's own.
         let running = Running::start(command.args(["-f", &interface]).stderr(Stdio::null()))?;
@@ -123,10 +149,11 @@ impl Pair {
         write!(
             file,
             "[Interface]\nPrivateKey = {}\nListenPort = {UDP_PORT}\n[Peer]\nPublicKey = {public}\n\
-             PresharedKey = {}\nAllowedIPs = {}/32\nEndpoint = {endpoint}\n",
+             PresharedKey = {}\nAllowedIPs = {}/32\n{}\n",
             us.key.expose_base64(),
             self.preshared.expose_base64(),
             peer.inner,
+            endpoint.map(|at| format!("Endpoint = {at}\nPersistentKeepalive = 5")).unwrap_or_default(),
         )?;
         let deadline = Instant::now() + READY;
         loop {
@@ -168,7 +195,13 @@ impl Pair {
     ///
     /// # Errors
     /// As [`Pair::end`], or when the key files cannot be written.
-    pub fn tunnel_end(&self, at: usize, mode: &str, arguments: &[&str]) -> Result<Running> {
+    pub fn tunnel_end(
+        &self,
+        at: usize,
+        mode: &str,
+        endpoint: Option<SocketAddr>,
+        arguments: &[&str],
+    ) -> Result<Running> {
         let (us, peer) = (&self.sides[at], &self.sides[1 - at]);
         let path = |name: &str| self.keys.path().join(format!("{at}-{name}"));
         std::fs::write(path("private"), us.key.expose_base64()).context("write a key")?;
@@ -180,11 +213,32 @@ impl Pair {
             ("--address", format!("{}/24", us.inner)),
             ("--listen-port", UDP_PORT.to_string()),
             ("--peer-public-key", peer.key.public().to_string()),
-            ("--endpoint", format!("{}:{UDP_PORT}", peer.outer)),
             ("--allowed-ip", format!("{}/32", peer.inner)),
         ] {
             command.arg(name).arg(value);
         }
+        if let Some(endpoint) = endpoint {
+            command.arg("--endpoint").arg(endpoint.to_string());
+        }
         Running::start(command.args(arguments))
+    }
+
+    /// Where side 0 dials side 1 on a line without flaws.
+    #[must_use]
+    pub fn straight(&self) -> SocketAddr {
+        SocketAddr::from((self.sides[1].outer, UDP_PORT))
+    }
+
+    /// A bad line from side 0 to side 1 (`xtask impair`'s arguments), and where side 0 dials it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn bad_line(&self, arguments: &[&str]) -> Result<(Running, SocketAddr)> {
+        let at = SocketAddr::from((self.sides[0].outer, LINE_PORT));
+        let mut command = self.sides[0].namespace.command(binaries::path("xtask")?);
+        command.args(["impair", "--listen", &at.to_string(), "--forward", &self.straight().to_string()]);
+        let mut line = Running::start(command.args(arguments))?;
+        ensure!(line.line()? == "ready", "the line does not stand");
+        Ok((line, at))
     }
 }
