@@ -314,8 +314,9 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(index) else { return };
         if peer.address != Some(address) {
             peer.address = Some(address);
-            // Without a session this begins the handshake, with one it tells the peer where we are.
-            outbox.add(address, MIN_OUT, |out| network(peer.core.seal(&[], out)));
+            // A handshake tells the peer where we are, and what waited for an address follows it. One
+            // that was begun before there was an address went nowhere: this is another.
+            outbox.add(address, MIN_OUT, |out| network(peer.core.greet(out)));
         }
     }
 
@@ -478,6 +479,21 @@ mod tests {
         let mut out = vec![0; 4096];
         assert_eq!(b.inbound(at_a, &replay, &mut out, &mut Outbox::default()), None);
         assert_eq!(b.stats()[1].address, Some(moved), "a replayed datagram moved the peer");
+    }
+
+    #[test]
+    fn a_packet_before_there_is_an_address_does_not_hold_up_the_handshake() {
+        let (cloud, nas) = (PrivateKey::generate(), PrivateKey::generate());
+        let mut a = Peers::new(&config(&nas, &[(&cloud, "10.0.1.1")]), 1420);
+        let mut b = Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")]), 1420);
+        let (at_a, at_b): (SocketAddr, SocketAddr) =
+            ("192.0.2.1:1000".parse().unwrap(), "192.0.2.2:51820".parse().unwrap());
+        let mut outbox = Outbox::default();
+        let early = packet([10, 0, 1, 2], [10, 0, 1, 1], 7);
+        a.outbound(&early, &mut outbox);
+        assert_eq!(outbox.len(), 0, "there is nowhere to send to");
+        a.resolved(0, at_b, &mut outbox);
+        assert_eq!(carry(&mut a, at_a, &mut b, at_b, outbox), [early]);
     }
 
     #[test]

@@ -67,6 +67,12 @@ pub struct Arguments {
     /// Send to this inner address.
     #[arg(long)]
     send: Option<SocketAddr>,
+    /// Send garbage to this UDP address for `--seconds`, at `--flood-mbit-s`.
+    #[arg(long)]
+    flood: Option<SocketAddr>,
+    /// How much of it.
+    #[arg(long, default_value_t = 100.0)]
+    flood_mbit_s: f64,
     /// Measure round trips to this inner address.
     #[arg(long)]
     ping: Option<SocketAddr>,
@@ -100,6 +106,9 @@ pub enum EndMode {
 /// # Errors
 /// When the tunnel cannot be opened, nobody answers, or the arguments do not fit together.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(to) = arguments.flood {
+        return flood(to, arguments.flood_mbit_s, arguments.seconds);
+    }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(end(arguments))
 }
 
@@ -267,15 +276,46 @@ async fn send(arguments: &Arguments, to: SocketAddr, supervisor: &Supervisor) ->
     let acknowledged = || counts.iter().map(|c| c.load(Ordering::Relaxed)).sum::<u64>();
     tokio::time::sleep_until(end - Duration::try_from_secs_f64(arguments.seconds)?).await;
     let (before, started) = (acknowledged(), Instant::now());
-    tokio::time::sleep_until(end).await;
+    let (mut moved, mut last, mut longest_stall) = (started, before, Duration::ZERO);
+    while tokio::time::Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = acknowledged();
+        longest_stall = longest_stall.max(moved.elapsed());
+        if now != last {
+            (last, moved) = (now, Instant::now());
+        }
+    }
     let (bytes, seconds) = (acknowledged().saturating_sub(before), started.elapsed().as_secs_f64());
     ensure!(bytes > 0, "nothing arrived");
     let mbit_s = bytes as f64 * 8e-6 / seconds;
     let cpu_s = super::cpu::seconds(std::process::id())?;
     println!(
         "{}",
-        serde_json::json!({ "bytes": bytes, "seconds": seconds, "mbit_s": mbit_s, "cpu_s": cpu_s })
+        serde_json::json!({ "bytes": bytes, "seconds": seconds, "mbit_s": mbit_s, "cpu_s": cpu_s,
+            "longest_stall_s": longest_stall.as_secs_f64() })
     );
+    Ok(())
+}
+
+/// Datagrams that look like WireGuard's by their first byte and are not.
+fn flood(to: SocketAddr, mbit_s: f64, seconds: f64) -> Result<()> {
+    use rand::{RngCore as _, SeedableRng as _};
+    ensure!(to.ip().is_loopback() || to.ip().to_string().starts_with("10.77."), "only addresses of the lab");
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("a socket for garbage")?;
+    let mut dice = rand::rngs::StdRng::seed_from_u64(1);
+    let mut datagram = vec![0; 1452];
+    let (started, mut sent) = (Instant::now(), 0.0);
+    while started.elapsed().as_secs_f64() < seconds {
+        while sent < started.elapsed().as_secs_f64() * mbit_s * 125_000.0 {
+            dice.fill_bytes(&mut datagram);
+            datagram[..4].copy_from_slice(&[1 + (sent as u64 % 4) as u8, 0, 0, 0]);
+            let length = [148, 92, 64, 1452][(sent as usize / 7) % 4];
+            // Full buffers lose it.
+            let _ = socket.send_to(&datagram[..length], to);
+            sent += length as f64;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
     Ok(())
 }
 

@@ -7,7 +7,10 @@ use std::{
     net::Ipv4Addr,
     path::Path,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, bail};
@@ -15,13 +18,25 @@ use anyhow::{Context, Result, bail};
 /// Numbers names within this process.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// Why namespaces cannot be made here: no rights, no `ip`, no TUN device.
+/// Why the lab cannot be set up here: no rights, no TUN device, a tool that is missing.
 pub fn available() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("network namespaces need root".to_owned());
     }
     if !Path::new("/dev/net/tun").exists() {
         return Err("there is no /dev/net/tun".to_owned());
+    }
+    for tool in ["wireguard-go", "wg", "nft", "ping"] {
+        if Command::new("sh")
+            .args(["-c", &format!("command -v {tool}")])
+            .output()
+            .is_ok_and(|o| o.status.success())
+        {
+            continue;
+        }
+        return Err(format!(
+            "{tool} is not installed (Debian: wireguard-go, wireguard-tools, nftables, iputils-ping)"
+        ));
     }
     // The proof is a namespace made.
     Namespace::create("probe").map(drop).map_err(|error| format!("{error:#}"))
@@ -144,11 +159,11 @@ pub fn veth(a: Port<'_>, b: Port<'_>, bits_per_s: Option<u64>) -> Result<()> {
 #[derive(Debug)]
 pub struct Nat {
     /// Has [`Nat::CLOUD`].
-    pub cloud: Namespace,
+    pub cloud: Arc<Namespace>,
     /// Between them.
     pub router: Namespace,
     /// Has [`Nat::NAS`], hidden behind the router.
-    pub nas: Namespace,
+    pub nas: Arc<Namespace>,
     /// Last byte of the router's outer address.
     outer: u8,
 }
@@ -165,9 +180,9 @@ impl Nat {
     /// What `ip` or `nft` says.
     pub fn create() -> Result<Self> {
         let made = Self {
-            cloud: Namespace::create("cloud")?,
+            cloud: Arc::new(Namespace::create("cloud")?),
             router: Namespace::create("router")?,
-            nas: Namespace::create("nas")?,
+            nas: Arc::new(Namespace::create("nas")?),
             outer: 10,
         };
         let (router, inner) = (&made.router, Ipv4Addr::new(10, 77, 2, 1));

@@ -4,7 +4,10 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,7 +16,7 @@ use storage_config::wireguard::{PresharedKey, PrivateKey, PublicKey};
 
 use super::{
     cpu,
-    namespace::{Namespace, Port, run, veth},
+    namespace::{Namespace, Nat, Port, run, veth},
 };
 use crate::binaries;
 
@@ -90,7 +93,7 @@ impl Drop for Running {
 #[derive(Debug)]
 pub struct Side {
     /// Where it runs.
-    pub namespace: Namespace,
+    pub namespace: Arc<Namespace>,
     /// Its key.
     pub key: PrivateKey,
     /// Its address on the line.
@@ -118,7 +121,7 @@ impl Pair {
     pub fn create() -> Result<Self> {
         let side = |label: &str, n: u8| -> Result<Side> {
             Ok(Side {
-                namespace: Namespace::create(label)?,
+                namespace: Arc::new(Namespace::create(label)?),
                 key: PrivateKey::generate(),
                 outer: Ipv4Addr::new(10, 77, 0, n),
                 inner: Ipv4Addr::new(10, 78, 0, n),
@@ -130,6 +133,24 @@ impl Pair {
         veth(a, b, None)?;
         let keys = tempfile::tempdir().context("make a folder for keys")?;
         Ok(Self { sides, preshared: PresharedKey::generate(), keys })
+    }
+
+    /// The same two behind and before a NAT: side 0 is the nas, side 1 the cloud.
+    ///
+    /// # Errors
+    /// When a folder for keys cannot be made.
+    pub fn over(nat: &Nat) -> Result<Self> {
+        let side = |namespace: &Arc<Namespace>, outer, n| Side {
+            namespace: Arc::clone(namespace),
+            key: PrivateKey::generate(),
+            outer,
+            inner: Ipv4Addr::new(10, 78, 0, n),
+        };
+        Ok(Self {
+            sides: [side(&nat.nas, Nat::NAS, 1), side(&nat.cloud, Nat::CLOUD, 2)],
+            preshared: PresharedKey::generate(),
+            keys: tempfile::tempdir().context("make a folder for keys")?,
+        })
     }
 
     /// Starts wireguard-go at side `at` (0 or 1), which dials `endpoint` or is dialled, and waits until it is up.

@@ -56,6 +56,8 @@ pub enum Link {
 pub struct Knobs {
     /// The way between the daemons.
     pub link: Link,
+    /// UDP port on loopback that the gateway's end dials instead of the service's: a bad line's.
+    pub dials: Option<u16>,
     /// Managed tables.
     pub tables: Vec<ManagedTable>,
     /// `hot_storage.retention_days`.
@@ -86,6 +88,7 @@ impl Default for Knobs {
     fn default() -> Self {
         Self {
             link: Link::Userspace,
+            dials: None,
             tables: crate::market::tables::managed(),
             retention_days: 7,
             compression_level: "auto".to_owned(),
@@ -112,7 +115,7 @@ pub(super) fn nas_path(dir: &Path) -> PathBuf {
 
 pub(super) fn write(dir: &Path, record: &Record, knobs: &Knobs) -> Result<()> {
     if knobs.link == Link::Userspace {
-        keys(dir, record)?;
+        keys(dir, record, knobs.dials)?;
     }
     for (path, text) in
         [(cloud_path(dir), cloud(dir, record, knobs)), (nas_path(dir), nas(dir, record, knobs))]
@@ -132,13 +135,16 @@ fn wg_path(dir: &Path, end: &str) -> PathBuf {
 }
 
 /// Both ends' keys, once; the cloud listens on the UDP port of its API's number.
-fn keys(dir: &Path, record: &Record) -> Result<()> {
+fn keys(dir: &Path, record: &Record, dials: Option<u16>) -> Result<()> {
     if wg_path(dir, "nas").exists() {
         return Ok(());
     }
     let endpoint = PeerEndpoint { host: "127.0.0.1".to_owned(), port: record.ports.of(Role::Service) };
     let inside = |ip: &str| format!("{ip}/24").parse::<Cidr>();
-    let ends = pair(endpoint, inside(INSIDE[0])?, inside(INSIDE[1])?)?;
+    let mut ends = pair(endpoint, inside(INSIDE[0])?, inside(INSIDE[1])?)?;
+    for endpoint in ends.nas.peers.iter_mut().filter_map(|peer| peer.endpoint.as_mut()) {
+        endpoint.port = dials.unwrap_or(endpoint.port);
+    }
     for (end, config) in [("cloud", &ends.cloud), ("nas", &ends.nas)] {
         let path = wg_path(dir, end);
         write_secret_file(&path, &config.expose_wg_quick())

@@ -1,0 +1,81 @@
+//! The tunnel between the daemons is cut and restored while rows move and questions are asked: what is
+//! answered stays right, and everything arrives.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::UdpSocket,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use e2e::scene::Scene;
+
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// A line on loopback that can be cut; ends when it is dropped.
+struct Line(Child);
+
+impl Line {
+    fn start(port: u16, to: &str) -> Self {
+        let mut child = Command::new(xtask::binaries::path("xtask").unwrap())
+            .args(["impair", "--listen", &format!("127.0.0.1:{port}"), "--forward", to])
+            .args(["--rate", "40", "--rtt", "20", "--loss", "0.005"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert_eq!(ready.trim(), "ready");
+        Self(child)
+    }
+
+    fn cut(&mut self, on: bool) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "cut both {}", if on { "on" } else { "off" }).unwrap();
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_stay_right_while_the_line_comes_and_goes() {
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let change = |knobs: &mut xtask::stack::Knobs| {
+        knobs.dials = Some(port);
+        knobs.timeout_s = 5;
+        // Many chunks, so that cuts fall into them.
+        knobs.chunk_size = "64KiB".to_owned();
+    };
+    let scene = Scene::with(change).await.unwrap();
+    let service = scene.stack.info().service.url;
+    let mut line = Line::start(port, service.trim_start_matches("http://").trim_end_matches('/'));
+    let mut oracle = scene.oracle();
+    oracle.preload(60_000).await.unwrap();
+    oracle.start(true);
+    let cuts = async {
+        for _ in 0..6 {
+            // The pattern of the line is the subject here: it is up 3 s and down 2 s.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            line.cut(true);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            line.cut(false);
+        }
+    };
+    let (moved, ()) = tokio::join!(scene.migrate(LIMIT), cuts);
+    moved.unwrap();
+    oracle.answered_more(8, LIMIT).await.unwrap();
+    let verdict = oracle.finish().await.unwrap();
+    assert_eq!(verdict.violations, Vec::<String>::new());
+    scene.migrate(LIMIT).await.unwrap();
+    scene.reclaimed().await.unwrap();
+    let verdict = scene.oracle().finish().await.unwrap();
+    assert_eq!(verdict.violations, Vec::<String>::new());
+    scene.stack.stop().unwrap();
+}
