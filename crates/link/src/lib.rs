@@ -1,6 +1,7 @@
-//! What runs between the two daemons, knowing nothing of batches: who may speak ([`auth`],
-//! [`BearerToken`]), speaking ([`Peer`]), how fast ([`RateLimiter`]), and how fast the line turned out
-//! to be ([`Goodput`]), and when to give way on it ([`Yielding`]). [`Supervisor`] keeps the long-lived tasks of both daemons.
+//! What runs between the two daemons, knowing nothing of batches: the way itself ([`tunnel`]), who may
+//! speak ([`auth`], [`BearerToken`]), speaking ([`Peer`]), how fast ([`RateLimiter`]), how fast the line
+//! turned out to be ([`Goodput`]), and how it stands ([`LinkState`]). [`Supervisor`] keeps the
+//! long-lived tasks of both daemons.
 
 pub mod auth;
 mod goodput;
@@ -13,7 +14,6 @@ mod state;
 mod supervisor;
 mod token;
 pub mod tunnel;
-mod yielding;
 
 pub use goodput::Goodput;
 pub use peer::{ByteStream, Peer};
@@ -22,4 +22,3 @@ pub use rate_limiter::RateLimiter;
 pub use state::{LinkState, Signals};
 pub use supervisor::Supervisor;
 pub use token::{BearerToken, TokenError};
-pub use yielding::Yielding;

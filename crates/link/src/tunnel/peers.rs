@@ -455,7 +455,11 @@ mod tests {
         a.resolved(0, at_b, &mut outbox);
         let good = packet([10, 0, 1, 2], [10, 0, 1, 1], 7);
         a.outbound(&good, &mut outbox);
-        assert_eq!(carry(&mut a, at_a, &mut b, at_b, outbox), [good.clone()], "it waited for the session");
+        assert_eq!(
+            carry(&mut a, at_a, &mut b, at_b, outbox),
+            std::slice::from_ref(&good),
+            "it waited for the session"
+        );
         assert_eq!(b.stats()[1].address, Some(at_a));
         assert_eq!(b.stats()[0].address, None);
 
