@@ -16,6 +16,8 @@ const PORT: u16 = 9000;
 /// Streams over the userspace stack on a bad line.
 const USERSPACE_STREAMS: &str = "16";
 const ROUNDS: usize = 3;
+/// The line of the flood, and the garbage beside it.
+const FLOOD_MBIT_S: u32 = 100;
 
 /// What carries the packets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Figures> {
     for round in 1..=ROUNDS {
         for (carrier, runs) in Carrier::ALL.into_iter().zip(&mut runs) {
             eprintln!("unlimited line, round {round} of {ROUNDS}: {}", carrier.key());
-            runs.push(measure(carrier, None, seconds).with_context(|| carrier.key())?);
+            runs.push(measure(carrier, None, 0, seconds).with_context(|| carrier.key())?);
         }
     }
     let of = |carrier: usize, what: fn(&Run) -> f64| median(runs[carrier].iter().map(what).collect());
@@ -85,15 +87,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<Figures> {
         for carrier in Carrier::ALL {
             eprintln!("{} Mbit/s, {} ms, {} % loss: {}", cell.0, cell.1, cell.2, carrier.key());
             let name = format!("{}_{}", carrier.key(), cell.key());
-            let run = measure(carrier, Some(cell), "8").with_context(|| name.clone())?;
+            let run = measure(carrier, Some(cell), 0, "8").with_context(|| name.clone())?;
             figures.add(&format!("{name}_mbit_s"), run.mbit_s, "goodput on that line, Mbit/s");
             figures.add(&format!("{name}_share"), run.mbit_s / f64::from(cell.0), "of the line's rate");
         }
     }
+    for carrier in [Carrier::Tun, Carrier::Userspace] {
+        let key = carrier.key();
+        let line = Cell(FLOOD_MBIT_S, 20, 0.0);
+        let rates = [0, FLOOD_MBIT_S].map(|flood| {
+            eprintln!("{} Mbit/s beside {flood} Mbit/s of garbage: {key}", line.0);
+            measure(carrier, Some(line), flood, "8").map(|run| run.mbit_s)
+        });
+        let [quiet, flooded] = rates;
+        let what = "rate while as much garbage as the line carries comes to the port, over that without";
+        figures.add(&format!("{key}_flood_share"), flooded? / quiet?, what);
+    }
     Ok(figures)
 }
 
-fn measure(carrier: Carrier, cell: Option<Cell>, seconds: &str) -> Result<Run> {
+fn measure(carrier: Carrier, cell: Option<Cell>, flood_mbit_s: u32, seconds: &str) -> Result<Run> {
     let pair = Pair::create()?;
     let to = format!("{}:{PORT}", pair.sides[1].inner);
     let (_line, dial) = match cell {
@@ -126,6 +139,11 @@ fn measure(carrier: Carrier, cell: Option<Cell>, seconds: &str) -> Result<Run> {
         Carrier::WireguardGo => pair.end(0, &[&["--mode", "external"], arguments].concat())?.line(),
         _ => pair.tunnel_end(0, carrier.key(), Some(dial), arguments)?.line(),
     };
+    let flood = |mbit_s: u32| {
+        let (at, mbit_s) = (pair.straight().to_string(), mbit_s.to_string());
+        pair.end(0, &["--mode", "external", "--flood", &at, "--flood-mbit-s", &mbit_s, "--seconds", "60"])
+    };
+    let _flood = (flood_mbit_s > 0).then(|| flood(flood_mbit_s)).transpose()?;
     let rtt_ms = if bad { f64::NAN } else { number(&source(&["--ping", &to])?, "rtt_ms")? };
     let spent = || -> Result<f64> { tunnels.iter().map(|t| t.cpu_s()).sum::<Result<f64>>() };
     let before = spent()? + sink.cpu_s()?;

@@ -56,6 +56,8 @@ pub enum Link {
 pub struct Knobs {
     /// The way between the daemons.
     pub link: Link,
+    /// Port on loopback of an HTTP proxy in front of the gateway (with [`Link::Direct`]).
+    pub proxy: Option<u16>,
     /// UDP port on loopback that the gateway's end dials instead of the service's: a bad line's.
     pub dials: Option<u16>,
     /// Managed tables.
@@ -88,6 +90,7 @@ impl Default for Knobs {
     fn default() -> Self {
         Self {
             link: Link::Userspace,
+            proxy: None,
             dials: None,
             tables: crate::market::tables::managed(),
             retention_days: 7,
@@ -176,6 +179,10 @@ fn path(path: &Path) -> String {
 fn cloud(dir: &Path, record: &Record, knobs: &Knobs) -> String {
     let ports = &record.ports;
     let (link, gateway) = link(dir, knobs, "cloud", INSIDE[1], ports, Role::Gateway);
+    let way = match knobs.proxy {
+        None => format!("method: \"vpn\", vpn_endpoint: \"{gateway}\""),
+        Some(port) => format!("method: \"reverse_proxy\", proxy_url: \"http://127.0.0.1:{port}\""),
+    };
     let mut text = format!(
         "service:
   name: \"data-storage-service\"
@@ -194,7 +201,7 @@ hot_storage:
   password_file: {password}
 cold_storage_proxy:
   type: \"nas_proxy\"
-  connection: {{method: \"vpn\", vpn_endpoint: \"{gateway}\", timeout: {timeout}, retry_attempts: 3, token_file: {gateway_token}}}
+  connection: {{{way}, timeout: {timeout}, retry_attempts: 3, token_file: {gateway_token}}}
   fallback: {{enabled: false}}
 {link}migration:
   schedule: \"0 2 * * *\"
