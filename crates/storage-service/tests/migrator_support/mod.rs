@@ -7,7 +7,7 @@ use std::time::Duration;
 use storage_types::service_api::{MigrationReport, MigrationRequest, MigrationState, MoveReport};
 use xtask::{
     clients::{ClickHouse, Service},
-    stack::{Knobs, ManagedTable, Options, Role, Stack},
+    stack::{Knobs, Link, ManagedTable, Options, Role, Stack},
 };
 
 /// Longest wait for anything.
@@ -45,6 +45,9 @@ impl Scene {
         options.knobs.compression_level = "fast".into();
         options.knobs.batch_rows = 2_000;
         options.knobs.timeout_s = 5;
+        // Every point is a kill, and a tunnel takes seconds to find a service again: the end-to-end
+        // tests have it.
+        options.knobs.link = Link::Direct;
         change(&mut options.knobs);
         let stack = Stack::start(options).await.unwrap();
         let (hot, cold, service) = (stack.hot().unwrap(), stack.cold().unwrap(), stack.service().unwrap());
