@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    io::copy_bidirectional_with_sizes,
+    io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -54,7 +54,7 @@ pub(super) async fn to_tunnel(
                         let _place = place;
                         let carried = async {
                             match stack.connect(remote).await {
-                                Ok(inside) => carry(client, inside).await,
+                                Ok(inside) => carry(client, inside, Stream::abort).await,
                                 Err(error) => {
                                     reset(&client);
                                     Err(error)
@@ -89,7 +89,7 @@ pub(super) fn from_tunnel(
             tasks.spawn_brief(async move {
                 let carried = async {
                     let server = TcpStream::connect(to).await?;
-                    carry(server, inside).await
+                    carry(server, inside, Stream::abort).await
                 };
                 ended(stop.run_until_cancelled(carried).await, to);
             });
@@ -116,17 +116,17 @@ pub(super) async fn from_device(
         let (stop, tasks) = (supervisor.token(), supervisor.clone());
         supervisor.spawn("tunnel expose", async move {
             while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-                let Ok((mut inside, _)) = accepted else {
+                let Ok((inside, _)) = accepted else {
                     tokio::time::sleep(super::PAUSE).await;
                     continue;
                 };
                 let stop = stop.clone();
                 tasks.spawn_brief(async move {
                     let carried = async {
-                        let mut server = TcpStream::connect(to).await?;
-                        copy_bidirectional_with_sizes(&mut server, &mut inside, COPY_BYTES, COPY_BYTES).await
+                        let server = TcpStream::connect(to).await?;
+                        carry(server, inside, reset).await
                     };
-                    ended(stop.run_until_cancelled(carried).await.map(|carried| carried.map(drop)), to);
+                    ended(stop.run_until_cancelled(carried).await, to);
                 });
             }
         });
@@ -134,12 +134,17 @@ pub(super) async fn from_device(
     Ok(())
 }
 
-async fn carry(mut outside: TcpStream, mut inside: Stream) -> io::Result<()> {
+/// Both directions, to the end of both. `abort` breaks `inside` off.
+async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
+    mut outside: TcpStream,
+    mut inside: S,
+    abort: impl FnOnce(&S),
+) -> io::Result<()> {
     outside.set_nodelay(true)?;
     let carried = copy_bidirectional_with_sizes(&mut outside, &mut inside, COPY_BYTES, COPY_BYTES).await;
     if carried.is_err() {
         // A reset on both sides, not an end: nobody may take half for the whole.
-        inside.abort();
+        abort(&inside);
         reset(&outside);
     }
     carried.map(drop)

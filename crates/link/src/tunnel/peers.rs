@@ -291,11 +291,8 @@ impl Peers {
 
     /// Whether the peer that `ip` belongs to is known to be away: connecting would only wait.
     pub(super) fn is_away(&mut self, ip: IpAddr) -> bool {
-        self.route(ip).is_some_and(|peer| match peer.heard {
-            Some(heard) => heard.elapsed() >= AWAY && peer.unanswered.is_some_and(|at| at.elapsed() >= AWAY),
-            // Never heard: the first wait is the caller's, later ones are short.
-            None => peer.unanswered.is_some_and(|at| at.elapsed() >= AWAY),
-        })
+        let long = |at: Instant| at.elapsed() >= AWAY;
+        self.route(ip).is_some_and(|peer| peer.heard.is_none_or(long) && peer.unanswered.is_some_and(long))
     }
 
     /// The peers that are dialled, with where, and since when each was not heard.
