@@ -1,7 +1,13 @@
 //! A limit in bytes per second, smooth: tokens come continuously, and nobody takes more than a slice
 //! at a time, so that a chunk never leaves as one burst.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{Mutex, watch},
@@ -11,12 +17,28 @@ use tokio::{
 /// Most bytes that pass at once.
 const SLICE_BYTES: u64 = 64 * 1024;
 
+/// What holds, bytes per second.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Said by somebody.
+    limit: Option<u64>,
+    /// Found to be all that can be had without being in the way.
+    cap: Option<u64>,
+}
+
+impl Limits {
+    fn effective(self) -> Option<u64> {
+        [self.limit, self.cap].into_iter().flatten().min()
+    }
+}
+
 /// Shared by every transfer in one direction. Clones are the same limiter.
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
-    limit: Arc<watch::Sender<Option<u64>>>,
+    limits: Arc<watch::Sender<Limits>>,
     /// When the line is free again. The lock is fair: transfers take turns by slices.
     free_at: Arc<Mutex<Instant>>,
+    granted: Arc<AtomicU64>,
 }
 
 impl RateLimiter {
@@ -24,47 +46,68 @@ impl RateLimiter {
     #[must_use]
     pub fn new(bytes_per_second: Option<u64>) -> Self {
         Self {
-            limit: Arc::new(watch::Sender::new(bytes_per_second)),
+            limits: Arc::new(watch::Sender::new(Limits { limit: bytes_per_second, cap: None })),
             free_at: Arc::new(Mutex::new(Instant::now())),
+            granted: Arc::default(),
         }
     }
 
     /// Changes the limit, also for transfers under way.
     pub fn set(&self, bytes_per_second: Option<u64>) {
-        self.limit.send_replace(bytes_per_second);
+        self.limits.send_modify(|limits| limits.limit = bytes_per_second);
     }
 
-    /// The limit now, bytes per second.
+    /// Gives way to others: no more than `bytes_per_second` below the limit, also for transfers under way.
+    pub fn give_way(&self, bytes_per_second: Option<u64>) {
+        self.limits.send_if_modified(|limits| {
+            std::mem::replace(&mut limits.cap, bytes_per_second) != bytes_per_second
+        });
+    }
+
+    /// The limit that was set, bytes per second.
     #[must_use]
     pub fn limit(&self) -> Option<u64> {
-        *self.limit.borrow()
+        self.limits.borrow().limit
+    }
+
+    /// What may leave now, bytes per second: the limit, or less while we give way to others.
+    #[must_use]
+    pub fn effective(&self) -> Option<u64> {
+        self.limits.borrow().effective()
+    }
+
+    /// Bytes that have passed so far.
+    #[must_use]
+    pub fn granted_bytes(&self) -> u64 {
+        self.granted.load(Ordering::Relaxed)
     }
 
     /// How large a piece should be passed to [`RateLimiter::acquire`] at once, bytes.
     #[must_use]
     pub fn slice_bytes(&self) -> usize {
         // 20 ms of line, so that slow lines are smooth too.
-        let slice = self.limit().map_or(SLICE_BYTES, |limit| (limit / 50).clamp(1024, SLICE_BYTES));
+        let slice = self.effective().map_or(SLICE_BYTES, |limit| (limit / 50).clamp(1024, SLICE_BYTES));
         usize::try_from(slice).unwrap_or(usize::MAX)
     }
 
     /// Waits until `bytes` more may leave. Cancel safe: a dropped wait takes nothing.
     pub async fn acquire(&self, bytes: usize) {
         let mut free_at = self.free_at.lock().await;
-        let mut changed = self.limit.subscribe();
+        let mut changed = self.limits.subscribe();
         loop {
-            let Some(limit) = *changed.borrow_and_update() else { return };
+            let Some(limit) = changed.borrow_and_update().effective() else { break };
             let now = Instant::now();
             if *free_at <= now {
                 let cost = Duration::from_secs_f64(bytes as f64 / limit.max(1) as f64);
                 *free_at = (*free_at).max(now - Duration::from_millis(20)) + cost;
-                return;
+                break;
             }
             tokio::select! {
                 () = tokio::time::sleep_until(*free_at) => {}
                 change = changed.changed() => if change.is_ok() { *free_at = now },
             }
         }
+        self.granted.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 

@@ -143,7 +143,7 @@ pub struct MigrationConfig {
     pub batch_rows: u64,
     /// Time between publish and the second proof.
     pub grace: Duration,
-    /// Chunks sent at the same time.
+    /// Chunks sent at the same time at first; how many is then found by measurement.
     pub connections: u32,
     /// The longest absence of the NAS that must not cost rows, for the TTL guard.
     pub longest_outage_days: u32,

@@ -1,47 +1,63 @@
 //! Watches the way to the NAS: asks the gateway whether it lives, puts that beside what the tunnel
-//! knows, and says in the log when the verdict changes. Nothing waits for it; it only looks.
+//! knows, and says in the log when the verdict changes. An idle line is asked now and then for its
+//! bandwidth. Nothing waits for it; it only looks.
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use link::{Goodput, LinkState, Peer, Signals, tunnel::Tunnel};
-use storage_types::service_api::LinkStatus;
+use bytes::Bytes;
+use link::{BandwidthMonitor, LinkState, Peer, Signals};
+use rand::RngCore as _;
+use storage_types::{gateway_api::PROBE_BYTES, service_api::LinkStatus};
 use tokio_util::sync::CancellationToken;
 
 use crate::pace::Pace;
 
-/// Between two questions.
+/// Between two questions while all is well.
 const EVERY: Duration = Duration::from_secs(5);
+/// And while something is not, or bulk data are under way.
+const SOON: Duration = Duration::from_secs(1);
 /// Longest wait for an answer to one.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for a probe to arrive.
+const PROBE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is watched.
 pub struct LinkWatch {
     peer: Peer,
     mode: String,
-    tunnel: Option<Tunnel>,
+    tunnel: bool,
     pace: Pace,
-    goodput: Goodput,
-    last: Mutex<Option<LinkState>>,
+    monitor: BandwidthMonitor,
+    last: Mutex<Option<Verdict>>,
+}
+
+/// What is told when it changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Verdict {
+    state: LinkState,
+    stable: bool,
 }
 
 impl LinkWatch {
-    /// `mode` as the status shows it.
+    /// `mode` as the status shows it; `tunnel`: it is one of ours.
     #[must_use]
-    pub fn new(peer: Peer, mode: String, tunnel: Option<Tunnel>, pace: Pace, goodput: Goodput) -> Self {
-        Self { peer, mode, tunnel, pace, goodput, last: Mutex::new(None) }
+    pub fn new(peer: Peer, mode: String, tunnel: bool, pace: Pace, monitor: BandwidthMonitor) -> Self {
+        Self { peer, mode, tunnel, pace, monitor, last: Mutex::new(None) }
     }
 
     /// Asks until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         loop {
             let ask = async {
-                // Whether it came is in the peer's own record.
-                let _ = tokio::time::timeout(PATIENCE, self.peer.alive()).await;
-                self.note();
-                tokio::time::sleep(EVERY).await;
+                let well = self.ask().await;
+                if well && self.peer.silence().is_none() && self.monitor.probe_due() {
+                    self.probe().await;
+                }
+                let soon = !well || self.peer.silence().is_some();
+                tokio::time::sleep(if soon { SOON } else { EVERY }).await;
             };
             if stop.run_until_cancelled(ask).await.is_none() {
                 return;
@@ -49,42 +65,76 @@ impl LinkWatch {
         }
     }
 
+    /// Keeps bulk data out of the way of others on the same line, until `stop`.
+    pub async fn give_way(&self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.monitor.give_way(self.pace.up())).await;
+    }
+
+    /// One question; whether all is well.
+    async fn ask(&self) -> bool {
+        let asked = Instant::now();
+        let alive = tokio::time::timeout(PATIENCE, self.peer.alive()).await.unwrap_or(false);
+        self.monitor.asked(alive.then(|| asked.elapsed()));
+        let verdict = self.verdict(&self.signals());
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.replace(verdict) != Some(verdict) {
+            let Verdict { state, stable } = verdict;
+            tracing::info!(%state, stable, mode = self.mode, "the link to the NAS");
+        }
+        alive && verdict == (Verdict { state: LinkState::Up, stable: true })
+    }
+
+    /// A small piece of noise, which nobody on the way can make smaller.
+    async fn probe(&self) {
+        let mut noise = vec![0; PROBE_BYTES];
+        rand::rng().fill_bytes(&mut noise);
+        let sent = Instant::now();
+        let put = self.peer.put("/v1/probe", &[], Bytes::from(noise), self.pace.up());
+        let arrived = matches!(tokio::time::timeout(PROBE_PATIENCE, put).await, Ok(Ok(_)));
+        let rtt = self.monitor.check_connection().echo.rtt_ms.unwrap_or_default() / 1e3;
+        let seconds = (sent.elapsed().as_secs_f64() - rtt).max(1e-3);
+        self.monitor.probed(arrived.then_some(PROBE_BYTES as f64 / seconds));
+    }
+
     fn signals(&self) -> Signals {
-        let peer = self.tunnel.as_ref().and_then(|tunnel| tunnel.peers().into_iter().next());
         Signals {
-            tunnel: self.tunnel.is_some(),
-            handshake: peer.and_then(|peer| peer.handshake_age),
+            tunnel: self.tunnel,
+            handshake: self.monitor.peer().and_then(|peer| peer.handshake_age),
             http: self.peer.answered_ago(),
             transfer: self.peer.silence(),
         }
     }
 
-    fn note(&self) {
-        let state = LinkState::judge(&self.signals());
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.replace(state) != Some(state) {
-            tracing::info!(%state, mode = self.mode, "the link to the NAS");
-        }
+    fn verdict(&self, signals: &Signals) -> Verdict {
+        Verdict { state: LinkState::judge(signals), stable: self.monitor.check_connection().is_stable }
     }
 
     /// For the status page.
     #[must_use]
     pub fn status(&self) -> LinkStatus {
         let signals = self.signals();
-        let peer = self.tunnel.as_ref().and_then(|tunnel| tunnel.peers().into_iter().next());
-        let echo = peer.map(|peer| peer.echo);
+        let line = self.monitor.check_connection();
+        let known = line.echo.rtt_ms.is_some();
+        let peer = self.monitor.peer();
         let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
         LinkStatus {
             mode: self.mode.clone(),
             state: LinkState::judge(&signals).to_string(),
             http_s: seconds(signals.http),
             handshake_s: seconds(signals.handshake),
-            rtt_ms: echo.and_then(|echo| echo.rtt_ms),
-            min_rtt_ms: echo.and_then(|echo| echo.min_rtt_ms),
-            jitter_ms: echo.filter(|echo| echo.rtt_ms.is_some()).map(|echo| echo.jitter_ms),
-            loss: echo.filter(|echo| echo.rtt_ms.is_some()).map(|echo| echo.loss),
-            bandwidth_bytes_s: self.goodput.average(),
+            silent_s: seconds(signals.transfer),
+            rtt_ms: line.echo.rtt_ms,
+            min_rtt_ms: line.echo.min_rtt_ms,
+            jitter_ms: known.then_some(line.echo.jitter_ms),
+            loss: known.then_some(line.echo.loss),
+            bandwidth_bytes_s: line.bandwidth_bytes_s,
+            capacity_bytes_s: line.capacity_bytes_s,
+            stability: Some(line.stability),
+            is_stable: line.is_stable,
             limit_bytes_s: self.pace.up().limit(),
+            pace_bytes_s: self.pace.up().effective(),
+            sent_bytes: peer.as_ref().map(|peer| peer.sent_bytes),
+            received_bytes: peer.as_ref().map(|peer| peer.received_bytes),
         }
     }
 }

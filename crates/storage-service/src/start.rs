@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clickhouse_http::client::{Client, NodeList};
-use link::{BearerToken, Peer, Supervisor, tunnel::Mode};
+use link::{BandwidthMonitor, BearerToken, Peer, Supervisor, tunnel::Mode};
 use storage_config::{CloudConfig, LogFormat};
 use storage_service::{
     api::{self, App, LastHeartbeat},
@@ -27,7 +27,7 @@ use tokio::{
 
 /// Longest wait for a connection to the hot engine.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Chunks sent at the same time through the userspace stack, at least.
+/// Chunks sent at the same time through the userspace stack, at first.
 const USERSPACE_CONNECTIONS: u32 = 8;
 /// Longest wait for the tunnel's tasks, once nothing uses it any more.
 const TUNNEL_END: Duration = Duration::from_secs(2);
@@ -96,10 +96,12 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
     let supervisor = Supervisor::new();
     let catalog = Catalog::open(&service.data_dir).context("open the catalog")?;
     let pace = Pace::new(config.migration.bandwidth_limit.clone());
-    let migrator = Migrator::new(&config, hot.clone(), peer.clone(), Arc::clone(&catalog), &pace)
-        .context("build the migrator")?;
-    let link =
-        Arc::new(LinkWatch::new(peer.clone(), mode, attached.tunnel, pace.clone(), migrator.goodput()));
+    let tunnelled = attached.tunnel.is_some();
+    let monitor = BandwidthMonitor::new(attached.tunnel);
+    let migrator =
+        Migrator::new(&config, hot.clone(), peer.clone(), Arc::clone(&catalog), &pace, monitor.clone())
+            .context("build the migrator")?;
+    let link = Arc::new(LinkWatch::new(peer.clone(), mode, tunnelled, pace.clone(), monitor));
     let gateway = Gateway { peer, pulse: config.cold.timeout, limiter: pace.down().clone() };
     let router = Arc::new(Router::new(
         hot.clone(),
@@ -114,6 +116,7 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
         catalog,
         migrator: migrator.clone(),
         pace: pace.clone(),
+        metrics: api::metrics::registry(Arc::clone(&link)),
         link: Arc::clone(&link),
         router: Arc::clone(&router),
         heartbeat: LastHeartbeat::default(),
@@ -130,8 +133,10 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
     let (probe_stop, watch_stop) = (stop.clone(), stop.clone());
     supervisor.spawn("hot prober", async move { prober.probe(probe_stop).await });
     supervisor.spawn("query watch", async move { watch.watch(watch_stop).await });
-    let (pace_stop, link_stop) = (stop.clone(), stop.clone());
+    let (pace_stop, link_stop, way_stop) = (stop.clone(), stop.clone(), stop.clone());
+    let yielding = Arc::clone(&link);
     supervisor.spawn("link watch", async move { link.run(link_stop).await });
+    supervisor.spawn("giving way", async move { yielding.give_way(way_stop).await });
     supervisor.spawn("pace", async move { pace.run(pace_stop).await });
     supervisor.spawn("migrator", async move { migrator.run(stop).await });
     if let Some(path) = port_file {

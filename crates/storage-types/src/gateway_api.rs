@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BatchId, BatchState, Column, Proof};
 
+/// Bytes of a question for the line's bandwidth (`PUT /v1/probe`): small enough to be in nobody's way.
+pub const PROBE_BYTES: usize = 256 * 1024;
+
 /// A cold table the gateway must have before batches for it can come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -360,18 +360,45 @@ pub struct LinkStatus {
     pub http_s: Option<u64>,
     /// Seconds since the last handshake.
     pub handshake_s: Option<u64>,
-    /// Round trip inside the tunnel, smoothed and least, milliseconds.
+    /// Seconds since a byte last moved, while a transfer is under way.
+    #[serde(default)]
+    pub silent_s: Option<u64>,
+    /// Round trip, smoothed and least, milliseconds: inside the tunnel, or of questions to the gateway where
+    /// there is none of ours.
     pub rtt_ms: Option<f64>,
     /// See `rtt_ms`.
     pub min_rtt_ms: Option<f64>,
     /// Mean deviation of the round trip, milliseconds.
     pub jitter_ms: Option<f64>,
-    /// Share of questions inside the tunnel that were lost, 0 to 1.
+    /// Share of those questions that were lost, 0 to 1.
     pub loss: Option<f64>,
-    /// Goodput of our own transfers, bytes per second.
+    /// Goodput of our own transfers (of a probe while there were none), bytes per second.
     pub bandwidth_bytes_s: Option<f64>,
+    /// The most the line carried lately, bytes per second.
+    #[serde(default)]
+    pub capacity_bytes_s: Option<f64>,
+    /// How good the line is, 0 to 1.
+    #[serde(default)]
+    pub stability: Option<f64>,
+    /// Good enough for bulk data: from 0.6 on, until the figure falls below 0.3. Moves pause otherwise.
+    #[serde(default = "yes")]
+    pub is_stable: bool,
     /// The limit in force, bytes per second; `None`: none.
     pub limit_bytes_s: Option<u64>,
+    /// What bulk data take at most now, bytes per second: the limit, or less while they give way to others
+    /// on the same line.
+    #[serde(default)]
+    pub pace_bytes_s: Option<u64>,
+    /// Bytes of packets sent to the NAS and received from it through our tunnel.
+    #[serde(default)]
+    pub sent_bytes: Option<u64>,
+    /// See `sent_bytes`.
+    #[serde(default)]
+    pub received_bytes: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `PUT /api/v1/link/limit`.

@@ -46,9 +46,17 @@ fn link(out: &mut impl Write, status: &LinkStatus) -> io::Result<()> {
     if let Some(rate) = status.bandwidth_bytes_s {
         write!(out, ", {}/s", text::bytes(rate as u64))?;
     }
+    if let Some(figure) = status.stability {
+        let pauses = if status.is_stable { "" } else { " (moves pause)" };
+        write!(out, ", stability {figure:.2}{pauses}")?;
+    }
     match status.limit_bytes_s {
-        Some(limit) => writeln!(out, ", limited to {}/s", text::bytes(limit)),
-        None => writeln!(out, ", no limit"),
+        Some(limit) => write!(out, ", limited to {}/s", text::bytes(limit))?,
+        None => write!(out, ", no limit")?,
+    }
+    match status.pace_bytes_s.filter(|pace| status.limit_bytes_s.is_none_or(|limit| *pace < limit)) {
+        Some(pace) => writeln!(out, ", gives way at {}/s", text::bytes(pace)),
+        None => writeln!(out),
     }
 }
 

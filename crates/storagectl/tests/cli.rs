@@ -99,9 +99,16 @@ fn status_report() -> ServiceStatus {
             rtt_ms: Some(21.4),
             min_rtt_ms: Some(20.1),
             jitter_ms: Some(0.6),
+            silent_s: None,
             loss: Some(0.01),
             bandwidth_bytes_s: Some(11_500_000.0),
+            capacity_bytes_s: Some(12_000_000.0),
+            stability: Some(0.97),
+            is_stable: true,
             limit_bytes_s: None,
+            pace_bytes_s: Some(9_000_000),
+            sent_bytes: Some(1),
+            received_bytes: Some(1),
         }),
     }
 }
@@ -122,6 +129,8 @@ fn status_is_readable_and_json_is_the_daemons_own() {
         "link      up (userspace)",
         "21.4 ms",
         "1.0 %",
+        "stability 0.97",
+        "gives way at 9.0 MB/s",
         "2024-08-01 00:00:00 UTC",
     ] {
         assert!(shown.contains(part), "{part} in {shown}");

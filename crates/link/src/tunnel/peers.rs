@@ -21,7 +21,7 @@ use storage_config::wireguard::{Cidr, PeerEndpoint, PublicKey, TunnelConfig, Tun
 use super::{
     noise::{self, Boring, Core, HANDSHAKES_PER_SECOND, Kind, MIN_OUT, OVERHEAD, Outcome},
     outbox::Outbox,
-    probe::{Echo, Prober},
+    probe::{Echo, Prober, Traffic},
 };
 
 /// A cookie reply (type 3): the answer to a handshake under load; it proves nothing about its sender.
@@ -34,6 +34,10 @@ const SILENCE: Duration = Duration::from_secs(3);
 const GREETING: Duration = Duration::from_secs(5);
 /// A peer with which bytes moved within this time is busy.
 const BUSY: Duration = Duration::from_secs(5);
+/// More than this between two looks (100 ms) is traffic: more than questions and signs of life.
+const BUSY_BYTES: u64 = 2 * 1024;
+/// More than this between two looks is bulk data: 0.6 Mbit/s.
+const BULK_BYTES: u64 = 8 * 1024;
 /// A peer that does not answer for this long is away.
 const AWAY: Duration = Duration::from_secs(10);
 
@@ -53,6 +57,7 @@ struct Peer {
     /// Bytes either way at the last tick, and when they last changed.
     traffic: u64,
     busy: Option<Instant>,
+    bulk: Option<Instant>,
     sent_bytes: u64,
     received_bytes: u64,
 }
@@ -108,6 +113,7 @@ impl Peers {
             prober: prober(config, peer, mtu),
             traffic: 0,
             busy: None,
+            bulk: None,
             sent_bytes: 0,
             received_bytes: 0,
         });
@@ -273,11 +279,21 @@ impl Peers {
         // Only over a session that lives: a question must not keep a handshake going.
         let alive = peer.heard.is_some_and(|at| now.saturating_duration_since(at) < TALKING);
         let traffic = peer.sent_bytes + peer.received_bytes;
-        let busy = std::mem::replace(&mut peer.traffic, traffic) != traffic;
-        peer.busy = if busy { Some(now) } else { peer.busy };
-        let busy = peer.busy.is_some_and(|at| now.saturating_duration_since(at) < BUSY);
+        let moved = traffic - std::mem::replace(&mut peer.traffic, traffic);
+        if moved > BUSY_BYTES {
+            peer.busy = Some(now);
+        }
+        if moved > BULK_BYTES {
+            peer.bulk = Some(now);
+        }
+        let lately = |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < BUSY);
+        let traffic = match (lately(peer.bulk), lately(peer.busy)) {
+            (true, _) => Traffic::Bulk,
+            (false, true) => Traffic::Some,
+            (false, false) => Traffic::Idle,
+        };
         let Some(prober) = peer.prober.as_mut().filter(|_| alive) else { return };
-        for question in prober.due(now, busy) {
+        for question in prober.due(now, traffic) {
             outbox.add(to, MIN_OUT.max(question.len() + OVERHEAD), |out| {
                 network(peer.core.seal(&question, out))
             });

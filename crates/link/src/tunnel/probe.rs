@@ -2,7 +2,8 @@
 //! and whether packets of full size arrive at all.
 //!
 //! The question is an ICMP echo (RFC 792), which every WireGuard end's host answers, the kernel's as
-//! well as our own stack. Once a second while there is traffic, now and then otherwise, 64 bytes.
+//! well as our own stack. 64 bytes: four times a second beside bulk data, once a second while there is
+//! any traffic, now and then otherwise.
 //!
 //! **Large packets that vanish.** Some lines drop what is longer than they carry and say nothing
 //! (RFC 8899 gives the idea). Beside a small question goes one of full size; when three of those in a
@@ -21,7 +22,9 @@ use std::{
 pub(super) const SAFE_MTU: u16 = 1280;
 /// After so long a lowered MTU is questioned.
 const RETRY: Duration = Duration::from_secs(600);
-/// Between two questions while there is traffic.
+/// Between two questions beside bulk data: giving way to others needs fresh answers.
+const BULK: Duration = Duration::from_millis(250);
+/// While there is some traffic, and between two of full size.
 const BUSY: Duration = Duration::from_secs(1);
 /// And while there is none.
 const IDLE: Duration = Duration::from_secs(20);
@@ -30,7 +33,7 @@ const LOST: Duration = Duration::from_secs(3);
 /// Full-size questions without an answer that condemn the size.
 const CONDEMN: u8 = 3;
 /// Questions the loss is counted over.
-const WINDOW: usize = 32;
+const WINDOW: usize = 64;
 /// Headers of IPv4 and ICMP.
 const HEADERS: usize = 28;
 const SMALL: u16 = 64;
@@ -46,6 +49,33 @@ pub struct Echo {
     pub jitter_ms: f64,
     /// Share of the last questions without an answer, 0 to 1.
     pub loss: f64,
+    /// The last round trip, milliseconds.
+    pub last_rtt_ms: Option<f64>,
+    /// Answers so far.
+    pub answers: u64,
+}
+
+impl Echo {
+    /// Another round trip took `rtt` milliseconds.
+    pub(crate) fn measured(&mut self, rtt: f64) {
+        let before = self.rtt_ms.unwrap_or(rtt);
+        self.jitter_ms += ((rtt - before).abs() - self.jitter_ms) / 16.0;
+        self.rtt_ms = Some(before + (rtt - before) / 8.0);
+        self.min_rtt_ms = Some(self.min_rtt_ms.map_or(rtt, |least| least.min(rtt)));
+        self.last_rtt_ms = Some(rtt);
+        self.answers += 1;
+    }
+}
+
+/// How much goes on beside the questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// Nothing.
+    Idle,
+    /// Something.
+    Some,
+    /// Bulk data.
+    Bulk,
 }
 
 struct Question {
@@ -64,6 +94,7 @@ pub(super) struct Prober {
     sequence: u16,
     full_mtu: u16,
     asked: Option<Instant>,
+    asked_full: Option<Instant>,
     open: VecDeque<Question>,
     outcomes: VecDeque<bool>,
     echo: Echo,
@@ -80,6 +111,7 @@ impl Prober {
             sequence: 0,
             full_mtu,
             asked: None,
+            asked_full: None,
             open: VecDeque::new(),
             outcomes: VecDeque::new(),
             echo: Echo::default(),
@@ -101,10 +133,16 @@ impl Prober {
     }
 
     /// The packets to be asked now, if any.
-    pub(super) fn due(&mut self, now: Instant, busy: bool) -> Vec<Vec<u8>> {
+    pub(super) fn due(&mut self, now: Instant, traffic: Traffic) -> Vec<Vec<u8>> {
         self.settle(now);
-        let pause = if busy { BUSY } else { IDLE };
-        if self.asked.is_some_and(|at| now.saturating_duration_since(at) < pause) {
+        let pause = match traffic {
+            Traffic::Idle => IDLE,
+            Traffic::Some => BUSY,
+            Traffic::Bulk => BULK,
+        };
+        let within =
+            |at: Option<Instant>, pause| at.is_some_and(|at| now.saturating_duration_since(at) < pause);
+        if within(self.asked, pause) {
             return Vec::new();
         }
         self.asked = Some(now);
@@ -115,7 +153,9 @@ impl Prober {
             None => false,
         };
         // The line must be known to be alive before silence means anything.
-        if !known && self.full_mtu > SAFE_MTU && self.echo.rtt_ms.is_some() {
+        let heard = self.echo.rtt_ms.is_some();
+        if !known && self.full_mtu > SAFE_MTU && heard && !within(self.asked_full, BUSY) {
+            self.asked_full = Some(now);
             packets.push(self.ask(now, self.full_mtu, true));
         }
         packets
@@ -145,18 +185,10 @@ impl Prober {
                 self.full_known = Some((true, now));
             } else {
                 let rtt = now.saturating_duration_since(question.asked).as_secs_f64() * 1e3;
-                self.measured(rtt);
+                self.echo.measured(rtt);
             }
         }
         true
-    }
-
-    fn measured(&mut self, rtt: f64) {
-        let echo = &mut self.echo;
-        let before = echo.rtt_ms.unwrap_or(rtt);
-        echo.jitter_ms += ((rtt - before).abs() - echo.jitter_ms) / 16.0;
-        echo.rtt_ms = Some(before + (rtt - before) / 8.0);
-        echo.min_rtt_ms = Some(echo.min_rtt_ms.map_or(rtt, |least| least.min(rtt)));
     }
 
     /// Closes questions that are old enough.
@@ -244,7 +276,7 @@ mod tests {
         let mut now = start;
         for _ in 0..seconds * 10 {
             now += Duration::from_millis(100);
-            for question in prober.due(now, true) {
+            for question in prober.due(now, Traffic::Some) {
                 if let Some(rtt) = line(question.len()) {
                     assert!(prober.answer(&reply(&question), now + rtt));
                 }
@@ -282,9 +314,21 @@ mod tests {
     }
 
     #[test]
+    fn questions_come_as_often_as_the_traffic_wants() {
+        for (traffic, questions) in [(Traffic::Idle, 3), (Traffic::Some, 60), (Traffic::Bulk, 240)] {
+            let (mut prober, start, mut small) = (prober(), Instant::now(), 0);
+            for ms in (0..60_000).step_by(50) {
+                let asked = prober.due(start + Duration::from_millis(ms), traffic);
+                small += asked.iter().filter(|question| question.len() == usize::from(SMALL)).count();
+            }
+            assert_eq!(small, questions, "{traffic:?}");
+        }
+    }
+
+    #[test]
     fn only_answers_to_questions_are_taken() {
         let mut prober = prober();
-        let question = prober.due(Instant::now(), true).remove(0);
+        let question = prober.due(Instant::now(), Traffic::Some).remove(0);
         assert_eq!(checksum(&question[..20]), 0, "the header's sum is right");
         assert_eq!(checksum(&question[20..]), 0, "ICMP's too");
         assert!(!prober.answer(&question, Instant::now()), "a request is no reply");

@@ -40,6 +40,23 @@ pub async fn json<T: DeserializeOwned>(body: Body, limit: u64) -> Result<T, Gate
     read
 }
 
+/// Reads a body of at most `limit` bytes and throws it away.
+pub async fn discard(body: Body, limit: u64) -> Result<(), GatewayError> {
+    let mut pieces = body.into_data_stream();
+    let read = async {
+        let mut bytes = 0;
+        while let Some(piece) = pieces.next().await {
+            bytes += piece.map_err(|e| GatewayError::BrokenBody(e.to_string()))?.len() as u64;
+            if bytes > limit {
+                return Err(GatewayError::BodyTooLarge { limit });
+            }
+        }
+        Ok(())
+    };
+    let stalled = |_| GatewayError::Stalled { seconds: DEADLINE.as_secs() };
+    tokio::time::timeout(DEADLINE, read).await.map_err(stalled).flatten()
+}
+
 /// Reads on and throws away, within bounds.
 pub async fn drain(pieces: &mut BodyDataStream) {
     let reading = async {

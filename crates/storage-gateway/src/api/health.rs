@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, body::Body, extract::State, http::StatusCode};
 use serde::Serialize;
-use storage_types::gateway_api::GatewayStatus;
+use storage_types::gateway_api::{GatewayStatus, PROBE_BYTES};
 
-use super::refusal::Refusal;
+use super::{bodies, refusal::Refusal};
 use crate::{disk, gateway::Gateway};
 
 /// Why the gateway is not ready, if it is not.
@@ -19,6 +19,12 @@ pub struct Readiness {
 /// `GET /healthz`: the process answers.
 pub async fn alive() -> &'static str {
     "ok\n"
+}
+
+/// `PUT /v1/probe`: takes up to 256 KiB and keeps nothing. How long they took is for the sender to see.
+pub async fn probe(body: Body) -> Result<StatusCode, Refusal> {
+    bodies::discard(body, PROBE_BYTES as u64).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /readyz`: 200, or 503 with every reason.

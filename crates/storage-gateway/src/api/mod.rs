@@ -31,6 +31,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/tables", post(queries::ensure_table))
         .route("/v1/query", post(queries::query))
         .route("/v1/status", get(health::status))
+        .route("/v1/probe", put(health::probe))
         .route("/v1/batches", post(batches::announce).get(batches::list))
         .route("/v1/batches/{id}", get(batches::status).delete(batches::delete))
         .route("/v1/batches/{id}/chunks/{n}", put(batches::chunk))

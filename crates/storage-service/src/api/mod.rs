@@ -10,6 +10,7 @@ mod cold;
 mod error;
 mod link;
 pub mod listen;
+pub mod metrics;
 mod migrations;
 mod query;
 mod status;
@@ -47,6 +48,8 @@ pub struct App {
     pub router: Arc<router::Router>,
     /// The way to the NAS.
     pub link: Arc<LinkWatch>,
+    /// What Prometheus scrapes.
+    pub metrics: prometheus_client::registry::Registry,
     /// The gateway's last word.
     pub heartbeat: LastHeartbeat,
     /// Knows of tasks that died.
@@ -62,6 +65,7 @@ pub fn routes(app: Arc<App>, token: Option<BearerToken>, max_body_bytes: usize) 
         .route("/api/v1/migrations/{id}", get(migrations::get).delete(migrations::cancel))
         .route("/api/v1/catalog", get(migrations::catalog))
         .route("/api/v1/status", get(status::status))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/v1/link/limit", put(link::limit))
         .route("/api/v1/tables/{name}/adopt", post(migrations::adopt))
         .route("/internal/v1/heartbeat", post(status::heartbeat))

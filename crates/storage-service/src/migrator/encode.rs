@@ -49,7 +49,7 @@ impl Mover {
         at("encode", "before_journal").await;
         let engine_version = self.hot.version().await?;
         at("encode", "after_journal").await;
-        let chunk_bytes = self.goodput.chunk_bytes(self.config.chunk_bytes).min(MAX_CHUNK_BYTES);
+        let chunk_bytes = self.monitor.goodput().chunk_bytes(self.config.chunk_bytes).min(MAX_CHUNK_BYTES);
         let sql = format!(
             "SELECT {}, toUInt64({}) AS _batch FROM {} WHERE 1{} ORDER BY {order_by} FORMAT Native",
             column_list(&record.table.columns),

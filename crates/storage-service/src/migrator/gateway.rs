@@ -1,12 +1,12 @@
 //! The gateway as the migrator speaks to it: one method per call, the answers told apart by what the
 //! migrator does next. A lost answer is never a failure: the status is asked instead.
 
-use bytes::Bytes;
 use link::{Peer, PeerError, RateLimiter};
 use storage_types::{
     BatchId, BatchState, Manifest, Proof,
     gateway_api::{BatchStatus, EnsureTable},
 };
+use tokio::io::AsyncRead;
 
 /// Typed calls over [`Peer`]. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -54,18 +54,19 @@ impl GatewayClient {
         absent_is_none(self.peer.get(&format!("/v1/batches/{batch}")).await)
     }
 
-    /// Sends a chunk, in the limiter's time.
+    /// Sends a chunk of `length` bytes, in the limiter's time; only a slice of it is in memory.
     pub async fn put_chunk(
         &self,
         batch: BatchId,
         number: u32,
         blake3: &str,
-        bytes: Bytes,
+        length: u64,
+        bytes: impl AsyncRead + Send + Unpin + 'static,
         limiter: &RateLimiter,
     ) -> Result<(), PeerError> {
         let digest = format!("blake3=:{}:", base64_of_hex(blake3));
         let path = format!("/v1/batches/{batch}/chunks/{number}");
-        self.peer.put(&path, &[("content-digest", digest)], bytes, limiter).await.map(drop)
+        self.peer.put_from(&path, &[("content-digest", digest)], length, bytes, limiter).await.map(drop)
     }
 
     /// Asks for the proof. A lost answer is `Outcome::Proving`: the next question tells.

@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 
 use chrono::{DateTime, Utc};
 use clickhouse_http::Client;
-use link::{Goodput, Peer};
+use link::{BandwidthMonitor, Parallel, Peer};
 use storage_config::CloudConfig;
 use storage_types::{
     MigrationId,
@@ -67,6 +67,8 @@ use spool::Spool;
 pub use error::{MigrationError, StepError};
 pub use gateway::GatewayClient;
 
+/// Most chunks sent at the same time.
+const MOST_CONNECTIONS: u32 = 16;
 /// Migrations in a list.
 const LISTED: u32 = 100;
 
@@ -97,6 +99,7 @@ impl Migrator {
         gateway: Peer,
         catalog: Arc<Catalog>,
         pace: &Pace,
+        monitor: BandwidthMonitor,
     ) -> anyhow::Result<Self> {
         let spool = Spool::open(
             mover::spool_dir(&config.service.data_dir),
@@ -112,6 +115,7 @@ impl Migrator {
         let known = catalog.managed_tables()?.len() == config.tables.len();
         catalog.set_rebuilding(!known || catalog.note(drive::MET_GATEWAY)?.is_none());
         let cancelled = catalog.note("cancelled")?.and_then(|id| id.parse().ok());
+        let parallel = Mutex::new(Parallel::new(migration.connections, MOST_CONNECTIONS));
         let inner = Inner {
             outage_days: migration.longest_outage_days,
             schedule,
@@ -129,19 +133,15 @@ impl Migrator {
                 config: migration,
                 tables: config.tables.clone(),
                 retention_days: config.hot.retention_days,
-                goodput: Goodput::new(),
+                monitor,
+                parallel,
+                started: std::time::Instant::now(),
                 encoder: Semaphore::new(1),
                 sender: Semaphore::new(1),
                 confirmed: Notify::new(),
             },
         };
         Ok(Self { inner: Arc::new(inner) })
-    }
-
-    /// How fast the line turned out to be.
-    #[must_use]
-    pub fn goodput(&self) -> Goodput {
-        self.inner.mover.goodput.clone()
     }
 
     /// The loop. Returns when `stop` is cancelled, never otherwise.

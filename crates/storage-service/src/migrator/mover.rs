@@ -5,10 +5,10 @@
 use std::{
     path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use link::{Goodput, RateLimiter};
+use link::{BandwidthMonitor, Parallel, RateLimiter};
 use storage_config::{MigrationConfig, TableConfig};
 use storage_types::{BatchId, MigrationId, MoveId, MoveState};
 use tokio::sync::{Notify, Semaphore};
@@ -29,7 +29,12 @@ pub(super) struct Mover {
     pub(super) tables: Vec<TableConfig>,
     pub(super) retention_days: u32,
     pub(super) limiter: RateLimiter,
-    pub(super) goodput: Goodput,
+    /// How the line is.
+    pub(super) monitor: BandwidthMonitor,
+    /// How many chunks are sent at a time.
+    pub(super) parallel: std::sync::Mutex<Parallel>,
+    /// When the clock of `parallel` started.
+    pub(super) started: Instant,
     /// One batch is encoded at a time.
     pub(super) encoder: Semaphore,
     /// One batch is sent at a time (over several connections).

@@ -5,7 +5,7 @@
 //! not by how far we think we came. A lost answer is followed by a question. A batch that the gateway
 //! refutes is encoded again from the snapshot, once, under a new id: ids never return.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use storage_types::{
@@ -26,6 +26,8 @@ const PIPELINE: usize = 3;
 /// Pauses between two questions about a proof.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// A line that is not stable is waited for so long before the move says so.
+const LINE_PATIENCE: Duration = Duration::from_secs(30);
 /// A batch whose bytes were refuted so often is not the line's fault.
 const MAX_REFUTED: usize = 2;
 
@@ -179,12 +181,25 @@ impl Mover {
         let last = u32::try_from(manifest.chunks.len()).unwrap_or(u32::MAX).saturating_sub(1);
         let numbers: Vec<u32> =
             status.missing.iter().flat_map(|range| range.first..=range.last.min(last)).collect();
-        let connections = usize::try_from(self.config.connections.clamp(1, 4)).unwrap_or(1);
-        stream::iter(numbers)
-            .map(|number| self.send_chunk(record, manifest, number))
-            .buffer_unordered(connections)
-            .try_for_each(|()| async { Ok(()) })
-            .await
+        let mut numbers = numbers.into_iter();
+        let mut under_way = stream::FuturesUnordered::new();
+        loop {
+            // How many is found while they are sent.
+            while under_way.len() < self.connections() {
+                let Some(number) = numbers.next() else { break };
+                under_way.push(self.send_chunk(record, manifest, number));
+            }
+            match under_way.next().await {
+                Some(sent) => sent?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn connections(&self) -> usize {
+        let mut parallel = self.parallel.lock().unwrap_or_else(PoisonError::into_inner);
+        parallel.look(self.started.elapsed(), self.limiter.granted_bytes(), self.limiter.effective());
+        usize::try_from(parallel.connections()).unwrap_or(1)
     }
 
     async fn send_chunk(
@@ -197,16 +212,28 @@ impl Mover {
         let chunk =
             manifest.chunks.get(index).ok_or_else(|| StepError::Failed(format!("no chunk {number}")))?;
         let offset = u64::from(number) * manifest.chunk_bytes;
-        let (spool, batch, length) = (self.spool.clone(), manifest.batch, chunk.bytes);
-        let bytes = tokio::task::spawn_blocking(move || spool.read(batch, offset, length))
-            .await
-            .map_err(|error| StepError::Failed(format!("spool: {error}")))?
-            .map_err(|error| StepError::Retry(format!("read chunk {number} of {batch}: {error}")))?;
+        let (batch, length) = (manifest.batch, chunk.bytes);
+        self.wait_for_the_line().await?;
+        let bytes = self.spool.reader(batch, offset).await;
+        let bytes =
+            bytes.map_err(|error| StepError::Retry(format!("read chunk {number} of {batch}: {error}")))?;
         let begun = Instant::now();
-        self.gateway.put_chunk(batch, number, &chunk.blake3, bytes, &self.limiter).await?;
-        self.goodput.record(length, begun.elapsed());
+        let sent = self.gateway.put_chunk(batch, number, &chunk.blake3, length, bytes, &self.limiter).await;
+        match &sent {
+            Ok(()) => self.monitor.transferred(length, begun.elapsed()),
+            // A refusal came over the line all right.
+            Err(error) if error.status().is_none() => self.monitor.broke_off(),
+            Err(_) => {}
+        }
+        sent?;
         self.catalog.add_wire_bytes(record.migration, length)?;
         Ok(())
+    }
+
+    /// Between chunks a line that is not good enough for bulk data is waited for.
+    async fn wait_for_the_line(&self) -> Result<(), StepError> {
+        let stable = tokio::time::timeout(LINE_PATIENCE, self.monitor.stable()).await;
+        stable.map_err(|_| StepError::Retry("the link to the NAS is not stable: sending waits".into()))
     }
 
     /// Commits and waits for the proof. `Ok(Err(reason))`: the batch's id is spent.
