@@ -19,11 +19,14 @@ const CUT: f64 = 0.85;
 const CUT_AGAIN: f64 = 0.7;
 /// A cut shows after so long, beside the round trip.
 const SETTLE: Duration = Duration::from_millis(500);
-/// We never give way further than to this share of what the line has carried.
+/// We never give way further than to this share of what the line has carried; at first, while what queues
+/// is what we wrote before, not even so far.
 const LEAST_SHARE: f64 = 0.05;
+const LEAST_AT_FIRST: f64 = 0.5;
+const AT_FIRST: Duration = Duration::from_secs(4);
 /// Growth per second below the rate at which the queue began, and beyond it at first; there it doubles
 /// every few seconds, since a line may have become faster, or was not known yet.
-const FAST: f64 = 0.25;
+const FAST: f64 = 0.5;
 const SLOW: f64 = 0.01;
 const DOUBLING: Duration = Duration::from_secs(3);
 /// That far below it growth is fast.
@@ -40,7 +43,8 @@ pub struct Yielding {
     /// The shortest round trip of each minute.
     shortest: VecDeque<(u64, Duration)>,
     cut: Option<Duration>,
-    queued: bool,
+    /// Since when packets queue.
+    queued: Option<Duration>,
     before: Option<Duration>,
 }
 
@@ -63,7 +67,7 @@ impl Yielding {
                 self.cut(now, carried, delay > TARGET);
             }
         } else {
-            self.queued = false;
+            self.queued = None;
             // A cap that is not reached says nothing of the line.
             if let Some(cap) = self.cap.as_mut().filter(|cap| carried >= **cap * 0.5) {
                 let quiet = self.cut.map_or(Duration::ZERO, |at| now.saturating_sub(at));
@@ -95,7 +99,8 @@ impl Yielding {
     fn cut(&mut self, now: Duration, carried: f64, deep: bool) {
         self.cut = Some(now);
         let from = self.cap.map_or(carried, |cap| cap.min(carried));
-        let to = if !self.queued {
+        let queued = self.queued.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        let to = if self.queued.is_none() {
             // What the line carries while packets queue is all it can.
             self.knee = carried;
             from * CUT
@@ -105,8 +110,9 @@ impl Yielding {
         } else {
             from
         };
-        self.queued = true;
-        self.cap = Some(to.max(self.knee * LEAST_SHARE).max(1.0));
+        self.queued.get_or_insert(now);
+        let least = if queued < AT_FIRST { LEAST_AT_FIRST } else { LEAST_SHARE };
+        self.cap = Some(to.max(self.knee * least).max(1.0));
     }
 }
 

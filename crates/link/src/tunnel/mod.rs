@@ -22,6 +22,8 @@ mod noise;
 mod outbox;
 mod peers;
 mod probe;
+#[cfg(any(test, fuzzing))]
+pub mod rehearsal;
 mod tun;
 mod udp;
 mod userspace;

@@ -399,63 +399,10 @@ pub(super) fn inner_addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
 mod tests {
     use storage_config::wireguard::PrivateKey;
 
-    use super::*;
-
-    fn packet(from: [u8; 4], to: [u8; 4], body: u8) -> Vec<u8> {
-        let mut packet = vec![body; 60];
-        packet[0] = 0x45;
-        packet[2..4].copy_from_slice(&60_u16.to_be_bytes());
-        packet[12..16].copy_from_slice(&from);
-        packet[16..20].copy_from_slice(&to);
-        packet
-    }
-
-    fn config(key: &PrivateKey, peers: &[(&PrivateKey, &str)]) -> TunnelConfig {
-        let cidr = |text: &str| Cidr { address: text.parse().unwrap(), prefix: 32 };
-        let peers = peers.iter().map(|(key, ip)| TunnelPeer {
-            public_key: key.public(),
-            preshared_key: None,
-            endpoint: None,
-            allowed_ips: vec![cidr(ip)],
-            persistent_keepalive: None,
-        });
-        TunnelConfig {
-            private_key: key.clone(),
-            addresses: vec![cidr("10.0.1.1")],
-            listen_port: None,
-            mtu: None,
-            peers: peers.collect(),
-        }
-    }
-
-    /// Carries datagrams between two ends until both are quiet; the packets that came out at `b`.
-    fn carry(
-        a: &mut Peers,
-        at_a: SocketAddr,
-        b: &mut Peers,
-        at_b: SocketAddr,
-        first: Outbox,
-    ) -> Vec<Vec<u8>> {
-        let (mut to_b, mut to_a, mut inner) = (first, Outbox::default(), Vec::new());
-        let mut out = vec![0; 4096];
-        for _ in 0..10 {
-            for run in to_b.runs() {
-                for datagram in run.bytes.chunks(run.segment) {
-                    if let Some(length) = b.inbound(at_a, datagram, &mut out, &mut to_a) {
-                        inner.push(out[..length].to_vec());
-                    }
-                }
-            }
-            to_b.clear();
-            for run in to_a.runs() {
-                for datagram in run.bytes.chunks(run.segment) {
-                    a.inbound(at_b, datagram, &mut out, &mut to_b);
-                }
-            }
-            to_a.clear();
-        }
-        inner
-    }
+    use super::{
+        super::rehearsal::{carry, config, packet},
+        *,
+    };
 
     #[test]
     fn packets_reach_the_peer_they_are_for_and_sources_are_checked() {

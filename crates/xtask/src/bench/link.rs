@@ -16,8 +16,13 @@ const PORT: u16 = 9000;
 /// Streams over the userspace stack on a bad line.
 const USERSPACE_STREAMS: &str = "16";
 const ROUNDS: usize = 3;
+/// How long a bad line is measured.
+const LINE_SECONDS: &str = "8";
 /// The line of the flood, and the garbage beside it.
 const FLOOD_MBIT_S: u32 = 100;
+
+/// The line on which others are to have their room.
+const COURTESY_MBIT_S: u32 = 20;
 
 /// What carries the packets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,10 +61,39 @@ struct Run {
     rtt_ms: f64,
 }
 
+/// The parts of this benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// One stream on an unlimited line.
+    Unlimited,
+    /// Lines with a rate, a round trip and loss.
+    Lines,
+    /// The round trip of others beside a transfer.
+    Courtesy,
+    /// Garbage beside a transfer.
+    Flood,
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<Figures> {
     namespace::available().map_err(anyhow::Error::msg)?;
     let mut figures = Figures::default();
-    let seconds = if arguments.quick { "3" } else { "5" };
+    let wanted = |part| arguments.part.is_empty() || arguments.part.contains(&part);
+    if wanted(Part::Unlimited) {
+        unlimited(&mut figures, if arguments.quick { "3" } else { "5" })?;
+    }
+    if wanted(Part::Lines) {
+        lines(&mut figures, arguments.quick)?;
+    }
+    if wanted(Part::Courtesy) {
+        courtesy(&mut figures)?;
+    }
+    if wanted(Part::Flood) {
+        flood(&mut figures)?;
+    }
+    Ok(figures)
+}
+
+fn unlimited(figures: &mut Figures, seconds: &str) -> Result<()> {
     let mut runs: [Vec<Run>; 3] = Default::default();
     for round in 1..=ROUNDS {
         for (carrier, runs) in Carrier::ALL.into_iter().zip(&mut runs) {
@@ -77,7 +111,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Figures> {
     for (n, key) in [(0, "tun_vs_wireguard_go"), (1, "userspace_vs_wireguard_go")] {
         figures.add(key, of(n, |r| r.mbit_s) / of(2, |r| r.mbit_s), "its rate over wireguard-go's");
     }
-    let cells = if arguments.quick {
+    Ok(())
+}
+
+fn lines(figures: &mut Figures, quick: bool) -> Result<()> {
+    let cells = if quick {
         vec![Cell(100, 20, 1.0), Cell(100, 80, 1.0)]
     } else {
         let rates = [5, 20, 100].into_iter();
@@ -87,23 +125,58 @@ pub(super) fn run(arguments: &Arguments) -> Result<Figures> {
         for carrier in Carrier::ALL {
             eprintln!("{} Mbit/s, {} ms, {} % loss: {}", cell.0, cell.1, cell.2, carrier.key());
             let name = format!("{}_{}", carrier.key(), cell.key());
-            let run = measure(carrier, Some(cell), 0, "8").with_context(|| name.clone())?;
+            let run = measure(carrier, Some(cell), 0, LINE_SECONDS).with_context(|| name.clone())?;
             figures.add(&format!("{name}_mbit_s"), run.mbit_s, "goodput on that line, Mbit/s");
             figures.add(&format!("{name}_share"), run.mbit_s / f64::from(cell.0), "of the line's rate");
         }
     }
+    Ok(())
+}
+
+fn flood(figures: &mut Figures) -> Result<()> {
     for carrier in [Carrier::Tun, Carrier::Userspace] {
         let key = carrier.key();
         let line = Cell(FLOOD_MBIT_S, 20, 0.0);
         let rates = [0, FLOOD_MBIT_S].map(|flood| {
             eprintln!("{} Mbit/s beside {flood} Mbit/s of garbage: {key}", line.0);
-            measure(carrier, Some(line), flood, "8").map(|run| run.mbit_s)
+            measure(carrier, Some(line), flood, LINE_SECONDS).map(|run| run.mbit_s)
         });
         let [quiet, flooded] = rates;
         let what = "rate while as much garbage as the line carries comes to the port, over that without";
         figures.add(&format!("{key}_flood_share"), flooded? / quiet?, what);
     }
-    Ok(figures)
+    Ok(())
+}
+
+/// What a transfer adds to the round trip of others on a line whose queue holds 1 MB (0.4 s), as the daemons
+/// send (giving way), with a limit of 80 % of the line, and without either.
+fn courtesy(figures: &mut Figures) -> Result<()> {
+    let limit = (f64::from(COURTESY_MBIT_S) * 125_000.0 * 0.8).to_string();
+    for carrier in [Carrier::Tun, Carrier::Userspace] {
+        for (how, extra) in [
+            ("giving_way", &["--give-way"][..]),
+            ("limited", &["--give-way", "--limit", &limit]),
+            ("greedy", &[]),
+        ] {
+            let key = format!("{}_{how}", carrier.key());
+            eprintln!("{COURTESY_MBIT_S} Mbit/s, 20 ms, a queue of 1 MB: {key}");
+            let pair = Pair::create()?;
+            let to = format!("{}:{PORT}", pair.sides[1].inner);
+            let rate = COURTESY_MBIT_S.to_string();
+            let (_line, dial) = pair.bad_line(&["--rate", &rate, "--rtt", "20", "--queue", "1000000"])?;
+            let mut sink = pair.tunnel_end(1, carrier.key(), None, &["--serve", &PORT.to_string()])?;
+            ensure!(sink.line()? == "ready", "the sink does not listen");
+            let send = ["--send", &to, "--connections", "4", "--warmup", "15", "--seconds", "20", "--beside"];
+            let sent = pair.tunnel_end(0, carrier.key(), Some(dial), &[&send[..], extra].concat())?.line()?;
+            for (figure, of) in [("added_rtt_ms", "median"), ("added_rtt_p95_ms", "95th of 100")] {
+                let what = format!("round trip added beside a transfer, {of}, ms");
+                figures.add(&format!("{key}_{figure}"), number(&sent, figure)?, &what);
+            }
+            let share = number(&sent, "mbit_s")? / f64::from(COURTESY_MBIT_S);
+            figures.add(&format!("{key}_share"), share, "of the line's rate");
+        }
+    }
+    Ok(())
 }
 
 fn measure(carrier: Carrier, cell: Option<Cell>, flood_mbit_s: u32, seconds: &str) -> Result<Run> {

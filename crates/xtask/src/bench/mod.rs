@@ -3,7 +3,7 @@
 //! The binaries are those of every other command here: our own code lightly optimised, what it stands
 //! on fully.
 
-mod link;
+pub mod link;
 mod migrate;
 mod query;
 
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// link: shorter runs.
     #[arg(long)]
     pub quick: bool,
+    /// link: these parts only (all of them when absent).
+    #[arg(long, value_enum)]
+    pub part: Vec<link::Part>,
 }
 
 /// The benchmarks.

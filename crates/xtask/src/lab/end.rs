@@ -17,7 +17,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use link::{Supervisor, tunnel::Tunnel};
+use link::{BandwidthMonitor, RateLimiter, Supervisor, tunnel::Tunnel};
 use storage_config::wireguard::{Cidr, LinkMode, PeerEndpoint, TunnelConfig, TunnelPeer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -28,6 +28,10 @@ use tokio::{
 const BLOCK: usize = 128 * 1024;
 /// The longest wait for a connection or an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The line is asked so long before anything is sent.
+const BEFORE: Duration = Duration::from_secs(2);
+/// Between two round trips beside a transfer.
+const BETWEEN: Duration = Duration::from_millis(50);
 /// Most connections of a sink at a time.
 const MOST: u32 = 64;
 
@@ -85,6 +89,15 @@ pub struct Arguments {
     /// How long is sent before that.
     #[arg(long, default_value_t = 0.0)]
     warmup: f64,
+    /// Send no more than this, bytes per second.
+    #[arg(long)]
+    limit: Option<u64>,
+    /// Send less while the line queues, as the daemons do.
+    #[arg(long)]
+    give_way: bool,
+    /// Measure round trips to the sink on a connection of their own while sending.
+    #[arg(long)]
+    beside: bool,
     /// Ask the kernel for BBR instead of its default.
     #[arg(long)]
     bbr: bool,
@@ -122,7 +135,13 @@ async fn end(arguments: &Arguments) -> Result<()> {
     if let Some(port) = arguments.serve {
         serve(arguments, port, tunnel.as_ref(), &supervisor).await?;
     } else if let Some(to) = arguments.send {
-        send(arguments, dial_address(tunnel.as_ref(), to).await?, &supervisor).await?;
+        let to = dial_address(tunnel.as_ref(), to).await?;
+        let limiter = RateLimiter::new(arguments.limit);
+        if arguments.give_way {
+            let (monitor, limiter) = (BandwidthMonitor::new(tunnel.clone()), limiter.clone());
+            supervisor.spawn_brief(async move { monitor.give_way(&limiter).await });
+        }
+        send(arguments, to, &limiter, &supervisor).await?;
     } else if let Some(to) = arguments.ping {
         ping(dial_address(tunnel.as_ref(), to).await?).await?;
     } else {
@@ -246,7 +265,12 @@ async fn connect(to: SocketAddr, bbr: bool) -> Result<TcpStream> {
     Ok(stream)
 }
 
-async fn send(arguments: &Arguments, to: SocketAddr, supervisor: &Supervisor) -> Result<()> {
+async fn send(
+    arguments: &Arguments,
+    to: SocketAddr,
+    limiter: &RateLimiter,
+    supervisor: &Supervisor,
+) -> Result<()> {
     ensure!((1..=MOST).contains(&arguments.connections), "1 to {MOST} connections");
     let span = Duration::try_from_secs_f64(arguments.warmup + arguments.seconds)?;
     let mut counts = Vec::new();
@@ -256,14 +280,26 @@ async fn send(arguments: &Arguments, to: SocketAddr, supervisor: &Supervisor) ->
         stream.write_u8(b'D').await?;
         streams.push(stream);
     }
+    let quiet = if arguments.beside { Some(round_trips(to, BEFORE, Duration::ZERO).await?) } else { None };
     let end = tokio::time::Instant::now() + span;
+    let warmup = Duration::try_from_secs_f64(arguments.warmup)?;
+    let beside = quiet.is_some().then(|| tokio::spawn(round_trips(to, span, warmup)));
     for stream in streams {
         let count = Arc::new(AtomicU64::new(0));
         counts.push(Arc::clone(&count));
         let (mut read, mut write) = stream.into_split();
+        let limiter = limiter.clone();
         supervisor.spawn_brief(async move {
             let block = vec![0xa5; BLOCK];
-            let fill = async { while write.write_all(&block).await.is_ok() {} };
+            let fill = async {
+                loop {
+                    let piece = if limiter.effective().is_some() { limiter.slice_bytes() } else { BLOCK };
+                    limiter.acquire(piece).await;
+                    if write.write_all(&block[..piece.min(BLOCK)]).await.is_err() {
+                        return;
+                    }
+                }
+            };
             drop(tokio::time::timeout_at(end, fill).await);
             drop(write.shutdown().await);
         });
@@ -289,12 +325,34 @@ async fn send(arguments: &Arguments, to: SocketAddr, supervisor: &Supervisor) ->
     ensure!(bytes > 0, "nothing arrived");
     let mbit_s = bytes as f64 * 8e-6 / seconds;
     let cpu_s = super::cpu::seconds(std::process::id())?;
-    println!(
-        "{}",
-        serde_json::json!({ "bytes": bytes, "seconds": seconds, "mbit_s": mbit_s, "cpu_s": cpu_s,
-            "longest_stall_s": longest_stall.as_secs_f64() })
-    );
+    let mut said = serde_json::json!({ "bytes": bytes, "seconds": seconds, "mbit_s": mbit_s, "cpu_s": cpu_s,
+        "longest_stall_s": longest_stall.as_secs_f64() });
+    if let (Some(quiet), Some(beside)) = (quiet, beside) {
+        let beside = beside.await.context("the round trips beside")??;
+        let at = |share: f64| beside[((beside.len() - 1) as f64 * share) as usize] - quiet[0];
+        said["added_rtt_ms"] = at(0.5).into();
+        said["added_rtt_p95_ms"] = at(0.95).into();
+    }
+    println!("{said}");
     Ok(())
+}
+
+/// Milliseconds of every round trip to the sink over `span` but its first `warmup`, sorted; at least one.
+async fn round_trips(to: SocketAddr, span: Duration, warmup: Duration) -> Result<Vec<f64>> {
+    let mut stream = connect(to, false).await?;
+    stream.write_u8(b'P').await?;
+    let (started, mut times) = (Instant::now(), Vec::new());
+    while started.elapsed() < span || times.is_empty() {
+        let asked = Instant::now();
+        stream.write_u8(1).await?;
+        tokio::time::timeout(PATIENCE, stream.read_u8()).await.context("no echo")??;
+        if started.elapsed() >= warmup {
+            times.push(asked.elapsed().as_secs_f64() * 1e3);
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times)
 }
 
 /// Datagrams that look like WireGuard's by their first byte and are not.
