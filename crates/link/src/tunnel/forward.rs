@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
 };
 
@@ -25,6 +25,10 @@ use crate::Supervisor;
 
 /// Connections forwarded at once, per port.
 const MAX_CONNECTIONS: usize = 128;
+/// Received and not yet taken, bytes, on loopback.
+const NEAR_BYTES: u32 = 128 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 128;
 /// Bytes carried at once, each way.
 const COPY_BYTES: usize = 128 * 1024;
 
@@ -36,7 +40,11 @@ pub(super) async fn to_tunnel(
 ) -> Result<SocketAddr, TunnelError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listen = |source| TunnelError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let listener = near(address).and_then(|socket| {
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    });
+    let listener = listener.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
     let (stop, tasks) = (supervisor.token(), supervisor.clone());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -88,7 +96,7 @@ pub(super) fn from_tunnel(
             let stop = stop.clone();
             tasks.spawn_brief(async move {
                 let carried = async {
-                    let server = TcpStream::connect(to).await?;
+                    let server = near(to)?.connect(to).await?;
                     carry(server, inside, Stream::abort).await
                 };
                 ended(stop.run_until_cancelled(carried).await, to);
@@ -132,6 +140,15 @@ pub(super) async fn from_device(
         });
     }
     Ok(())
+}
+
+/// A socket for the near side of a connection. The kernel would put up to ten megabytes into the buffers
+/// between two sockets on loopback, which a slow line takes many seconds to carry: whoever sends would know
+/// nothing of the line, and what they send next would wait for all of it.
+fn near(other: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if other.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_recv_buffer_size(NEAR_BYTES)?;
+    Ok(socket)
 }
 
 /// Both directions, to the end of both. `abort` breaks `inside` off.
