@@ -18,6 +18,7 @@
 mod attach;
 mod error;
 mod forward;
+mod mender;
 mod noise;
 mod outbox;
 mod peers;

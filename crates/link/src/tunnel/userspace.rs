@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     error::TunnelError,
     lock,
+    mender::Mender,
     outbox::Outbox,
     peers::Peers,
     udp::{Inbox, Udp},
@@ -62,6 +63,7 @@ struct Wire {
     scratch: Vec<u8>,
     peers: Arc<Mutex<Peers>>,
     outbox: Outbox,
+    mender: Mender,
     mtu: usize,
 }
 
@@ -76,6 +78,7 @@ impl RxToken for Received {
 struct Sending<'a> {
     peers: &'a Mutex<Peers>,
     outbox: &'a mut Outbox,
+    mender: &'a mut Mender,
     scratch: &'a mut Vec<u8>,
 }
 
@@ -83,8 +86,20 @@ impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
         self.scratch.resize(length, 0);
         let result = f(self.scratch);
+        self.mender.sent(self.scratch, Instant::now());
         lock(self.peers).outbound(self.scratch, self.outbox);
         result
+    }
+}
+
+impl Wire {
+    fn sending(&mut self) -> Sending<'_> {
+        Sending {
+            peers: &self.peers,
+            outbox: &mut self.outbox,
+            mender: &mut self.mender,
+            scratch: &mut self.scratch,
+        }
     }
 }
 
@@ -94,16 +109,11 @@ impl Device for Wire {
 
     fn receive(&mut self, _now: StackInstant) -> Option<(Received, Sending<'_>)> {
         let packet = self.received.pop_front()?;
-        let sending = Sending { peers: &self.peers, outbox: &mut self.outbox, scratch: &mut self.scratch };
-        Some((Received(packet), sending))
+        Some((Received(packet), self.sending()))
     }
 
     fn transmit(&mut self, _now: StackInstant) -> Option<Sending<'_>> {
-        (self.outbox.len() < BURST).then_some(Sending {
-            peers: &self.peers,
-            outbox: &mut self.outbox,
-            scratch: &mut self.scratch,
-        })
+        (self.outbox.len() < BURST).then(|| self.sending())
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -154,6 +164,7 @@ impl Userspace {
             scratch: Vec::new(),
             peers,
             outbox: Outbox::default(),
+            mender: Mender::default(),
             mtu: usize::from(mtu),
         };
         let interface = interface(&mut wire, &config.addresses);
@@ -258,6 +269,7 @@ impl Userspace {
                     if received {
                         stack.take(&inbox);
                     }
+                    stack.mend();
                     busy = stack.poll();
                     stack.settle(&self.0);
                     std::mem::swap(&mut stack.wire.outbox, &mut outbox);
@@ -304,22 +316,34 @@ impl Stack {
     fn rest(&mut self) -> Duration {
         let now = self.now();
         let rest = self.interface.poll_delay(now, &self.sockets);
-        rest.map_or(TICK, |rest| Duration::from_micros(rest.total_micros()))
+        let rest = rest.map_or(TICK, |rest| Duration::from_micros(rest.total_micros()));
+        self.wire.mender.rest(Instant::now()).map_or(rest, |mending| rest.min(mending))
+    }
+
+    /// Sends again what nothing came back for.
+    fn mend(&mut self) {
+        let Wire { peers, outbox, mender, .. } = &mut self.wire;
+        let mut again = Vec::new();
+        mender.due(Instant::now(), &mut again);
+        again.iter().for_each(|packet| lock(peers).outbound(packet, outbox));
     }
 
     fn take(&mut self, inbox: &Inbox) {
-        let Wire { received, spare, peers, outbox, .. } = &mut self.wire;
-        let mut peers = lock(peers);
+        let Wire { received, spare, peers, outbox, mender, .. } = &mut self.wire;
+        let (mut peers, mut again) = (lock(peers), Vec::new());
         for (from, datagram) in inbox.datagrams() {
             let mut packet = spare.pop().unwrap_or_default();
             packet.resize(datagram.len().max(super::noise::MIN_OUT), 0);
             if let Some(length) = peers.inbound(from, datagram, &mut packet, outbox) {
                 packet.truncate(length);
-                received.push_back(packet);
-            } else {
-                spare.push(packet);
+                if mender.received(&packet, Instant::now(), &mut again) {
+                    received.push_back(packet);
+                    continue;
+                }
             }
+            spare.push(packet);
         }
+        again.iter().for_each(|packet| peers.outbound(packet, outbox));
         spare.truncate(8);
     }
 

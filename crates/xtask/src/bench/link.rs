@@ -18,7 +18,9 @@ const PORT: u16 = 9000;
 const KERNEL_STREAMS: &str = "2";
 const USERSPACE_STREAMS: &str = "16";
 const ROUNDS: usize = 3;
-/// How long a bad line is measured.
+/// How long is sent on a bad line before it is measured, seconds.
+const WARM_UP: &str = "10";
+/// How long it is measured.
 const LINE_SECONDS: &str = "8";
 /// The line of the flood, and the garbage beside it.
 const FLOOD_MBIT_S: u32 = 100;
@@ -194,7 +196,8 @@ fn measure(carrier: Carrier, cell: Option<Cell>, flood_mbit_s: u32, seconds: &st
     };
     let port = PORT.to_string();
     let bad = cell.is_some();
-    let mut send = vec!["--send", &to, "--seconds", seconds, "--warmup", if bad { "4" } else { "1" }];
+    let warm_up: f64 = WARM_UP.parse()?;
+    let mut send = vec!["--send", &to, "--seconds", seconds, "--warmup", if bad { WARM_UP } else { "1" }];
     let (tunnels, mut sink) = match carrier {
         Carrier::WireguardGo => {
             let tunnels = vec![pair.wireguard_go(1, None)?, pair.wireguard_go(0, Some(dial))?];
@@ -226,7 +229,7 @@ fn measure(carrier: Carrier, cell: Option<Cell>, flood_mbit_s: u32, seconds: &st
     let sent = source(&send)?;
     let cpu_s = spent()? + sink.cpu_s()? - before + number(&sent, "cpu_s")?;
     // The processor also worked in the warm-up, which the bytes leave out.
-    let share = number(&sent, "seconds")? / (number(&sent, "seconds")? + if bad { 4.0 } else { 1.0 });
+    let share = number(&sent, "seconds")? / (number(&sent, "seconds")? + if bad { warm_up } else { 1.0 });
     Ok(Run {
         mbit_s: number(&sent, "mbit_s")?,
         cpu_s_per_gb: cpu_s * share / (number(&sent, "bytes")? / 1e9),
