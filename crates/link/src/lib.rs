@@ -13,6 +13,7 @@ mod rate_limiter;
 mod state;
 mod supervisor;
 mod token;
+mod trust;
 pub mod tunnel;
 
 pub use goodput::Goodput;

@@ -2,11 +2,11 @@
 //! knows, and says in the log when the verdict changes. Nothing waits for it; it only looks.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use link::{Goodput, LinkState, Peer, Signals, tunnel::Tunnel};
+use link::{Goodput, LinkState, Peer, PeerError, Signals, tunnel::Tunnel};
 use storage_types::service_api::LinkStatus;
 use tokio_util::sync::CancellationToken;
 
@@ -25,21 +25,25 @@ pub struct LinkWatch {
     pace: Pace,
     goodput: Goodput,
     last: Mutex<Option<LinkState>>,
+    /// What the last question met, when it was no answer.
+    failure: Mutex<Option<PeerError>>,
 }
 
 impl LinkWatch {
     /// `mode` as the status shows it.
     #[must_use]
     pub fn new(peer: Peer, mode: String, tunnel: Option<Tunnel>, pace: Pace, goodput: Goodput) -> Self {
-        Self { peer, mode, tunnel, pace, goodput, last: Mutex::new(None) }
+        Self { peer, mode, tunnel, pace, goodput, last: Mutex::new(None), failure: Mutex::new(None) }
     }
 
     /// Asks until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         loop {
             let ask = async {
-                // Whether it came is in the peer's own record.
-                let _ = tokio::time::timeout(PATIENCE, self.peer.alive()).await;
+                // No answer within our patience is none; whether one came is in the peer's own record.
+                if let Ok(asked) = tokio::time::timeout(PATIENCE, self.peer.health()).await {
+                    self.met(asked.err());
+                }
                 self.note();
                 tokio::time::sleep(EVERY).await;
             };
@@ -59,9 +63,20 @@ impl LinkWatch {
         }
     }
 
+    /// Keeps what a question met. A certificate that is not accepted will not pass by itself: it is said
+    /// once, until something else is met.
+    fn met(&self, failure: Option<PeerError>) {
+        let mut last = lock(&self.failure);
+        let known = matches!(*last, Some(PeerError::Untrusted { .. }));
+        if let Some(error @ PeerError::Untrusted { .. }) = failure.as_ref().filter(|_| !known) {
+            tracing::warn!(%error, "the gateway is not called");
+        }
+        *last = failure;
+    }
+
     fn note(&self) {
         let state = LinkState::judge(&self.signals());
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         if last.replace(state) != Some(state) {
             tracing::info!(%state, mode = self.mode, "the link to the NAS");
         }
@@ -72,11 +87,15 @@ impl LinkWatch {
     pub fn status(&self) -> LinkStatus {
         let signals = self.signals();
         let peer = self.tunnel.as_ref().and_then(|tunnel| tunnel.peers().into_iter().next());
-        let echo = peer.map(|peer| peer.echo);
+        let echo = peer.as_ref().map(|peer| peer.echo);
+        let state = LinkState::judge(&signals);
+        let failure =
+            lock(&self.failure).as_ref().filter(|_| state != LinkState::Up).map(ToString::to_string);
         let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
         LinkStatus {
             mode: self.mode.clone(),
-            state: LinkState::judge(&signals).to_string(),
+            state: state.to_string(),
+            problem: peer.and_then(|peer| peer.unresolved).or(failure),
             http_s: seconds(signals.http),
             handshake_s: seconds(signals.handshake),
             rtt_ms: echo.and_then(|echo| echo.rtt_ms),
@@ -87,4 +106,8 @@ impl LinkWatch {
             limit_bytes_s: self.pace.up().limit(),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -47,9 +47,10 @@ fn link(out: &mut impl Write, status: &LinkStatus) -> io::Result<()> {
         write!(out, ", {}/s", text::bytes(rate as u64))?;
     }
     match status.limit_bytes_s {
-        Some(limit) => writeln!(out, ", limited to {}/s", text::bytes(limit)),
-        None => writeln!(out, ", no limit"),
+        Some(limit) => writeln!(out, ", limited to {}/s", text::bytes(limit))?,
+        None => writeln!(out, ", no limit")?,
     }
+    status.problem.iter().try_for_each(|problem| writeln!(out, "          {problem}"))
 }
 
 /// The gateway.

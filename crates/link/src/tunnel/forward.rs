@@ -35,7 +35,7 @@ pub(super) async fn to_tunnel(
     supervisor: &Supervisor,
 ) -> Result<SocketAddr, TunnelError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listen = |source| TunnelError::Listen { address, source };
+    let listen = |reason| TunnelError::Listen { address, reason };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
     let (stop, tasks) = (supervisor.token(), supervisor.clone());
@@ -111,7 +111,7 @@ pub(super) async fn from_device(
             Ok(listener) => listener,
             // The server itself listens on every address.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && to.ip().is_unspecified() => continue,
-            Err(source) => return Err(TunnelError::Listen { address, source }),
+            Err(reason) => return Err(TunnelError::Listen { address, reason }),
         };
         let (stop, tasks) = (supervisor.token(), supervisor.clone());
         supervisor.spawn("tunnel expose", async move {

@@ -42,6 +42,8 @@ struct Peer {
     name: PublicKey,
     core: Box<dyn Core>,
     dial: Option<PeerEndpoint>,
+    /// Why its name has no address at present.
+    unresolved: Option<String>,
     address: Option<SocketAddr>,
     allowed: Vec<Cidr>,
     heard: Option<Instant>,
@@ -64,6 +66,8 @@ pub struct PeerStats {
     pub public_key: PublicKey,
     /// Where its last authenticated datagram came from, or where it is dialled.
     pub address: Option<SocketAddr>,
+    /// Why the endpoint has no address, while it has none.
+    pub unresolved: Option<String>,
     /// Since the last finished handshake.
     pub handshake_age: Option<Duration>,
     /// Since its last authenticated datagram.
@@ -99,6 +103,7 @@ impl Peers {
             name: peer.public_key,
             core: Box::new(Boring::new(&config.private_key, peer, index, Arc::clone(&limiter))),
             dial: peer.endpoint.clone(),
+            unresolved: None,
             address: None,
             allowed: peer.allowed_ips.clone(),
             heard: None,
@@ -309,6 +314,7 @@ impl Peers {
     /// A dialled peer's name means this address now; a handshake is begun.
     pub(super) fn resolved(&mut self, index: usize, address: SocketAddr, outbox: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(index) else { return };
+        peer.unresolved = None;
         if peer.address != Some(address) {
             peer.address = Some(address);
             // A handshake tells the peer where we are, and what waited for an address follows it. One
@@ -317,10 +323,16 @@ impl Peers {
         }
     }
 
+    /// A dialled peer's name has no address now; whether it had one, or was not looked up yet.
+    pub(super) fn unresolved(&mut self, index: usize, reason: String) -> bool {
+        self.peers.get_mut(index).is_some_and(|peer| peer.unresolved.replace(reason).is_none())
+    }
+
     pub(super) fn stats(&self) -> Vec<PeerStats> {
         let stats = self.peers.iter().map(|peer| PeerStats {
             public_key: peer.name,
             address: peer.address,
+            unresolved: peer.unresolved.clone(),
             handshake_age: peer.core.handshake_age(),
             heard: peer.heard.map(|at| at.elapsed()),
             echo: peer.prober.as_ref().map(Prober::echo).unwrap_or_default(),
