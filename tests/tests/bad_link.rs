@@ -241,3 +241,25 @@ async fn a_name_without_an_address_is_said_once_shown_and_tried_again() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_with_another_key_is_said_once_and_shown_on_both_ends() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Each made its keys for itself: neither knows the other.
+    let mut cloud = Alone::new("storage-service", "userspace", &format!("ListenPort = {udp}"), "");
+    let mut nas = Alone::new("storage-gateway", "userspace", "", &format!("Endpoint = 127.0.0.1:{udp}"));
+    cloud.start(&[]);
+    cloud.says("the tunnel is open");
+    nas.start(&[]);
+    let said = nas.says("still: no handshake with the peer");
+    let text = format!("no handshake with the peer at 127.0.0.1:{udp}");
+    let warned: Vec<&str> =
+        said.lines().filter(|line| line.contains("\"WARN\"") && line.contains(&text)).collect();
+    assert_eq!(warned.len(), 1, "{said}");
+    assert!(warned[0].contains("public key and the same preshared key"), "{said}");
+    let service = Service::new(&format!("http://127.0.0.1:{}", cloud.port), TOKEN).unwrap();
+    let link = service.status().await.unwrap().link.unwrap();
+    let problem = link.problem.unwrap_or_default();
+    assert_eq!(link.state, "down");
+    assert!(problem.contains("no handshake") && problem.contains("public key"), "{problem}");
+}

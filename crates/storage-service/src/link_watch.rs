@@ -95,7 +95,7 @@ impl LinkWatch {
         LinkStatus {
             mode: self.mode.clone(),
             state: state.to_string(),
-            problem: peer.and_then(|peer| peer.unresolved).or(failure),
+            problem: peer.and_then(|peer| peer.problem).filter(|_| state != LinkState::Up).or(failure),
             http_s: seconds(signals.http),
             handshake_s: seconds(signals.handshake),
             rtt_ms: echo.and_then(|echo| echo.rtt_ms),

@@ -34,6 +34,8 @@ const SILENCE: Duration = Duration::from_secs(3);
 const GREETING: Duration = Duration::from_secs(5);
 /// A peer with which bytes moved within this time is busy.
 const BUSY: Duration = Duration::from_secs(5);
+/// A session that lives is younger than this (section 6.1 of the paper).
+const SESSION: Duration = Duration::from_secs(180);
 /// A peer that does not answer for this long is away.
 const AWAY: Duration = Duration::from_secs(10);
 
@@ -44,6 +46,8 @@ struct Peer {
     dial: Option<PeerEndpoint>,
     /// Why its name has no address at present.
     unresolved: Option<String>,
+    /// It was said that it does not answer.
+    missed: bool,
     address: Option<SocketAddr>,
     allowed: Vec<Cidr>,
     heard: Option<Instant>,
@@ -59,6 +63,27 @@ struct Peer {
     received_bytes: u64,
 }
 
+impl Peer {
+    /// Why there is no session, in words that say what to do.
+    fn problem(&self) -> Option<String> {
+        if self.core.handshake_age().is_some_and(|age| age < SESSION) {
+            return None;
+        }
+        let keys = "do both ends have each other's public key and the same preshared key?";
+        Some(match (&self.unresolved, &self.dial, self.address) {
+            (Some(problem), ..) => problem.clone(),
+            (None, Some(endpoint), Some(address)) => format!(
+                "no handshake with the peer at {endpoint} ({address}): is it running, is its UDP port open, and {keys}"
+            ),
+            (None, Some(endpoint), None) => format!("the peer's endpoint {endpoint} is being looked up"),
+            (None, None, _) => format!(
+                "no handshake with the peer {}, which dials us: does it run, does our UDP port let it in, and {keys}",
+                self.name
+            ),
+        })
+    }
+}
+
 /// How a peer stands.
 #[derive(Debug, Clone)]
 pub struct PeerStats {
@@ -66,8 +91,8 @@ pub struct PeerStats {
     pub public_key: PublicKey,
     /// Where its last authenticated datagram came from, or where it is dialled.
     pub address: Option<SocketAddr>,
-    /// Why the endpoint has no address, while it has none.
-    pub unresolved: Option<String>,
+    /// What stands in the way of a session, while there is none, and what to do.
+    pub problem: Option<String>,
     /// Since the last finished handshake.
     pub handshake_age: Option<Duration>,
     /// Since its last authenticated datagram.
@@ -104,6 +129,7 @@ impl Peers {
             core: Box::new(Boring::new(&config.private_key, peer, index, Arc::clone(&limiter))),
             dial: peer.endpoint.clone(),
             unresolved: None,
+            missed: false,
             address: None,
             allowed: peer.allowed_ips.clone(),
             heard: None,
@@ -179,6 +205,7 @@ impl Peers {
                 peer.prober.iter_mut().for_each(Prober::moved);
             }
             peer.heard = Some(Instant::now());
+            peer.missed = false;
             peer.unanswered = None;
         }
         match outcome {
@@ -315,7 +342,16 @@ impl Peers {
     pub(super) fn resolved(&mut self, index: usize, address: SocketAddr, outbox: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(index) else { return };
         peer.unresolved = None;
-        if peer.address != Some(address) {
+        if peer.address == Some(address) {
+            // It had time to answer since the name was last looked up.
+            if let Some(problem) = peer.problem() {
+                if std::mem::replace(&mut peer.missed, true) {
+                    tracing::debug!("still: {problem}");
+                } else {
+                    tracing::warn!("{problem}");
+                }
+            }
+        } else {
             peer.address = Some(address);
             // A handshake tells the peer where we are, and what waited for an address follows it. One
             // that was begun before there was an address went nowhere: this is another.
@@ -332,7 +368,7 @@ impl Peers {
         let stats = self.peers.iter().map(|peer| PeerStats {
             public_key: peer.name,
             address: peer.address,
-            unresolved: peer.unresolved.clone(),
+            problem: peer.problem(),
             handshake_age: peer.core.handshake_age(),
             heard: peer.heard.map(|at| at.elapsed()),
             echo: peer.prober.as_ref().map(Prober::echo).unwrap_or_default(),
