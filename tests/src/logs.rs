@@ -17,7 +17,7 @@ pub fn unexpected(stack: &Stack, allowed: &[&str]) -> Vec<String> {
 }
 
 /// JSON lines say their level; anything else a daemon prints (a panic) is severe by itself.
-fn severe(line: &str) -> bool {
+pub fn severe(line: &str) -> bool {
     match serde_json::from_str::<serde_json::Value>(line) {
         Ok(value) => matches!(value.get("level").and_then(|l| l.as_str()), Some("WARN" | "ERROR")),
         Err(_) => line.contains("panicked") || line.contains("WARN") || line.contains("ERROR"),

@@ -16,6 +16,7 @@ mod stability;
 mod state;
 mod supervisor;
 mod token;
+mod trust;
 pub mod tunnel;
 mod yielding;
 

@@ -22,6 +22,7 @@ use crate::{
     BearerToken, PeerError, RateLimiter,
     idle::{Idle, bounded},
     pulse::Pulse,
+    trust,
 };
 
 /// An answer that is collected may have this many bytes.
@@ -217,13 +218,22 @@ impl Peer {
 
     /// Whether `GET /healthz` answers 200 within the timeout. One attempt.
     pub async fn alive(&self) -> bool {
-        let Ok(request) = self.request(Method::GET, "/healthz") else { return false };
+        self.health().await.is_ok()
+    }
+
+    /// [`Peer::alive`] with the reason why not.
+    pub async fn health(&self) -> Result<(), PeerError> {
+        const PATH: &str = "/healthz";
+        let request = self.request(Method::GET, PATH)?;
         let answer = tokio::time::timeout(self.timeout, request.send()).await;
-        let alive = matches!(answer, Ok(Ok(response)) if response.status().is_success());
-        if alive {
-            self.pulse.answered();
+        let answer = answer.map_err(|_| self.unknown(PATH, "no answer in time"))?;
+        let response = answer.map_err(|error| self.failure(PATH, &error))?;
+        if !response.status().is_success() {
+            let reason = format!("{} (is this the other daemon?)", response.status());
+            return Err(PeerError::Protocol { url: self.at(PATH)?.to_string(), reason });
         }
-        alive
+        self.pulse.answered();
+        Ok(())
     }
 
     fn at(&self, path: &str) -> Result<Url, PeerError> {
@@ -313,7 +323,9 @@ impl Peer {
 
     fn failure(&self, path: &str, error: &reqwest::Error) -> PeerError {
         let url = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
-        if error.is_connect() || error.is_builder() {
+        if let Some(reason) = trust::refused(error) {
+            PeerError::Untrusted { url, reason }
+        } else if error.is_connect() || error.is_builder() {
             PeerError::Unreachable { url, reason: chain(error) }
         } else {
             PeerError::Unknown { url, reason: chain(error) }

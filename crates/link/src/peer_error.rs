@@ -13,6 +13,14 @@ pub enum PeerError {
         /// The system's reason.
         reason: String,
     },
+    /// Who answered cannot prove to be the other daemon: nothing was sent.
+    #[error("{url}: its certificate is not accepted: {reason}")]
+    Untrusted {
+        /// Where to.
+        url: String,
+        /// What is wrong with it and what to do.
+        reason: String,
+    },
     /// The request may have been carried out: reconcile before trying again.
     #[error("{url}: the answer was lost: {reason}")]
     Unknown {
@@ -64,7 +72,7 @@ impl PeerError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Unknown { .. } => true,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Unknown { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=504 | 507),
             Self::Protocol { .. } => false,
         }

@@ -8,6 +8,8 @@
 //! A file is read once, at start; there is no reload and so nothing to keep consistent.
 
 mod cloud;
+#[cfg(feature = "cli")]
+mod command;
 mod endpoint;
 mod error;
 mod nas;
@@ -29,6 +31,8 @@ pub use cloud::{
     CloudConfig, ColdProxyConfig, FallbackConfig, HotConfig, HotKind, LinkMethod, MigrationConfig,
     ServiceConfig, TableConfig,
 };
+#[cfg(feature = "cli")]
+pub use command::Command;
 pub use error::{ConfigError, ConfigErrors, EXIT_CONFIG};
 pub use nas::{
     ColdKind, ColdStorageConfig, Compression, ConnectionConfig, LimitsConfig, NasConfig, NasServiceConfig,

@@ -5,7 +5,12 @@
 //! `/run/secrets` are exempt from the mode check: Docker mounts them world-readable inside the
 //! container, where only the daemon lives.
 
-use std::{fs, io::Read as _, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use storage_types::Secret;
 
@@ -15,7 +20,7 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 /// The bytes of a file that only its owner may read, at most 64 KiB. The error has no path and no
 /// content: it goes on after "PATH " or "PATH: ".
 pub(crate) fn private_bytes(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |e| format!("cannot be read: {e} (create it, mode 0600)");
+    let unreadable = |e: io::Error| format!("cannot be read: {e} ({})", remedy(e.kind()));
     // Before it is opened: opening a pipe would wait for a writer.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err("is not a file (name a file that holds only the secret)".into());
@@ -32,6 +37,17 @@ pub(crate) fn private_bytes(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     file.take(MAX_SECRET_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
+}
+
+/// What to do about a file that cannot be read.
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound => "create it, mode 0600",
+        io::ErrorKind::PermissionDenied => {
+            "it must belong to the user the daemon runs as, mode 0600, in a folder that user may enter"
+        }
+        _ => "look at the disk it is on",
+    }
 }
 
 /// Reads a secret: the file's text without surrounding white space. The error says what to do and
@@ -54,4 +70,16 @@ fn text(path: &Path, min_len: usize) -> Result<Secret, String> {
         return Err("holds more than one line (write only the secret into it)".into());
     }
     Ok(Secret::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_own_remedy() {
+        assert!(remedy(io::ErrorKind::NotFound).contains("create it"));
+        let denied = remedy(io::ErrorKind::PermissionDenied);
+        assert!(denied.contains("belong to the user") && !denied.contains("create"), "{denied}");
+    }
 }

@@ -59,6 +59,7 @@ pub struct Gateway {
     queries: Arc<Semaphore>,
     rebuilt: watch::Sender<bool>,
     cloud_away: AtomicBool,
+    cloud_untrusted: AtomicBool,
     started: Instant,
     _claim: std::fs::File,
 }
@@ -92,6 +93,7 @@ impl Gateway {
             queries: Arc::new(Semaphore::new(queries)),
             rebuilt: watch::Sender::new(false),
             cloud_away: AtomicBool::new(false),
+            cloud_untrusted: AtomicBool::new(false),
             started: Instant::now(),
             _claim: claim,
         }))
@@ -133,6 +135,11 @@ impl Gateway {
     /// Notes whether the cloud answered; answers whether that changed.
     pub fn set_cloud_away(&self, away: bool) -> bool {
         self.cloud_away.swap(away, Ordering::Relaxed) != away
+    }
+
+    /// Notes whether who answers in the cloud's place is not it; answers whether that changed.
+    pub fn set_cloud_untrusted(&self, untrusted: bool) -> bool {
+        self.cloud_untrusted.swap(untrusted, Ordering::Relaxed) != untrusted
     }
 
     /// Whether new batches are welcome while the cloud does not answer.

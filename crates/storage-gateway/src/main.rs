@@ -3,12 +3,9 @@
 //! Exit codes: 0 after a clean shutdown, 1 when it could not start or a task died, 3 when running
 //! work was cut off at the end of the drain time, 78 when the configuration is wrong.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use storage_config::{DEFAULT_NAS_PATH, EXIT_CONFIG, LogFormat, config_path, load_nas};
 use storage_gateway::serve::{self, Exit};
 
@@ -24,23 +21,13 @@ struct Arguments {
     check: bool,
     /// Without one the daemon runs.
     #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Make a key for the tunnel: the private key to standard output, the public key to standard error.
-    Keygen {
-        /// Write the private key to this new file (mode 0600) and the public key to standard output.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-    },
+    command: Option<storage_config::Command>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::Keygen { out }) = arguments.command {
-        return keygen(out.as_deref());
+    if let Some(command) = arguments.command {
+        return command.run();
     }
     let config = match load_nas(&config_path(arguments.config, DEFAULT_NAS_PATH)) {
         Ok(config) => config,
@@ -87,15 +74,5 @@ fn log_as(format: LogFormat) {
     match format {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.init(),
-    }
-}
-
-fn keygen(file: Option<&Path>) -> ExitCode {
-    match storage_config::wireguard::keygen(file, &mut std::io::stdout(), &mut std::io::stderr()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("keygen: {error}");
-            ExitCode::FAILURE
-        }
     }
 }

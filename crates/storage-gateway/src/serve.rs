@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use link::Supervisor;
-use storage_config::NasConfig;
+use storage_config::{LinkMethod, NasConfig};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -46,7 +46,11 @@ pub async fn run(mut config: NasConfig) -> anyhow::Result<Exit> {
     let (remote, guarded) = (config.connection.cloud_url.clone(), config.service.token.is_some());
     let attached =
         link::tunnel::attach(&config.link, remote, address, guarded, &tunnel).await.context("link")?;
-    tracing::info!(mode = attached.mode(), service = %attached.remote, "the link to the cloud");
+    let mode = match config.connection.method {
+        LinkMethod::Vpn => attached.mode(),
+        LinkMethod::ReverseProxy => "reverse_proxy".to_owned(),
+    };
+    tracing::info!(mode, service = %attached.remote, "the link to the cloud");
     config.connection.cloud_url = attached.remote;
     let gateway = Gateway::open(config)?;
     let supervisor = gateway.supervisor.clone();

@@ -3,12 +3,12 @@
 //! bandwidth. Nothing waits for it; it only looks.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use link::{BandwidthMonitor, LinkState, Peer, Signals};
+use link::{BandwidthMonitor, LinkState, Peer, PeerError, Signals};
 use rand::RngCore as _;
 use storage_types::{gateway_api::PROBE_BYTES, service_api::LinkStatus};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,8 @@ pub struct LinkWatch {
     pace: Pace,
     monitor: BandwidthMonitor,
     last: Mutex<Option<Verdict>>,
+    /// What the last question met, when it was no answer.
+    failure: Mutex<Option<PeerError>>,
 }
 
 /// What is told when it changes.
@@ -45,7 +47,7 @@ impl LinkWatch {
     /// `mode` as the status shows it; `tunnel`: it is one of ours.
     #[must_use]
     pub fn new(peer: Peer, mode: String, tunnel: bool, pace: Pace, monitor: BandwidthMonitor) -> Self {
-        Self { peer, mode, tunnel, pace, monitor, last: Mutex::new(None) }
+        Self { peer, mode, tunnel, pace, monitor, last: Mutex::new(None), failure: Mutex::new(None) }
     }
 
     /// Asks until `stop`.
@@ -73,10 +75,15 @@ impl LinkWatch {
     /// One question; whether all is well.
     async fn ask(&self) -> bool {
         let asked = Instant::now();
-        let alive = tokio::time::timeout(PATIENCE, self.peer.alive()).await.unwrap_or(false);
+        // No answer within our patience is none.
+        let answer = tokio::time::timeout(PATIENCE, self.peer.health()).await;
+        let alive = matches!(answer, Ok(Ok(_)));
         self.monitor.asked(alive.then(|| asked.elapsed()));
+        if let Ok(answer) = answer {
+            self.met(answer.err());
+        }
         let verdict = self.verdict(&self.signals());
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         if last.replace(verdict) != Some(verdict) {
             let Verdict { state, stable } = verdict;
             tracing::info!(%state, stable, mode = self.mode, "the link to the NAS");
@@ -109,6 +116,17 @@ impl LinkWatch {
         Verdict { state: LinkState::judge(signals), stable: self.monitor.check_connection().is_stable }
     }
 
+    /// Keeps what a question met. A certificate that is not accepted will not pass by itself: it is said
+    /// once, until something else is met.
+    fn met(&self, failure: Option<PeerError>) {
+        let mut last = lock(&self.failure);
+        let known = matches!(*last, Some(PeerError::Untrusted { .. }));
+        if let Some(error @ PeerError::Untrusted { .. }) = failure.as_ref().filter(|_| !known) {
+            tracing::warn!(%error, "the gateway is not called");
+        }
+        *last = failure;
+    }
+
     /// For the status page.
     #[must_use]
     pub fn status(&self) -> LinkStatus {
@@ -116,10 +134,18 @@ impl LinkWatch {
         let line = self.monitor.check_connection();
         let known = line.echo.rtt_ms.is_some();
         let peer = self.monitor.peer();
+        let state = LinkState::judge(&signals);
+        let failure =
+            lock(&self.failure).as_ref().filter(|_| state != LinkState::Up).map(ToString::to_string);
         let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
         LinkStatus {
             mode: self.mode.clone(),
-            state: LinkState::judge(&signals).to_string(),
+            state: state.to_string(),
+            problem: peer
+                .as_ref()
+                .and_then(|peer| peer.problem.clone())
+                .filter(|_| state != LinkState::Up)
+                .or(failure),
             http_s: seconds(signals.http),
             handshake_s: seconds(signals.handshake),
             silent_s: seconds(signals.transfer),
@@ -137,4 +163,8 @@ impl LinkWatch {
             received_bytes: peer.as_ref().map(|peer| peer.received_bytes),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

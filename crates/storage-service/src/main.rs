@@ -6,12 +6,9 @@
 
 mod start;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
 /// Hybrid Storage's daemon in the cloud: answers queries over both tiers and moves expired rows.
 #[derive(Parser)]
@@ -25,23 +22,13 @@ struct Args {
     port_file: Option<PathBuf>,
     /// Without one the daemon runs.
     #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Make a key for the tunnel: the private key to standard output, the public key to standard error.
-    Keygen {
-        /// Write the private key to this new file (mode 0600) and the public key to standard output.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-    },
+    command: Option<storage_config::Command>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if let Some(Command::Keygen { out }) = args.command {
-        return keygen(out.as_deref());
+    if let Some(command) = args.command {
+        return command.run();
     }
     let path = storage_config::config_path(args.config, storage_config::DEFAULT_CLOUD_PATH);
     let config = match storage_config::load_cloud(&path) {
@@ -63,16 +50,6 @@ fn main() -> ExitCode {
         Ok(end) => ExitCode::from(end.exit_code()),
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn keygen(file: Option<&Path>) -> ExitCode {
-    match storage_config::wireguard::keygen(file, &mut std::io::stdout(), &mut std::io::stderr()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("keygen: {error}");
             ExitCode::FAILURE
         }
     }

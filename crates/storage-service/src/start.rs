@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use clickhouse_http::client::{Client, NodeList};
 use link::{BandwidthMonitor, BearerToken, Peer, Supervisor, tunnel::Mode};
-use storage_config::{CloudConfig, LogFormat};
+use storage_config::{CloudConfig, LinkMethod, LogFormat};
 use storage_service::{
     api::{self, App, LastHeartbeat},
     catalog::Catalog,
@@ -85,9 +85,12 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
     let attached = link::tunnel::attach(&config.link, remote, address, service.token.is_some(), &tunnel)
         .await
         .context("link")?;
-    tracing::info!(mode = attached.mode(), gateway = %attached.remote, "the link to the NAS");
+    let mode = match config.cold.method {
+        LinkMethod::Vpn => attached.mode(),
+        LinkMethod::ReverseProxy => "reverse_proxy".to_owned(),
+    };
+    tracing::info!(mode, gateway = %attached.remote, "the link to the NAS");
     config.cold.gateway_url = attached.remote.clone();
-    let mode = attached.mode();
     if attached.tunnel.as_ref().is_some_and(|tunnel| tunnel.mode() == Mode::Userspace) {
         // One connection of the userspace stack recovers slowly from a loss; many do together.
         config.migration.connections = config.migration.connections.max(USERSPACE_CONNECTIONS);

@@ -352,10 +352,13 @@ pub struct ServiceStatus {
 /// The way to the NAS, as the service sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinkStatus {
-    /// `tun`, `userspace` or `external`.
+    /// `tun`, `userspace`, `external` or `reverse_proxy`.
     pub mode: String,
     /// `up`, `http_dead`, `no_handshake`, `silent` or `down`.
     pub state: String,
+    /// What stands in the way, and what to do about it, as far as is known.
+    #[serde(default)]
+    pub problem: Option<String>,
     /// Seconds since the gateway last answered.
     pub http_s: Option<u64>,
     /// Seconds since the last handshake.

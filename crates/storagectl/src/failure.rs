@@ -42,6 +42,7 @@ impl From<PeerError> for Failure {
             PeerError::Unreachable { .. } | PeerError::Unknown { .. } => {
                 Self::Away(format!("{error} (is it running? --url or STORAGE_URL says where)"))
             }
+            PeerError::Untrusted { .. } => Self::Failed(error.to_string()),
             PeerError::Protocol { .. } => Self::Failed(format!("{error} (is this one of the two daemons?)")),
         }
     }

@@ -55,9 +55,10 @@ fn link(out: &mut impl Write, status: &LinkStatus) -> io::Result<()> {
         None => write!(out, ", no limit")?,
     }
     match status.pace_bytes_s.filter(|pace| status.limit_bytes_s.is_none_or(|limit| *pace < limit)) {
-        Some(pace) => writeln!(out, ", gives way at {}/s", text::bytes(pace)),
-        None => writeln!(out),
+        Some(pace) => writeln!(out, ", gives way at {}/s", text::bytes(pace))?,
+        None => writeln!(out)?,
     }
+    status.problem.iter().try_for_each(|problem| writeln!(out, "          {problem}"))
 }
 
 /// The gateway.

@@ -94,6 +94,7 @@ fn status_report() -> ServiceStatus {
         link: Some(LinkStatus {
             mode: "userspace".into(),
             state: "up".into(),
+            problem: Some("the endpoint has no address (check Endpoint)".into()),
             http_s: Some(1),
             handshake_s: Some(63),
             rtt_ms: Some(21.4),
@@ -127,6 +128,7 @@ fn status_is_readable_and_json_is_the_daemons_own() {
         "http://hot:8123/  answers",
         "not heard",
         "link      up (userspace)",
+        "\n          the endpoint has no address (check Endpoint)\n",
         "21.4 ms",
         "1.0 %",
         "stability 0.97",

@@ -35,7 +35,7 @@ enum Command {
     /// One end of a tunnel: a sink, a source or a pinger.
     #[command(hide = true)]
     LinkEnd(xtask::lab::end::Arguments),
-    /// Two engines and two daemons on loopback, in the background.
+    /// Two engines and two daemons on this machine, in the background.
     #[command(subcommand)]
     Stack(StackCommand),
 }
@@ -43,7 +43,7 @@ enum Command {
 #[derive(Subcommand)]
 enum StackCommand {
     /// Fetch the engine, build, start, and make the eight hot tables.
-    Up(StackArguments),
+    Up(UpArguments),
     /// Where it listens and which processes run.
     Status(StackArguments),
     /// Stop it; its data stay.
@@ -58,6 +58,15 @@ struct StackArguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(clap::Args)]
+struct UpArguments {
+    #[command(flatten)]
+    stack: StackArguments,
+    /// The way between the daemons.
+    #[arg(long, value_enum, default_value = "userspace")]
+    link: stack::Link,
 }
 
 fn main() -> ExitCode {
@@ -95,7 +104,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 fn run_stack(command: StackCommand) -> Result<()> {
     let (info, json) = match command {
-        StackCommand::Up(a) => (runtime()?.block_on(stack::up(&a.dir))?, a.json),
+        StackCommand::Up(a) => (runtime()?.block_on(stack::up(&a.stack.dir, a.link))?, a.stack.json),
         StackCommand::Status(a) => (stack::status(&a.dir)?, a.json),
         StackCommand::Down(a) => (stack::down(&a.dir)?, a.json),
     };

@@ -7,13 +7,13 @@ use std::{io, net::SocketAddr};
 pub enum TunnelError {
     /// The UDP port cannot be had.
     #[error(
-        "UDP port {port} cannot be listened on: {source} (another WireGuard may use it: stop that, or set another ListenPort)"
+        "UDP port {port} cannot be listened on: {reason} (another WireGuard may use it: stop that, or set another ListenPort or link.listen_port)"
     )]
     Port {
         /// The port asked for.
         port: u16,
         /// The system's reason.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The UDP socket lacks something.
     #[error("the tunnel's UDP socket: {0}")]
@@ -35,12 +35,12 @@ pub enum TunnelError {
     #[error("link.mode is external: the operating system's VPN is used, there is no tunnel of ours")]
     External,
     /// A loopback port for a client, or a port inside the tunnel, cannot be had.
-    #[error("{address} cannot be listened on: {source} (stop what uses it)")]
+    #[error("{address} cannot be listened on: {reason} (stop what uses it)")]
     Listen {
         /// Where.
         address: SocketAddr,
         /// The system's reason.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Every port of the tunnel's own address is taken.
     #[error("no free port inside the tunnel (too many connections)")]

@@ -39,7 +39,7 @@ pub(super) async fn to_tunnel(
     supervisor: &Supervisor,
 ) -> Result<SocketAddr, TunnelError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listen = |source| TunnelError::Listen { address, source };
+    let listen = |reason| TunnelError::Listen { address, reason };
     let listener = near(address).and_then(|socket| {
         socket.bind(address)?;
         socket.listen(BACKLOG)
@@ -119,7 +119,7 @@ pub(super) async fn from_device(
             Ok(listener) => listener,
             // The server itself listens on every address.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && to.ip().is_unspecified() => continue,
-            Err(source) => return Err(TunnelError::Listen { address, source }),
+            Err(reason) => return Err(TunnelError::Listen { address, reason }),
         };
         let (stop, tasks) = (supervisor.token(), supervisor.clone());
         supervisor.spawn("tunnel expose", async move {

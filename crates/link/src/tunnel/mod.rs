@@ -234,7 +234,6 @@ async fn timers(
 /// Addresses of the peers that are dialled: at once, and again while one is not heard.
 async fn names(udp: Arc<Udp>, peers: Arc<Mutex<Peers>>, stop: CancellationToken) {
     let mut outbox = outbox::Outbox::default();
-    let mut failing = std::collections::HashSet::new();
     loop {
         let dialled = lock(&peers).dialled();
         for (index, endpoint, heard) in dialled {
@@ -242,16 +241,20 @@ async fn names(udp: Arc<Udp>, peers: Arc<Mutex<Peers>>, stop: CancellationToken)
                 continue;
             }
             match lookup(&endpoint).await {
-                Ok(address) => {
-                    failing.remove(&index);
-                    lock(&peers).resolved(index, address, &mut outbox);
+                Ok(address) => lock(&peers).resolved(index, address, &mut outbox),
+                Err(reason) => {
+                    let problem = format!(
+                        "the peer's endpoint {endpoint} cannot be resolved: {reason} (check Endpoint and this \
+                         machine's name servers; it is tried again every {} s)",
+                        RESOLVE.as_secs()
+                    );
+                    // Said once, until it works again.
+                    if lock(&peers).unresolved(index, problem.clone()) {
+                        tracing::warn!("{problem}");
+                    } else {
+                        tracing::debug!("still: {problem}");
+                    }
                 }
-                // Said once, until it works again.
-                Err(reason) if failing.insert(index) => tracing::warn!(
-                    "the peer's endpoint {endpoint} cannot be resolved: {reason} (check Endpoint; it is tried again every {} s)",
-                    RESOLVE.as_secs()
-                ),
-                Err(_) => {}
             }
         }
         udp.send(&mut outbox).await;

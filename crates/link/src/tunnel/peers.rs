@@ -38,6 +38,8 @@ const BUSY: Duration = Duration::from_secs(5);
 const BUSY_BYTES: u64 = 2 * 1024;
 /// More than this between two looks is bulk data: 0.6 Mbit/s.
 const BULK_BYTES: u64 = 8 * 1024;
+/// A session that lives is younger than this (section 6.1 of the paper).
+const SESSION: Duration = Duration::from_secs(180);
 /// A peer that does not answer for this long is away.
 const AWAY: Duration = Duration::from_secs(10);
 
@@ -46,6 +48,10 @@ struct Peer {
     name: PublicKey,
     core: Box<dyn Core>,
     dial: Option<PeerEndpoint>,
+    /// Why its name has no address at present.
+    unresolved: Option<String>,
+    /// It was said that it does not answer.
+    missed: bool,
     address: Option<SocketAddr>,
     allowed: Vec<Cidr>,
     heard: Option<Instant>,
@@ -62,6 +68,27 @@ struct Peer {
     received_bytes: u64,
 }
 
+impl Peer {
+    /// Why there is no session, in words that say what to do.
+    fn problem(&self) -> Option<String> {
+        if self.core.handshake_age().is_some_and(|age| age < SESSION) {
+            return None;
+        }
+        let keys = "do both ends have each other's public key and the same preshared key?";
+        Some(match (&self.unresolved, &self.dial, self.address) {
+            (Some(problem), ..) => problem.clone(),
+            (None, Some(endpoint), Some(address)) => format!(
+                "no handshake with the peer at {endpoint} ({address}): is it running, is its UDP port open, and {keys}"
+            ),
+            (None, Some(endpoint), None) => format!("the peer's endpoint {endpoint} is being looked up"),
+            (None, None, _) => format!(
+                "no handshake with the peer {}, which dials us: does it run, does our UDP port let it in, and {keys}",
+                self.name
+            ),
+        })
+    }
+}
+
 /// How a peer stands.
 #[derive(Debug, Clone)]
 pub struct PeerStats {
@@ -69,6 +96,8 @@ pub struct PeerStats {
     pub public_key: PublicKey,
     /// Where its last authenticated datagram came from, or where it is dialled.
     pub address: Option<SocketAddr>,
+    /// What stands in the way of a session, while there is none, and what to do.
+    pub problem: Option<String>,
     /// Since the last finished handshake.
     pub handshake_age: Option<Duration>,
     /// Since its last authenticated datagram.
@@ -104,6 +133,8 @@ impl Peers {
             name: peer.public_key,
             core: Box::new(Boring::new(&config.private_key, peer, index, Arc::clone(&limiter))),
             dial: peer.endpoint.clone(),
+            unresolved: None,
+            missed: false,
             address: None,
             allowed: peer.allowed_ips.clone(),
             heard: None,
@@ -180,6 +211,7 @@ impl Peers {
                 peer.prober.iter_mut().for_each(Prober::moved);
             }
             peer.heard = Some(Instant::now());
+            peer.missed = false;
             peer.unanswered = None;
         }
         match outcome {
@@ -325,7 +357,17 @@ impl Peers {
     /// A dialled peer's name means this address now; a handshake is begun.
     pub(super) fn resolved(&mut self, index: usize, address: SocketAddr, outbox: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(index) else { return };
-        if peer.address != Some(address) {
+        peer.unresolved = None;
+        if peer.address == Some(address) {
+            // It had time to answer since the name was last looked up.
+            if let Some(problem) = peer.problem() {
+                if std::mem::replace(&mut peer.missed, true) {
+                    tracing::debug!("still: {problem}");
+                } else {
+                    tracing::warn!("{problem}");
+                }
+            }
+        } else {
             peer.address = Some(address);
             // A handshake tells the peer where we are, and what waited for an address follows it. One
             // that was begun before there was an address went nowhere: this is another.
@@ -333,10 +375,16 @@ impl Peers {
         }
     }
 
+    /// A dialled peer's name has no address now; whether it had one, or was not looked up yet.
+    pub(super) fn unresolved(&mut self, index: usize, reason: String) -> bool {
+        self.peers.get_mut(index).is_some_and(|peer| peer.unresolved.replace(reason).is_none())
+    }
+
     pub(super) fn stats(&self) -> Vec<PeerStats> {
         let stats = self.peers.iter().map(|peer| PeerStats {
             public_key: peer.name,
             address: peer.address,
+            problem: peer.problem(),
             handshake_age: peer.core.handshake_age(),
             heard: peer.heard.map(|at| at.elapsed()),
             echo: peer.prober.as_ref().map(Prober::echo).unwrap_or_default(),

@@ -60,10 +60,14 @@ impl Udp {
         let dual = open(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
         let (socket, dual) = match dual {
             Ok(socket) => (socket, true),
+            // Half a port would look like a whole one.
+            Err(reason) if reason.kind() == io::ErrorKind::AddrInUse => {
+                return Err(TunnelError::Port { port, reason });
+            }
             // A machine without IPv6.
             Err(_) => (
                 open(IpAddr::from([0, 0, 0, 0]), port)
-                    .map_err(|source| TunnelError::Port { port, source })?,
+                    .map_err(|reason| TunnelError::Port { port, reason })?,
                 false,
             ),
         };

@@ -190,7 +190,7 @@ impl Userspace {
                 self.0.addresses.first().map_or(IpAddr::from([0; 4]), |own| own.address),
                 port,
             ),
-            source: io::ErrorKind::AddrInUse.into(),
+            reason: io::ErrorKind::AddrInUse.into(),
         };
         if stack.ports.contains_key(&port) {
             return Err(taken(()));

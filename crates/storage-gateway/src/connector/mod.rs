@@ -75,11 +75,14 @@ async fn heartbeat(gateway: &Gateway, peer: &Peer) -> Result<(), PeerError> {
     }
 }
 
-/// Says once that the cloud went away, and once that it is back.
+/// Says once that the cloud went away, and once that it is back; and once that what answers in its
+/// place cannot prove to be it, which will not pass by itself.
 fn note(gateway: &Gateway, peer: &Peer, told: Result<(), PeerError>) {
+    let untrusted = matches!(told, Err(PeerError::Untrusted { .. }));
+    let stranger = gateway.set_cloud_untrusted(untrusted) && untrusted;
     let changed = gateway.set_cloud_away(told.is_err());
     match told {
-        Err(error) if changed => tracing::warn!(%error, "the cloud does not answer"),
+        Err(error) if changed || stranger => tracing::warn!(%error, "the cloud does not answer"),
         Ok(()) if changed => tracing::info!(url = %peer.url(), "the cloud answers again"),
         _ => {}
     }

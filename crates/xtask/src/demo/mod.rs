@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use storage_types::service_api::{MigrationReport, MigrationRequest};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     binaries,
@@ -62,11 +63,21 @@ struct Outcome {
 
 /// Runs the demo; an error when anything differs.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    arguments.link.possible()?;
     engine::ensure_installed()?;
     say("building the daemons");
     binaries::build()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(whole(arguments))
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        // Dropping the demo ends what it started and removes what it made.
+        tokio::select! {
+            done = whole(arguments) => done,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("ended from outside"),
+        }
+    })
 }
 
 async fn whole(arguments: &Arguments) -> Result<()> {
@@ -82,7 +93,14 @@ async fn whole(arguments: &Arguments) -> Result<()> {
     let mut options = Options { detached: arguments.keep, ..Options::new(&dir) };
     options.knobs.retention_days = RETENTION_DAYS;
     options.knobs.link = arguments.link;
-    say("starting two engines and two daemons on loopback");
+    say(match arguments.link {
+        Link::Userspace => "starting two engines and two daemons, joined by a userspace tunnel",
+        Link::Tun => {
+            "starting two engines and two daemons, joined by TUN devices; the NAS in a network namespace"
+        }
+        Link::ReverseProxy => "starting two engines and two daemons, with nginx in between",
+        Link::Direct => "starting two engines and two daemons on loopback",
+    });
     let mut stack = Stack::engines(options).await?;
     market::tables::create_hot(&stack.hot()?).await?;
     stack.daemons().await?;

@@ -283,7 +283,10 @@ async fn send(
     let quiet = if arguments.beside { Some(round_trips(to, BEFORE, Duration::ZERO).await?) } else { None };
     let end = tokio::time::Instant::now() + span;
     let warmup = Duration::try_from_secs_f64(arguments.warmup)?;
-    let beside = quiet.is_some().then(|| tokio::spawn(round_trips(to, span, warmup)));
+    let mut beside = tokio::task::JoinSet::new();
+    if quiet.is_some() {
+        beside.spawn(round_trips(to, span, warmup));
+    }
     for stream in streams {
         let count = Arc::new(AtomicU64::new(0));
         counts.push(Arc::clone(&count));
@@ -327,8 +330,8 @@ async fn send(
     let cpu_s = super::cpu::seconds(std::process::id())?;
     let mut said = serde_json::json!({ "bytes": bytes, "seconds": seconds, "mbit_s": mbit_s, "cpu_s": cpu_s,
         "longest_stall_s": longest_stall.as_secs_f64() });
-    if let (Some(quiet), Some(beside)) = (quiet, beside) {
-        let beside = beside.await.context("the round trips beside")??;
+    if let (Some(quiet), Some(beside)) = (quiet, beside.join_next().await) {
+        let beside = beside.context("the round trips beside")??;
         let at = |share: f64| beside[((beside.len() - 1) as f64 * share) as usize] - quiet[0];
         said["added_rtt_ms"] = at(0.5).into();
         said["added_rtt_p95_ms"] = at(0.95).into();

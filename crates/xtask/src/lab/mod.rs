@@ -6,4 +6,6 @@ pub mod cpu;
 pub mod end;
 pub mod impair;
 pub mod namespace;
+pub mod nginx;
 pub mod pair;
+pub mod tool;

@@ -13,19 +13,27 @@ use std::{
     },
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Numbers names within this process.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// Why the lab cannot be set up here: no rights, no TUN device, a tool that is missing.
-pub fn available() -> Result<(), String> {
+/// Why namespaces with TUN devices in them cannot be made here: no rights, no device, no `ip`.
+pub fn possible() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("network namespaces need root".to_owned());
     }
     if !Path::new("/dev/net/tun").exists() {
         return Err("there is no /dev/net/tun".to_owned());
     }
+    super::tool::find("ip", "iproute2").map_err(|error| error.to_string())?;
+    // The proof is a namespace made.
+    Namespace::create("probe").map(drop).map_err(|error| format!("{error:#}"))
+}
+
+/// Why the whole lab cannot be set up here: as [`possible`], or a tool that is missing.
+pub fn available() -> Result<(), String> {
+    possible()?;
     for tool in ["wireguard-go", "wg", "nft", "ping"] {
         if Command::new("sh")
             .args(["-c", &format!("command -v {tool}")])
@@ -38,8 +46,7 @@ pub fn available() -> Result<(), String> {
             "{tool} is not installed (Debian: wireguard-go, wireguard-tools, nftables, iputils-ping)"
         ));
     }
-    // The proof is a namespace made.
-    Namespace::create("probe").map(drop).map_err(|error| format!("{error:#}"))
+    Ok(())
 }
 
 /// Runs a command to its end; its stderr is in the error.
@@ -58,6 +65,9 @@ pub fn run(command: &mut Command) -> Result<String> {
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
+    /// Our own side's interface of a line to it.
+    host: Option<String>,
+    left: bool,
 }
 
 impl Namespace {
@@ -69,9 +79,47 @@ impl Namespace {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("hs-{}-{number}-{label}", std::process::id());
         run(Command::new("ip").args(["netns", "add", &name]))?;
-        let made = Self { name };
+        let made = Self { name, host: None, left: false };
         made.run("ip", &["link", "set", "lo", "up"])?;
         Ok(made)
+    }
+
+    /// One that another process made and left: it goes when this is dropped. Only names of ours are
+    /// taken.
+    ///
+    /// # Errors
+    /// When `name` is none of ours.
+    pub fn adopt(name: &str) -> Result<Self> {
+        ensure!(name.starts_with("hs-"), "{name:?} is no namespace of ours");
+        Ok(Self { name: name.to_owned(), host: None, left: false })
+    }
+
+    /// Whether it is there.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        Path::new("/run/netns").join(&self.name).exists()
+    }
+
+    /// Lets it outlive us.
+    pub fn leave(mut self) {
+        self.left = true;
+    }
+
+    /// A line between us, at `host`, and it, at `inside`, both in one /24. It goes with the namespace.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn join(&mut self, host: Ipv4Addr, inside: Ipv4Addr) -> Result<()> {
+        // At most 15 bytes.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let ours = format!("hs{}-{number}", std::process::id());
+        let pair = ["type", "veth", "peer", "name", "eth0", "netns", &self.name];
+        run(Command::new("ip").args(["link", "add", &ours]).args(pair))?;
+        self.host = Some(ours.clone());
+        run(Command::new("ip").args(["addr", "add", &format!("{host}/24"), "dev", &ours]))?;
+        run(Command::new("ip").args(["link", "set", &ours, "up"]))?;
+        self.run("ip", &["addr", "add", &format!("{inside}/24"), "dev", "eth0"])?;
+        self.run("ip", &["link", "set", "eth0", "up"]).map(drop)
     }
 
     /// Its name, as `ip netns` knows it.
@@ -113,6 +161,13 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
+        // The kernel takes its time over a namespace; a line goes at once.
+        if let Some(host) = &self.host {
+            let _ = run(Command::new("ip").args(["link", "del", host]));
+        }
         if let Err(error) = run(Command::new("ip").args(["netns", "del", &self.name])) {
             eprintln!("a network namespace stays behind: {error:#}");
         }

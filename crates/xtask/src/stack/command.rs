@@ -1,20 +1,23 @@
 //! `cargo xtask stack up|status|down`: a stack in the background.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Info, Options, Record, Role, Stack, process};
+use super::{GRACE, Info, Link, Options, Record, Role, Stack, process};
 use crate::{binaries, engine, market};
 
-/// Fetches the engine, builds, starts a stack in `dir` and leaves it running, with the eight hot
+/// Fetches the engine, builds, starts a stack over `link` in `dir` and leaves it running, with the eight hot
 /// tables made (an existing table stays as it is).
-pub async fn up(dir: &Path) -> Result<Info> {
+pub async fn up(dir: &Path, link: Link) -> Result<Info> {
+    link.possible()?;
     tokio::task::spawn_blocking(|| engine::ensure_installed().map(drop).and_then(|()| binaries::build()))
         .await??;
     std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     let dir = dir.canonicalize()?;
-    let mut stack = Stack::engines(Options { detached: true, ..Options::new(dir) }).await?;
+    let mut options = Options { detached: true, ..Options::new(dir) };
+    options.knobs.link = link;
+    let mut stack = Stack::engines(options).await?;
     market::tables::create_hot(&stack.hot()?).await.context("make the eight hot tables")?;
     stack.daemons().await?;
     let info = stack.leave();
@@ -32,13 +35,12 @@ pub fn status(dir: &Path) -> Result<Info> {
 pub fn down(dir: &Path) -> Result<Info> {
     let dir = dir.canonicalize().with_context(|| format!("no folder {}", dir.display()))?;
     let record = Record::read(&dir)?.with_context(|| format!("no stack was started in {}", dir.display()))?;
-    for role in Role::ALL.into_iter().rev() {
-        if let Some(process) = record.processes.get(&role) {
-            let clean = process::stop(*process, Duration::from_secs(20))?;
-            if !clean {
-                eprintln!("{} did not end by itself and was killed", role.name());
-            }
+    let daemons = Role::ALL.iter().rev().filter_map(|role| Some((role.name(), record.processes.get(role)?)));
+    for (name, process) in daemons.chain(record.carrier.proxy.iter().map(|process| ("nginx", process))) {
+        if !process::stop(*process, GRACE)? {
+            eprintln!("{name} did not end by itself and was killed");
         }
     }
+    record.carrier.remove()?;
     Ok(record.info(&dir))
 }

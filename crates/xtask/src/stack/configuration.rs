@@ -11,7 +11,7 @@ use storage_config::wireguard::{Cidr, PeerEndpoint, pair, write_secret_file};
 
 use super::{
     ENGINE_USER, Role,
-    record::{Ports, Record, secret_path},
+    record::{Record, secret_path},
 };
 
 /// One managed table.
@@ -47,8 +47,24 @@ impl ManagedTable {
 pub enum Link {
     /// WireGuard and TCP/IP inside the daemons: no rights needed.
     Userspace,
+    /// WireGuard inside the daemons, TUN devices and the kernel's TCP: needs root, since the NAS's side
+    /// stands in a network namespace of its own.
+    Tun,
+    /// Plain HTTP by way of nginx, in both directions.
+    ReverseProxy,
     /// Plain HTTP on loopback, as behind a VPN of the operator's own.
     Direct,
+}
+
+/// Somebody else's proxies between the daemons.
+#[derive(Debug, Clone)]
+pub struct Proxies {
+    /// Base URL at which the service finds the gateway.
+    pub to_gateway: String,
+    /// Base URL at which the gateway finds the service.
+    pub to_service: String,
+    /// `connection.ca_file` of both.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Settings that demo, benchmarks and tests vary; the rest is what `config/` ships.
@@ -56,8 +72,8 @@ pub enum Link {
 pub struct Knobs {
     /// The way between the daemons.
     pub link: Link,
-    /// Port on loopback of an HTTP proxy in front of the gateway (with [`Link::Direct`]).
-    pub proxy: Option<u16>,
+    /// The proxies of [`Link::ReverseProxy`], when they are not to be nginx of the stack's own.
+    pub proxies: Option<Proxies>,
     /// UDP port on loopback that the gateway's end dials instead of the service's: a bad line's.
     pub dials: Option<u16>,
     /// Managed tables.
@@ -82,6 +98,8 @@ pub struct Knobs {
     pub gateway_min_free: String,
     /// `service.max_body_bytes` of the service.
     pub max_body: String,
+    /// `connection.heartbeat_interval` of the gateway in seconds.
+    pub heartbeat_s: u32,
     /// `connection.timeout` in seconds.
     pub timeout_s: u32,
 }
@@ -90,7 +108,7 @@ impl Default for Knobs {
     fn default() -> Self {
         Self {
             link: Link::Userspace,
-            proxy: None,
+            proxies: None,
             dials: None,
             tables: crate::market::tables::managed(),
             retention_days: 7,
@@ -103,6 +121,7 @@ impl Default for Knobs {
             service_min_free: "1GiB".to_owned(),
             gateway_min_free: "1GiB".to_owned(),
             max_body: "16MiB".to_owned(),
+            heartbeat_s: 30,
             timeout_s: 30,
         }
     }
@@ -117,9 +136,6 @@ pub(super) fn nas_path(dir: &Path) -> PathBuf {
 }
 
 pub(super) fn write(dir: &Path, record: &Record, knobs: &Knobs) -> Result<()> {
-    if knobs.link == Link::Userspace {
-        keys(dir, record, knobs.dials)?;
-    }
     for (path, text) in
         [(cloud_path(dir), cloud(dir, record, knobs)), (nas_path(dir), nas(dir, record, knobs))]
     {
@@ -130,41 +146,75 @@ pub(super) fn write(dir: &Path, record: &Record, knobs: &Knobs) -> Result<()> {
     Ok(())
 }
 
-/// Addresses inside the tunnel.
-const INSIDE: [&str; 2] = ["10.0.1.1", "10.0.1.2"];
-
 fn wg_path(dir: &Path, end: &str) -> PathBuf {
     dir.join("secrets").join(format!("{end}-wg0.conf"))
 }
 
-/// Both ends' keys, once; the cloud listens on the UDP port of its API's number.
-fn keys(dir: &Path, record: &Record, dials: Option<u16>) -> Result<()> {
-    if wg_path(dir, "nas").exists() {
-        return Ok(());
-    }
-    let endpoint = PeerEndpoint { host: "127.0.0.1".to_owned(), port: record.ports.of(Role::Service) };
-    let inside = |ip: &str| format!("{ip}/24").parse::<Cidr>();
-    let mut ends = pair(endpoint, inside(INSIDE[0])?, inside(INSIDE[1])?)?;
+/// Both ends' keys, new for every start; the cloud listens on the UDP port of its API's number.
+pub(super) fn keys(dir: &Path, record: &Record, knobs: &Knobs) -> Result<()> {
+    let dials = match knobs.link {
+        Link::Userspace | Link::Tun => knobs.dials,
+        Link::Direct | Link::ReverseProxy => return Ok(()),
+    };
+    let carrier = &record.carrier;
+    let endpoint = PeerEndpoint { host: carrier.dialled().to_string(), port: record.ports.of(Role::Service) };
+    let [cloud, nas] = carrier.inside().map(|ip| Cidr { address: ip.into(), prefix: 24 });
+    let mut ends = pair(endpoint, cloud, nas)?;
     for endpoint in ends.nas.peers.iter_mut().filter_map(|peer| peer.endpoint.as_mut()) {
         endpoint.port = dials.unwrap_or(endpoint.port);
     }
     for (end, config) in [("cloud", &ends.cloud), ("nas", &ends.nas)] {
         let path = wg_path(dir, end);
+        // A key file is never written over.
+        if path.exists() {
+            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
         write_secret_file(&path, &config.expose_wg_quick())
             .with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
 }
 
-/// The `link` section of one end, and how it calls the other (on `port`).
-fn link(dir: &Path, knobs: &Knobs, end: &str, other: &str, ports: &Ports, role: Role) -> (String, String) {
+/// One end, as its own configuration names it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Cloud,
+    Nas,
+}
+
+/// How an end calls the other (entries of its `connection`), and its `link` section.
+fn way(dir: &Path, record: &Record, knobs: &Knobs, end: End) -> (Vec<String>, String) {
+    let (file, other, key) = match end {
+        End::Cloud => ("cloud", Role::Gateway, "vpn_endpoint"),
+        End::Nas => ("nas", Role::Service, "cloud_endpoint"),
+    };
+    let vpn = |url: &str| vec!["method: vpn".to_owned(), format!("{key}: {}", quoted(url))];
+    let inside = || {
+        let [cloud, nas] = record.carrier.inside();
+        let there = if end == End::Cloud { nas } else { cloud };
+        vpn(&format!("http://{there}:{}", record.ports.of(other)))
+    };
+    let tunnel = |mode: &str| format!("link: {{mode: {mode}, config_file: {}}}\n", path(&wg_path(dir, file)));
     match knobs.link {
-        Link::Direct => (String::new(), ports.url(role)),
-        Link::Userspace => {
-            let section = format!("link: {{mode: userspace, config_file: {}}}\n", path(&wg_path(dir, end)));
-            (section, format!("http://{other}:{}", ports.of(role)))
-        }
+        Link::Direct => (vpn(&record.url(other)), String::new()),
+        Link::Userspace => (inside(), tunnel("userspace")),
+        Link::Tun => (inside(), tunnel("tun")),
+        Link::ReverseProxy => (proxied(record, knobs, end), String::new()),
     }
+}
+
+fn proxied(record: &Record, knobs: &Knobs, end: End) -> Vec<String> {
+    let at = usize::from(end == End::Nas);
+    let (url, authority) = match &knobs.proxies {
+        Some(proxies) => ([&proxies.to_gateway, &proxies.to_service][at].clone(), proxies.ca_file.as_deref()),
+        None => {
+            let port = record.carrier.proxies.map_or(0, |ports| ports[at]);
+            (format!("http://127.0.0.1:{port}"), None)
+        }
+    };
+    let mut entries = vec!["method: reverse_proxy".to_owned(), format!("proxy_url: {}", quoted(url))];
+    entries.extend(authority.map(|file| format!("ca_file: {}", path(file))));
+    entries
 }
 
 /// A double-quoted YAML scalar (JSON's quoting is YAML's).
@@ -178,11 +228,7 @@ fn path(path: &Path) -> String {
 
 fn cloud(dir: &Path, record: &Record, knobs: &Knobs) -> String {
     let ports = &record.ports;
-    let (link, gateway) = link(dir, knobs, "cloud", INSIDE[1], ports, Role::Gateway);
-    let way = match knobs.proxy {
-        None => format!("method: \"vpn\", vpn_endpoint: \"{gateway}\""),
-        Some(port) => format!("method: \"reverse_proxy\", proxy_url: \"http://127.0.0.1:{port}\""),
-    };
+    let (connection, link) = way(dir, record, knobs, End::Cloud);
     let mut text = format!(
         "service:
   name: \"data-storage-service\"
@@ -201,7 +247,7 @@ hot_storage:
   password_file: {password}
 cold_storage_proxy:
   type: \"nas_proxy\"
-  connection: {{{way}, timeout: {timeout}, retry_attempts: 3, token_file: {gateway_token}}}
+  connection: {{{connection}, timeout: {timeout}, retry_attempts: 3, token_file: {gateway_token}}}
   fallback: {{enabled: false}}
 {link}migration:
   schedule: \"0 2 * * *\"
@@ -215,12 +261,13 @@ cold_storage_proxy:
 tables:
 ",
         port = ports.of(Role::Service),
+        connection = connection.join(", "),
         data = path(&dir.join("service")),
-        url = ports.url(Role::Service),
+        url = record.url(Role::Service),
         token = path(&secret_path(dir, "service_token")),
         max_body = quoted(&knobs.max_body),
         min_free = quoted(&knobs.service_min_free),
-        hot = ports.url(Role::Hot),
+        hot = record.url(Role::Hot),
         retention = knobs.retention_days,
         password = path(&secret_path(dir, "hot_password")),
         timeout = knobs.timeout_s,
@@ -251,13 +298,18 @@ tables:
 }
 
 fn nas(dir: &Path, record: &Record, knobs: &Knobs) -> String {
-    let ports = &record.ports;
-    let (link, cloud) = link(dir, knobs, "nas", INSIDE[0], ports, Role::Service);
+    let (connection, link) = way(dir, record, knobs, End::Nas);
+    let port = record.ports.of(Role::Gateway);
+    // Where the kernel has the tunnel's address, the gateway listens on every address, as it ships.
+    let listen = match knobs.link {
+        Link::Tun => format!("0.0.0.0:{port}"),
+        _ => format!("127.0.0.1:{port}"),
+    };
     format!(
         "service:
   name: \"local-storage-gateway\"
   deployment: \"nas\"
-  listen: \"127.0.0.1:{port}\"
+  listen: \"{listen}\"
   data_dir: {data}
   token_file: {token}
 storage:
@@ -268,18 +320,19 @@ storage:
   user: \"{ENGINE_USER}\"
   password_file: {password}
 connection:
-  cloud_endpoint: \"{cloud}\"
-  heartbeat_interval: 30
+  {connection}
+  heartbeat_interval: {heartbeat}
   offline_mode: {{enabled: true, max_offline_duration: \"48h\", queue_incoming_data: true}}
   token_file: {service_token}
 {link}limits:
   min_free_bytes: {min_free}
 ",
-        port = ports.of(Role::Gateway),
+        connection = connection.join("\n  "),
+        heartbeat = knobs.heartbeat_s,
         data = path(&dir.join("gateway")),
         token = path(&secret_path(dir, "gateway_token")),
         cold_data = path(&dir.join("cold")),
-        cold = ports.url(Role::Cold),
+        cold = record.url(Role::Cold),
         password = path(&secret_path(dir, "cold_password")),
         service_token = path(&secret_path(dir, "service_token")),
         min_free = quoted(&knobs.gateway_min_free),

@@ -1,4 +1,4 @@
-//! Two engines and two daemons on loopback, in one folder.
+//! Two engines and two daemons on this machine, in one folder.
 //!
 //! The folder holds everything: configurations, secrets (0600), data, logs, and `stack.json`, which
 //! names ports and processes. Ports are chosen once, outside the range the kernel hands to outgoing
@@ -13,22 +13,23 @@ mod command;
 mod configuration;
 pub mod process;
 mod record;
+mod way;
 
 use std::{
     collections::BTreeMap,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 pub use command::{down, status, up};
-pub use configuration::{Knobs, Link, ManagedTable};
+pub use configuration::{Knobs, Link, ManagedTable, Proxies};
 pub use process::ProcessId;
 use process::Running;
 pub use record::{DaemonInfo, EngineInfo, Info, Record};
+use way::{Carrier, Way};
 
 use crate::{
     binaries,
@@ -103,6 +104,8 @@ pub struct Stack {
     options: Options,
     record: Record,
     running: BTreeMap<Role, Running>,
+    /// After the processes: what they stand in goes when they are gone.
+    way: Way,
 }
 
 impl Stack {
@@ -115,15 +118,18 @@ impl Stack {
 
     /// Starts the two engines only: time to make the hot tables before a daemon looks at them.
     pub async fn engines(options: Options) -> Result<Self> {
-        let record = Record::prepare(&options.dir)?;
+        let mut record = Record::prepare(&options.dir)?;
+        let way = Way::prepare(&options, &mut record)?;
+        configuration::keys(&options.dir, &record, &options.knobs)?;
         configuration::write(&options.dir, &record, &options.knobs)?;
-        let mut stack = Self { options, record, running: BTreeMap::new() };
+        let mut stack = Self { options, record, running: BTreeMap::new(), way };
         stack.both([Role::Hot, Role::Cold]).await?;
         Ok(stack)
     }
 
     /// Starts the two daemons as well.
     pub async fn daemons(&mut self) -> Result<()> {
+        self.way.start(&self.options, &mut self.record)?;
         self.both([Role::Gateway, Role::Service]).await
     }
 
@@ -187,6 +193,11 @@ impl Stack {
         self.save()
     }
 
+    /// Ends the stack's own proxies, as if they had died.
+    pub fn end_proxies(&mut self) {
+        self.way.end_proxies();
+    }
+
     /// SIGTERM, and SIGKILL when that does not help; whether it went by itself.
     pub fn stop_one(&mut self, role: Role) -> Result<bool> {
         let running = self.running.remove(&role).with_context(|| format!("{} does not run", role.name()))?;
@@ -222,6 +233,8 @@ impl Stack {
                 ensure!(clean, "{} did not end within {} s of SIGTERM", role.name(), GRACE.as_secs());
             }
         }
+        self.way = Way::default();
+        self.record.carrier = Carrier::default();
         self.save()
     }
 
@@ -231,6 +244,7 @@ impl Stack {
         for (_, running) in std::mem::take(&mut self.running) {
             running.leave();
         }
+        std::mem::take(&mut self.way).leave();
         info
     }
 
@@ -240,9 +254,9 @@ impl Stack {
     }
 
     fn launch(&mut self, role: Role) -> Result<()> {
-        let mut command = Command::new(binaries::path(role.binary())?);
+        let mut command = self.way.command(role, &binaries::path(role.binary())?);
         let dir = &self.options.dir;
-        let listen = format!("127.0.0.1:{}", self.record.ports.of(role));
+        let listen = self.record.address(role).to_string();
         match role {
             Role::Hot | Role::Cold => {
                 let data = dir.join(role.name());
@@ -282,7 +296,7 @@ impl Stack {
     }
 
     async fn wait(&mut self, role: Role, path: &str) -> Result<()> {
-        let url = format!("{}{path}", self.record.ports.url(role));
+        let url = format!("{}{path}", self.record.url(role));
         let http = crate::clients::http()?;
         let deadline = Instant::now() + READY;
         let mut last = "no answer".to_owned();
@@ -315,7 +329,7 @@ pub(crate) fn log_path(dir: &Path, role: Role) -> PathBuf {
 
 /// A free port below the range of outgoing connections, so that none of those can take it while its
 /// owner is being restarted.
-fn free_port(taken: &[u16]) -> Result<u16> {
+pub fn free_port(taken: &[u16]) -> Result<u16> {
     for _ in 0..200 {
         let port = rand::random_range(12_000..32_000);
         if !taken.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {

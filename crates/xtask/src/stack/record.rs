@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
     io::Write,
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -11,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{ENGINE_USER, ProcessId, Role, free_port};
+use super::{ENGINE_USER, ProcessId, Role, free_port, way::Carrier};
 
 /// Ports of the four processes.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -40,11 +41,6 @@ impl Ports {
             Role::Service => self.service,
         }
     }
-
-    /// Base URL of a role.
-    pub fn url(self, role: Role) -> String {
-        format!("http://127.0.0.1:{}", self.of(role))
-    }
 }
 
 /// Random secrets of a stack; each also stands alone in a file of its own.
@@ -71,6 +67,9 @@ pub struct Record {
     secrets: Secrets,
     /// Processes last started.
     pub processes: BTreeMap<Role, ProcessId>,
+    /// What carries the link besides them.
+    #[serde(default)]
+    pub carrier: Carrier,
 }
 
 /// A daemon as callers see it.
@@ -140,13 +139,19 @@ impl Record {
         let record = match Self::read(dir)? {
             Some(old) => {
                 ensure!(
-                    old.processes.values().all(|p| !p.alive()),
+                    old.processes.values().chain(&old.carrier.proxy).all(|p| !p.alive()),
                     "a stack already runs in {}: stop it with `cargo xtask stack down --dir {0}`",
                     dir.display()
                 );
-                Self { processes: BTreeMap::new(), ..old }
+                old.carrier.remove()?;
+                Self { processes: BTreeMap::new(), carrier: Carrier::default(), ..old }
             }
-            None => Self { ports: Ports::choose()?, secrets: Secrets::random(), processes: BTreeMap::new() },
+            None => Self {
+                ports: Ports::choose()?,
+                secrets: Secrets::random(),
+                processes: BTreeMap::new(),
+                carrier: Carrier::default(),
+            },
         };
         for (name, value) in [
             ("hot_password", &record.secrets.hot_password),
@@ -168,17 +173,27 @@ impl Record {
         fs::rename(&draft, &path).context("replace stack.json")
     }
 
+    /// Where a role listens.
+    pub fn address(&self, role: Role) -> SocketAddr {
+        SocketAddr::from((self.carrier.host(role), self.ports.of(role)))
+    }
+
+    /// Base URL of a role, for us.
+    pub fn url(&self, role: Role) -> String {
+        format!("http://{}", self.address(role))
+    }
+
     /// What callers need.
     pub fn info(&self, dir: &Path) -> Info {
         let pid = |role: Role| self.processes.get(&role).filter(|p| p.alive()).map_or(0, |p| p.pid);
         let engine = |role: Role, password: &str| EngineInfo {
-            url: self.ports.url(role),
+            url: self.url(role),
             user: ENGINE_USER.to_owned(),
             password: password.to_owned(),
             pid: pid(role),
         };
         let daemon = |role: Role, token: &str| DaemonInfo {
-            url: self.ports.url(role),
+            url: self.url(role),
             token: token.to_owned(),
             pid: pid(role),
         };
