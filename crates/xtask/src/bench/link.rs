@@ -63,6 +63,7 @@ struct Run {
     mbit_s: f64,
     cpu_s_per_gb: f64,
     rtt_ms: f64,
+    longest_stall_s: f64,
 }
 
 /// The parts of this benchmark.
@@ -76,6 +77,8 @@ pub enum Part {
     Courtesy,
     /// Garbage beside a transfer.
     Flood,
+    /// The longest stall over a rekey (five minutes).
+    Rekey,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Figures> {
@@ -93,6 +96,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Figures> {
     }
     if wanted(Part::Flood) {
         flood(&mut figures)?;
+    }
+    if wanted(Part::Rekey) && !arguments.quick {
+        rekey(&mut figures)?;
     }
     Ok(figures)
 }
@@ -133,6 +139,18 @@ fn lines(figures: &mut Figures, quick: bool) -> Result<()> {
             figures.add(&format!("{name}_mbit_s"), run.mbit_s, "goodput on that line, Mbit/s");
             figures.add(&format!("{name}_share"), run.mbit_s / f64::from(cell.0), "of the line's rate");
         }
+    }
+    Ok(())
+}
+
+/// The longest time in which no byte arrived, while a transfer fills a line for longer than a session's keys
+/// live (120 s).
+fn rekey(figures: &mut Figures) -> Result<()> {
+    for carrier in [Carrier::Tun, Carrier::Userspace] {
+        let key = carrier.key();
+        eprintln!("10 Mbit/s, 20 ms, 150 s: {key}");
+        let stall = measure(carrier, Some(Cell(10, 20, 0.0)), 0, "150")?.longest_stall_s;
+        figures.add(&format!("{key}_rekey_stall_s"), stall, "longest stall over a rekey, s");
     }
     Ok(())
 }
@@ -234,6 +252,7 @@ fn measure(carrier: Carrier, cell: Option<Cell>, flood_mbit_s: u32, seconds: &st
         mbit_s: number(&sent, "mbit_s")?,
         cpu_s_per_gb: cpu_s * share / (number(&sent, "bytes")? / 1e9),
         rtt_ms,
+        longest_stall_s: number(&sent, "longest_stall_s")?,
     })
 }
 
