@@ -112,6 +112,36 @@ fn outlives_a_new_address(mode: &str) {
     println!("{mode}: data stood still for {stall:.1} s");
 }
 
+/// The NAS gets another address of its own (another lease, another network card).
+fn outlives_a_new_own_address(mode: &str) {
+    if !possible() {
+        return;
+    }
+    let mut nat = Nat::create().unwrap();
+    let pair = Pair::over(&nat).unwrap();
+    let to = format!("{}:{PORT}", pair.sides[1].inner);
+    let _cloud = ready(pair.tunnel_end(1, mode, None, &["--serve", PORT]).unwrap());
+    let mut nas =
+        pair.tunnel_end(0, mode, Some(pair.straight()), &["--send", &to, "--seconds", "24"]).unwrap();
+    // Under way, then moved, as above.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    nat.readdress().unwrap();
+    let sent = nas.line().unwrap();
+    let stall = number(&sent, "longest_stall_s");
+    assert!(stall < 15.0, "data stood still for {stall} s: {sent}");
+    println!("{mode}: data stood still for {stall:.1} s");
+}
+
+#[test]
+fn tun_outlives_a_new_address_of_its_own() {
+    outlives_a_new_own_address("tun");
+}
+
+#[test]
+fn userspace_outlives_a_new_address_of_its_own() {
+    outlives_a_new_own_address("userspace");
+}
+
 #[test]
 fn tun_outlives_a_new_address() {
     outlives_a_new_address("tun");

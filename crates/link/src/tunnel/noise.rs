@@ -7,10 +7,13 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use boringtun::{
-    noise::{Packet, Tunn, TunnResult, errors::WireGuardError, rate_limiter::RateLimiter},
+    noise::{
+        Packet, Tunn, TunnResult, errors::WireGuardError, handshake::parse_handshake_anon,
+        rate_limiter::RateLimiter,
+    },
     x25519,
 };
-use storage_config::wireguard::{PrivateKey, TunnelPeer};
+use storage_config::wireguard::{PrivateKey, PublicKey, TunnelPeer};
 
 /// Bytes a datagram is longer than the packet inside.
 pub(super) const OVERHEAD: usize = 32;
@@ -18,7 +21,7 @@ pub(super) const OVERHEAD: usize = 32;
 pub(super) const MIN_OUT: usize = 256;
 /// Handshakes a second, over all addresses, above which a cookie is asked for (RFC-less: section 5.3
 /// of the paper).
-pub(super) const HANDSHAKES_PER_SECOND: u64 = 50;
+const HANDSHAKES_PER_SECOND: u64 = 50;
 
 /// What came of a datagram or packet.
 pub(super) enum Outcome {
@@ -50,11 +53,11 @@ pub(super) trait Core: Send {
 }
 
 /// [`Core`] by `boringtun`.
-pub(super) struct Boring(Tunn);
+struct Boring(Tunn);
 
 impl Boring {
     /// `index` tells peers apart: it comes back in the upper 24 bits of a datagram's receiver index.
-    pub(super) fn new(key: &PrivateKey, peer: &TunnelPeer, index: u32, limiter: Arc<RateLimiter>) -> Self {
+    fn new(key: &PrivateKey, peer: &TunnelPeer, index: u32, limiter: Arc<RateLimiter>) -> Self {
         Self(Tunn::new(
             x25519::StaticSecret::from(*key.expose()),
             x25519::PublicKey::from(*peer.public_key.bytes()),
@@ -113,6 +116,62 @@ impl Core for Boring {
 
     fn handshake_age(&self) -> Option<Duration> {
         self.0.time_since_last_handshake()
+    }
+}
+
+/// What all peers of one end share: its key, and the count of handshakes that keeps strangers from
+/// costing much. Makes the cores; nothing else of the tunnel knows what they are made of.
+pub(super) struct Door {
+    key: PrivateKey,
+    secret: x25519::StaticSecret,
+    public: x25519::PublicKey,
+    limiter: Arc<RateLimiter>,
+}
+
+/// Who a handshake's first message is from.
+pub(super) enum Knock {
+    /// The peer of that name, or somebody who recorded its message.
+    From(PublicKey),
+    /// Too many ask: the first so many bytes of `out` are a cookie to be sent back.
+    Cookie(usize),
+    /// Nobody who could be told.
+    Nobody,
+}
+
+impl Door {
+    pub(super) fn new(key: &PrivateKey) -> Self {
+        let secret = x25519::StaticSecret::from(*key.expose());
+        let public = x25519::PublicKey::from(&secret);
+        let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
+        Self { key: key.clone(), secret, public, limiter }
+    }
+
+    /// The core of `peer`; `index` as in [`Kind::Of`].
+    pub(super) fn core(&self, peer: &TunnelPeer, index: u32) -> Box<dyn Core> {
+        Box::new(Boring::new(&self.key, peer, index, Arc::clone(&self.limiter)))
+    }
+
+    /// Finds the sender of a handshake's first message: it is inside, under a Diffie-Hellman, which the
+    /// count guards. `out`: at least [`MIN_OUT`] bytes.
+    pub(super) fn knock(&self, from: IpAddr, datagram: &[u8], out: &mut [u8]) -> Knock {
+        if out.len() < MIN_OUT {
+            return Knock::Nobody;
+        }
+        let packet = match self.limiter.verify_packet(Some(from), datagram, out) {
+            Ok(packet) => packet,
+            Err(TunnResult::WriteToNetwork(cookie)) => return Knock::Cookie(cookie.len()),
+            Err(_) => return Knock::Nobody,
+        };
+        let Packet::HandshakeInit(init) = packet else { return Knock::Nobody };
+        match parse_handshake_anon(&self.secret, &self.public, &init) {
+            Ok(half) => Knock::From(PublicKey::from(half.peer_static_public)),
+            Err(_) => Knock::Nobody,
+        }
+    }
+
+    /// To be called once a second.
+    pub(super) fn second_passed(&self) {
+        self.limiter.reset_count();
     }
 }
 

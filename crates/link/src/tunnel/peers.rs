@@ -8,18 +8,13 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use boringtun::{
-    noise::{Packet, handshake::parse_handshake_anon, rate_limiter::RateLimiter},
-    x25519,
-};
 use storage_config::wireguard::{Cidr, PeerEndpoint, PublicKey, TunnelConfig, TunnelPeer};
 
 use super::{
-    noise::{self, Boring, Core, HANDSHAKES_PER_SECOND, Kind, MIN_OUT, OVERHEAD, Outcome},
+    noise::{self, Core, Door, Kind, Knock, MIN_OUT, OVERHEAD, Outcome},
     outbox::Outbox,
     probe::{Echo, Prober, Traffic},
 };
@@ -112,10 +107,8 @@ pub struct PeerStats {
 
 /// Every peer of this end.
 pub(super) struct Peers {
-    secret: x25519::StaticSecret,
-    public: x25519::PublicKey,
-    limiter: Arc<RateLimiter>,
-    limiter_reset: Instant,
+    door: Door,
+    second_began: Instant,
     peers: Vec<Peer>,
     /// Datagrams that were no valid WireGuard, or of nobody we know.
     pub(super) refused_datagrams: u64,
@@ -125,13 +118,11 @@ pub(super) struct Peers {
 
 impl Peers {
     pub(super) fn new(config: &TunnelConfig, mtu: u16) -> Self {
-        let secret = x25519::StaticSecret::from(*config.private_key.expose());
-        let public = x25519::PublicKey::from(&secret);
-        let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
+        let door = Door::new(&config.private_key);
         let now = Instant::now();
         let peers = (0_u32..).zip(&config.peers).map(|(index, peer)| Peer {
             name: peer.public_key,
-            core: Box::new(Boring::new(&config.private_key, peer, index, Arc::clone(&limiter))),
+            core: door.core(peer, index),
             dial: peer.endpoint.clone(),
             unresolved: None,
             missed: false,
@@ -148,15 +139,7 @@ impl Peers {
             sent_bytes: 0,
             received_bytes: 0,
         });
-        Self {
-            secret,
-            public,
-            peers: peers.collect(),
-            limiter,
-            limiter_reset: now,
-            refused_datagrams: 0,
-            misrouted_packets: 0,
-        }
+        Self { peers: peers.collect(), door, second_began: now, refused_datagrams: 0, misrouted_packets: 0 }
     }
 
     /// Seals `packet` for the peer that its destination belongs to.
@@ -250,30 +233,27 @@ impl Peers {
             Kind::Of(index) => (index < self.peers.len()).then_some(index),
             Kind::Initiation if self.peers.len() == 1 => Some(0),
             Kind::Initiation => {
-                let mut cookie = [0; 64];
-                let packet = match self.limiter.verify_packet(Some(ip), datagram, &mut cookie) {
-                    Ok(packet) => packet,
-                    Err(boringtun::noise::TunnResult::WriteToNetwork(reply)) => {
-                        outbox.add(from, reply.len(), |out| {
-                            out.copy_from_slice(reply);
-                            reply.len()
+                let mut cookie = [0; MIN_OUT];
+                match self.door.knock(ip, datagram, &mut cookie) {
+                    Knock::From(name) => self.peers.iter().position(|peer| peer.name == name),
+                    Knock::Cookie(length) => {
+                        outbox.add(from, MIN_OUT, |out| {
+                            out[..length].copy_from_slice(&cookie[..length]);
+                            length
                         });
-                        return None;
+                        None
                     }
-                    Err(_) => return None,
-                };
-                let Packet::HandshakeInit(init) = packet else { return None };
-                let half = parse_handshake_anon(&self.secret, &self.public, &init).ok()?;
-                self.peers.iter().position(|peer| *peer.name.bytes() == half.peer_static_public)
+                    Knock::Nobody => None,
+                }
             }
         }
     }
 
     /// What is due: to be called about ten times a second.
     pub(super) fn tick(&mut self, now: Instant, outbox: &mut Outbox) {
-        if now.duration_since(self.limiter_reset) >= Duration::from_secs(1) {
-            self.limiter.reset_count();
-            self.limiter_reset = now;
+        if now.duration_since(self.second_began) >= Duration::from_secs(1) {
+            self.door.second_passed();
+            self.second_began = now;
         }
         for peer in &mut self.peers {
             match peer.address {

@@ -19,7 +19,7 @@ const KERNEL_STREAMS: &str = "2";
 const USERSPACE_STREAMS: &str = "16";
 const ROUNDS: usize = 3;
 /// How long is sent on a bad line before it is measured, seconds.
-const WARM_UP: &str = "10";
+const WARM_UP: &str = "6";
 /// How long it is measured.
 const LINE_SECONDS: &str = "8";
 /// The line of the flood, and the garbage beside it.

@@ -272,6 +272,18 @@ impl Nat {
             .map(drop)
     }
 
+    /// The nas gets another address of its own, and loses the old one.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn readdress(&mut self) -> Result<()> {
+        let old = format!("{}/24", Self::NAS);
+        self.nas.run("ip", &["addr", "del", &old, "dev", "eth0"])?;
+        self.nas.run("ip", &["addr", "add", "10.77.2.77/24", "dev", "eth0"])?;
+        // The kernel drops a route with the last address it could be used from.
+        self.nas.run("ip", &["route", "replace", "default", "via", "10.77.2.1"]).map(drop)
+    }
+
     /// What a provider does at night: the outer address changes and every mapping is forgotten (the
     /// kernel drops a masquerade's mappings with its address).
     ///
