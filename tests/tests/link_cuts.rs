@@ -1,5 +1,5 @@
-//! The tunnel between the daemons is cut and restored while rows move and questions are asked: what is
-//! answered stays right, and everything arrives.
+//! The tunnel between the daemons is cut and restored, or runs over a very bad line, while rows move and
+//! questions are asked: what is answered stays right, and everything arrives.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
 
@@ -18,10 +18,10 @@ const LIMIT: Duration = Duration::from_secs(240);
 struct Line(Child);
 
 impl Line {
-    fn start(port: u16, to: &str) -> Self {
+    fn start(port: u16, to: &str, like: &[&str]) -> Self {
         let mut child = Command::new(xtask::binaries::path("xtask").unwrap())
             .args(["impair", "--listen", &format!("127.0.0.1:{port}"), "--forward", to])
-            .args(["--rate", "40", "--rtt", "20", "--loss", "0.005"])
+            .args(like)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -44,9 +44,37 @@ impl Drop for Line {
     }
 }
 
+fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Where the gateway's end would dial.
+fn service(scene: &Scene) -> String {
+    scene.stack.info().service.url.trim_start_matches("http://").trim_end_matches('/').to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_stay_right_on_a_line_that_loses_doubles_spoils_and_shuffles() {
+    let port = free_port();
+    let scene = Scene::with(|knobs| knobs.dials = Some(port)).await.unwrap();
+    let like = ["--rate", "40", "--rtt", "30", "--jitter", "20", "--loss", "0.03", "--duplicate", "0.02"];
+    let _line = Line::start(port, &service(&scene), &[&like[..], &["--corrupt", "0.01"]].concat());
+    let mut oracle = scene.oracle();
+    oracle.preload(60_000).await.unwrap();
+    oracle.start(true);
+    let moved = scene.migrate(LIMIT).await.unwrap();
+    assert!(moved.rows_published > 0, "{moved:#?}");
+    oracle.answered_more(8, LIMIT).await.unwrap();
+    let verdict = oracle.finish().await.unwrap();
+    assert_eq!(verdict.violations, Vec::<String>::new());
+    let link = scene.service.status().await.unwrap().link.unwrap();
+    assert!(link.loss.unwrap() > 0.0 && link.jitter_ms.unwrap() > 1.0, "was it that line? {link:?}");
+    scene.stack.stop().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_stay_right_while_the_line_comes_and_goes() {
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let change = |knobs: &mut xtask::stack::Knobs| {
         knobs.dials = Some(port);
         knobs.timeout_s = 5;
@@ -54,8 +82,7 @@ async fn answers_stay_right_while_the_line_comes_and_goes() {
         knobs.chunk_size = "64KiB".to_owned();
     };
     let scene = Scene::with(change).await.unwrap();
-    let service = scene.stack.info().service.url;
-    let mut line = Line::start(port, service.trim_start_matches("http://").trim_end_matches('/'));
+    let mut line = Line::start(port, &service(&scene), &["--rate", "40", "--rtt", "20", "--loss", "0.005"]);
     let mut oracle = scene.oracle();
     oracle.preload(60_000).await.unwrap();
     oracle.start(true);
