@@ -1,0 +1,35 @@
+//! Scratch: sizes and speeds on files of Native bytes.
+#![allow(clippy::unwrap_used, missing_docs)]
+use std::{io::{Read, Write}, time::Instant};
+use batch_codec::{Decoder, Effort, Encoder, Limits};
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let effort: Effort = args.next().unwrap().parse().unwrap();
+    for path in args {
+        let raw = std::fs::read(&path).unwrap();
+        let (mut best_e, mut best_d) = (f64::MAX, f64::MAX);
+        let mut size = 0;
+        for _ in 0..3 {
+            let t = Instant::now();
+            let mut e = Encoder::new(Vec::new(), effort).unwrap();
+            for piece in raw.chunks(1 << 20) { e.write_all(piece).unwrap(); }
+            let encoded = e.finish().unwrap().w;
+            best_e = best_e.min(t.elapsed().as_secs_f64());
+            size = encoded.len();
+            let t = Instant::now();
+            let mut d = Decoder::new(encoded.as_slice(), Limits::raw(raw.len() as u64)).unwrap();
+            let mut out = vec![0; 512 << 10];
+            let mut at = 0;
+            loop {
+                let n = d.read(&mut out).unwrap();
+                if n == 0 { break; }
+                assert!(out[..n] == raw[at..at + n]);
+                at += n;
+            }
+            assert_eq!(at, raw.len());
+            best_d = best_d.min(t.elapsed().as_secs_f64());
+        }
+        let mb = raw.len() as f64 / 1e6;
+        println!("{path}: {size} bytes, x{:.2}, encode {:.0} MB/s, decode {:.0} MB/s", raw.len() as f64 / size as f64, mb / best_e, mb / best_d);
+    }
+}
