@@ -1,7 +1,10 @@
 //! Scratch: sizes and speeds on files of Native bytes.
 #![allow(clippy::unwrap_used, missing_docs)]
-use std::{io::{Read, Write}, time::Instant};
 use batch_codec::{Decoder, Effort, Encoder, Limits};
+use std::{
+    io::{Read, Write},
+    time::Instant,
+};
 fn main() {
     let mut args = std::env::args().skip(1);
     let effort: Effort = args.next().unwrap().parse().unwrap();
@@ -12,7 +15,9 @@ fn main() {
         for _ in 0..3 {
             let t = Instant::now();
             let mut e = Encoder::new(Vec::new(), effort).unwrap();
-            for piece in raw.chunks(1 << 20) { e.write_all(piece).unwrap(); }
+            for piece in raw.chunks(1 << 20) {
+                e.write_all(piece).unwrap();
+            }
             let encoded = e.finish().unwrap().w;
             best_e = best_e.min(t.elapsed().as_secs_f64());
             size = encoded.len();
@@ -22,7 +27,9 @@ fn main() {
             let mut at = 0;
             loop {
                 let n = d.read(&mut out).unwrap();
-                if n == 0 { break; }
+                if n == 0 {
+                    break;
+                }
                 assert!(out[..n] == raw[at..at + n]);
                 at += n;
             }
@@ -30,6 +37,11 @@ fn main() {
             best_d = best_d.min(t.elapsed().as_secs_f64());
         }
         let mb = raw.len() as f64 / 1e6;
-        println!("{path}: {size} bytes, x{:.2}, encode {:.0} MB/s, decode {:.0} MB/s", raw.len() as f64 / size as f64, mb / best_e, mb / best_d);
+        println!(
+            "{path}: {size} bytes, x{:.2}, encode {:.0} MB/s, decode {:.0} MB/s",
+            raw.len() as f64 / size as f64,
+            mb / best_e,
+            mb / best_d
+        );
     }
 }

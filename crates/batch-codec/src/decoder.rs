@@ -75,6 +75,14 @@ impl<R: Read> Decoder<R> {
         Ok(Self { version, raw_bytes: 0, state: State::Reading })
     }
 
+    /// Codec of the batch, as its manifest names it.
+    pub fn codec(&self) -> &'static str {
+        match self.version {
+            Version::Zstd(_) => ZSTD_CODEC,
+            Version::Pages(_) => CODEC,
+        }
+    }
+
     /// Raw bytes given out so far.
     pub fn raw_bytes(&self) -> u64 {
         self.raw_bytes

@@ -139,7 +139,7 @@ impl<W: Write> Encoder<W> {
                 }
                 Progress::More if self.buffer.len() > MAX_BLOCK_BYTES => self.go_opaque()?,
                 Progress::More => break,
-                Progress::Unknown(_) => self.go_opaque()?,
+                Progress::Unknown => self.go_opaque()?,
             }
         }
         Ok(())

@@ -191,7 +191,7 @@ impl<R: Read> PagesDecoder<R> {
         let full = got == self.ready.len();
         self.ready.truncate(got);
         taken += took;
-        if taken == piece.len() && !(full && !zstd.is_done()) {
+        if taken == piece.len() && (zstd.is_done() || !full) {
             let frame = self.frame()?;
             match frame.kind {
                 FrameKind::Opaque => (piece, taken) = (frame.payload, 0),
@@ -212,7 +212,8 @@ impl<R: Read> PagesDecoder<R> {
     /// Compares what was given out with what the footer says.
     fn read_footer(&mut self) -> Result<(), DecodeError> {
         let footer = Footer::read(&mut self.r)?;
-        let groups: Vec<(u64, u64)> = footer.groups.iter().map(|group| (group.rows, group.raw_bytes)).collect();
+        let groups: Vec<(u64, u64)> =
+            footer.groups.iter().map(|group| (group.rows, group.raw_bytes)).collect();
         for (what, declared, found) in [
             ("raw", footer.raw_bytes, self.raw_bytes),
             ("rows'", footer.rows, self.rows),

@@ -127,10 +127,7 @@ mod tests {
         let bytes = encode(numbers, kind, 8).unwrap();
         let mut wire = Wire::new(&bytes);
         let mut budget = Budget::new(1 << 30);
-        assert_eq!(
-            decode(&mut wire, numbers.width(), kind, numbers.len(), &mut budget).unwrap(),
-            *numbers
-        );
+        assert_eq!(decode(&mut wire, numbers.width(), kind, numbers.len(), &mut budget).unwrap(), *numbers);
         wire.end().unwrap();
     }
 

@@ -30,12 +30,7 @@ pub(crate) enum Relation {
 }
 
 /// Looks for a leaf that `numbers` (of at most 8 bytes) follow.
-pub(crate) fn find(
-    numbers: &Numbers,
-    kind: Kind,
-    earlier: Earlier<'_>,
-    tuning: &Tuning,
-) -> Option<Relation> {
+pub(crate) fn find(numbers: &Numbers, kind: Kind, earlier: Earlier<'_>, tuning: &Tuning) -> Option<Relation> {
     let fitting = || {
         earlier.0.iter().enumerate().filter_map(|(at, leaf)| match leaf {
             Leaf::Numbers(other, k) if other.len() == numbers.len() => Some((at, other, *k)),
@@ -86,6 +81,11 @@ pub(crate) fn cost(values: &[u64]) -> f64 {
     plain.min(steps)
 }
 
+/// About how many bits the values take by themselves, as signed numbers around zero.
+pub(crate) fn single_cost(values: &[u64]) -> f64 {
+    values.iter().map(|v| f64::from(u64::BITS - zigzag(*v).leading_zeros()) + 0.5).sum()
+}
+
 /// `numbers` as a function of `other`, when they are one and `other` has few distinct values.
 fn table(numbers: &Numbers, other: &Numbers) -> Option<Numbers> {
     let mut first: HashMap<u64, usize> = HashMap::new();
@@ -116,11 +116,7 @@ pub(crate) fn leaf<'a>(
     if numbers.width() == width { Ok(numbers) } else { Err(corrupt("a leaf of another width")) }
 }
 
-fn any_leaf<'a>(
-    earlier: Earlier<'a>,
-    wire: &mut Wire<'_>,
-    count: usize,
-) -> Result<&'a Numbers, DecodeError> {
+fn any_leaf<'a>(earlier: Earlier<'a>, wire: &mut Wire<'_>, count: usize) -> Result<&'a Numbers, DecodeError> {
     let at = wire.count(earlier.0.len(), "as a leaf's number")?;
     match earlier.0.get(at) {
         Some(Leaf::Numbers(numbers, _)) if numbers.len() == count => Ok(numbers),

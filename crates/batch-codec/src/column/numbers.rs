@@ -148,16 +148,6 @@ impl Numbers {
         }
     }
 
-    /// Numbers cut to `width` (1, 2, 4 or 8) bytes.
-    pub(crate) fn from_u64(values: Vec<u64>, width: usize) -> Self {
-        match width {
-            1 => Self::U8(values.into_iter().map(|v| v as u8).collect()),
-            2 => Self::U16(values.into_iter().map(|v| v as u16).collect()),
-            4 => Self::U32(values.into_iter().map(|v| v as u32).collect()),
-            _ => Self::U64(values),
-        }
-    }
-
     /// All values are the same (true for none).
     pub(crate) fn is_constant(&self) -> bool {
         narrow!(self, v => v.windows(2).all(|w| w[0] == w[1]),

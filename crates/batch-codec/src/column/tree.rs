@@ -8,8 +8,14 @@ use crate::native::{Kind, Type};
 pub(crate) enum Column {
     Numbers(Numbers, Kind),
     Text(Text),
-    Nullable { nulls: Numbers, inner: Box<Column> },
-    Array { sizes: Vec<u32>, inner: Box<Column> },
+    Nullable {
+        nulls: Numbers,
+        inner: Box<Column>,
+    },
+    Array {
+        sizes: Vec<u32>,
+        inner: Box<Column>,
+    },
     Tuple(Vec<Column>),
     /// Indices into a dictionary that is kept elsewhere.
     Coded(Vec<u32>),

@@ -24,9 +24,6 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// Bytes of a frame around its payload.
-pub(crate) const FRAME_HEAD: usize = 1 + 4 + 32;
-
 /// Writes one.
 pub(crate) fn write_frame(w: &mut impl Write, kind: FrameKind, payload: &[u8]) -> io::Result<()> {
     let too_long = |_| io::Error::new(io::ErrorKind::InvalidInput, "a frame of over 4 GiB");

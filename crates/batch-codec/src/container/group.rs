@@ -97,11 +97,15 @@ impl GroupBuilder {
     pub(crate) fn encode(self, tuning: &Tuning, threads: usize) -> io::Result<Vec<EncodedFrame>> {
         let strands = Strands::find(&self.columns, &self.dictionaries, self.rows);
         let places = strands.places();
-        let order =
-            if places.is_none() { Order::Grouped } else { Order::of(&strands.of, &strands.rows, &self.columns) };
+        let order = if places.is_none() {
+            Order::Grouped
+        } else {
+            Order::of(&strands.of, &strands.rows, &self.columns)
+        };
         let cuts = cut(&strands, self.rows, self.columns.iter().map(Column::memory).sum());
         let head = self.head(&strands, &cuts, &order, tuning);
-        let mut frames = vec![EncodedFrame { kind: FrameKind::Group, payload: head, rows: 0, key: Vec::new() }];
+        let mut frames =
+            vec![EncodedFrame { kind: FrameKind::Group, payload: head, rows: 0, key: Vec::new() }];
         let Self { columns, rows, .. } = self;
         let whole = cuts.len() == 1 && places.is_none();
         let rows_of = |cut: &Cut| match &places {
@@ -119,8 +123,7 @@ impl GroupBuilder {
         };
         for batch in cuts.chunks(threads.max(1)) {
             let payloads = std::thread::scope(|scope| {
-                let workers: Vec<_> =
-                    batch.iter().skip(1).map(|cut| scope.spawn(|| encode(cut))).collect();
+                let workers: Vec<_> = batch.iter().skip(1).map(|cut| scope.spawn(|| encode(cut))).collect();
                 let mut payloads = vec![Ok(encode(&batch[0]))];
                 payloads.extend(workers.into_iter().map(std::thread::ScopedJoinHandle::join));
                 payloads

@@ -92,7 +92,9 @@ impl Order {
             let width = index_width(strands);
             budget.spend(count, 4)?;
             let values = decode_numbers(wire, (width, Kind::Unsigned), count, Earlier(&[]), budget, 0)?;
-            Ok::<_, DecodeError>((0..count).map(|at| values.wrapping_u64(at, Kind::Unsigned) as u32).collect())
+            Ok::<_, DecodeError>(
+                (0..count).map(|at| values.wrapping_u64(at, Kind::Unsigned) as u32).collect(),
+            )
         };
         match wire.u8()? {
             GROUPED => Ok(Self::Grouped),

@@ -36,7 +36,9 @@ impl Strands {
             let most = (rows / WORTHWHILE_ROWS).clamp(1, MAX_STRANDS);
             if let Some((distinct, of)) = number(&columns, most) {
                 let values = |ids: &Vec<u32>| {
-                    let word = |(id, (_, d)): (&u32, &(&[u32], usize))| dictionaries[*d].keys.get(*id as usize).to_vec();
+                    let word = |(id, (_, d)): (&u32, &(&[u32], usize))| {
+                        dictionaries[*d].keys.get(*id as usize).to_vec()
+                    };
                     ids.iter().zip(&key).map(word).collect::<Vec<_>>()
                 };
                 return Self::sorted(distinct.iter().map(values).collect(), of);

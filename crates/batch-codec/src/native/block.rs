@@ -34,7 +34,7 @@ pub(crate) enum Progress {
     /// More bytes are needed.
     More,
     /// What is in the buffer is not Native as it is known here, or has other columns than before.
-    Unknown(&'static str),
+    Unknown,
 }
 
 /// Takes blocks off a buffer. Within a block, columns that were read are not read again.
@@ -87,7 +87,7 @@ impl BlockReader {
                 self.wanted = buffer.len() + (buffer.len() - from) / 2;
                 Progress::More
             }
-            Err(ReadError::Unknown(what)) => Progress::Unknown(what),
+            Err(ReadError::Unknown(_)) => Progress::Unknown,
         }
     }
 

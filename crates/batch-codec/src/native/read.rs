@@ -110,11 +110,7 @@ fn read_data(
     })
 }
 
-pub(super) fn read_numbers(
-    source: &mut Source<'_>,
-    width: usize,
-    rows: usize,
-) -> Result<Numbers, ReadError> {
+pub(super) fn read_numbers(source: &mut Source<'_>, width: usize, rows: usize) -> Result<Numbers, ReadError> {
     let length = rows.checked_mul(width).ok_or(ReadError::Unknown("a block without end"))?;
     let mut numbers = Numbers::empty(width);
     numbers.extend_le(source.take(length)?);
@@ -154,4 +150,3 @@ fn read_sizes(source: &mut Source<'_>, rows: usize) -> Result<(Vec<u32>, usize),
     let elements = u32::try_from(start).map_err(|_| ReadError::Unknown("array ends without end"))?;
     Ok((sizes, elements as usize))
 }
-
