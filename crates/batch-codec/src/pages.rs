@@ -9,8 +9,8 @@ use crate::{
     opaque::OpaqueDecoder,
 };
 
-/// Most raw bytes that are made ready at once, about; a column of one block is never cut.
-const READY_BYTES: usize = 1 << 20;
+/// Most raw bytes that are made ready at once, about; only strings are cut within a column of a block.
+const READY_BYTES: usize = 256 << 10;
 
 /// The decoder of version 2.
 pub(crate) struct PagesDecoder<R: Read> {
@@ -154,11 +154,11 @@ impl<R: Read> PagesDecoder<R> {
         while let Some(rows) = blocks.rows.get(blocks.block)
             && self.ready.len() < READY_BYTES
         {
-            blocks
+            let done = blocks
                 .writer
-                .write(shape, *rows as usize, blocks.column, &mut self.ready)
+                .write(shape, *rows as usize, blocks.column, READY_BYTES, &mut self.ready)
                 .map_err(|what| DecodeError::Corrupt(what.into()))?;
-            blocks.column += 1;
+            blocks.column += usize::from(done);
             if blocks.column == self.schema.names.len() {
                 (blocks.block, blocks.column) = (blocks.block + 1, 0);
             }

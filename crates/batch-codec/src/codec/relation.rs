@@ -139,17 +139,36 @@ pub(crate) fn decode_mapped(
     }
     let length = wire.count(MAX_TABLE, "entries of a table")?;
     let table = decode_numbers(wire, shape, length, Earlier(&[]), budget, depth)?;
-    let mut ids: HashMap<u64, u32> = HashMap::new();
-    let mut places = Vec::with_capacity(count);
-    for at in 0..count {
-        let next = ids.len() as u32;
-        let id = *ids.entry(other.wrapping_u64(at, Kind::Unsigned)).or_insert(next);
-        if id as usize >= length {
-            return Err(corrupt("a table that is too short"));
-        }
-        places.push(id);
+    let places = first_seen(other);
+    if places.iter().any(|id| *id as usize >= length) {
+        return Err(corrupt("a table that is too short"));
     }
     Ok(table.take(&places))
+}
+
+/// The distinct values numbered as they appear.
+fn first_seen(numbers: &Numbers) -> Vec<u32> {
+    let mut next = 0;
+    let mut number = || {
+        next += 1;
+        next - 1
+    };
+    let small = |value: u64| usize::try_from(value).ok().filter(|value| *value < 1 << 16);
+    let mut table = vec![u32::MAX; 1 << 16];
+    let mut others: HashMap<u64, u32> = HashMap::new();
+    (0..numbers.len())
+        .map(|at| {
+            let value = numbers.wrapping_u64(at, Kind::Unsigned);
+            match small(value) {
+                Some(value) if table[value] != u32::MAX => table[value],
+                Some(value) => {
+                    table[value] = number();
+                    table[value]
+                }
+                None => *others.entry(value).or_insert_with(&mut number),
+            }
+        })
+        .collect()
 }
 
 fn subtract(numbers: &Numbers, other: &Numbers) -> Option<Numbers> {

@@ -94,6 +94,10 @@ impl Numbers {
 
     /// Appends values of the same width.
     pub(crate) fn append(&mut self, other: Self) {
+        if self.len() == 0 {
+            *self = other;
+            return;
+        }
         match (self, other) {
             (Self::U8(a), Self::U8(b)) => a.extend_from_slice(&b),
             (Self::U16(a), Self::U16(b)) => a.extend_from_slice(&b),

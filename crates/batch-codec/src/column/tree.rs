@@ -59,7 +59,7 @@ impl Column {
     pub(crate) fn append(&mut self, other: Self) {
         match (self, other) {
             (Self::Numbers(a, _), Self::Numbers(b, _)) => a.append(b),
-            (Self::Text(a), Self::Text(b)) => a.append(&b),
+            (Self::Text(a), Self::Text(b)) => a.append(b),
             (Self::Nullable { nulls, inner }, Self::Nullable { nulls: n, inner: i }) => {
                 nulls.append(n);
                 inner.append(*i);
@@ -102,6 +102,21 @@ impl Column {
             }
             Self::Tuple(fields) => Self::Tuple(fields.iter().map(|field| field.take(places)).collect()),
             Self::Coded(ids) => Self::Coded(places.iter().map(|p| ids[*p as usize]).collect()),
+        }
+    }
+
+    /// Lets [`Column::slice`] share strings.
+    pub(crate) fn share(&mut self) {
+        if let Self::Text(text) = self {
+            text.share();
+        }
+    }
+
+    /// Rows `from..to`.
+    pub(crate) fn slice(&self, from: usize, to: usize) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(text.slice(from, to)),
+            _ => self.take(&(from as u32..to as u32).collect::<Vec<_>>()),
         }
     }
 

@@ -106,21 +106,20 @@ impl GroupBuilder {
         let head = self.head(&strands, &cuts, &order, tuning);
         let mut frames =
             vec![EncodedFrame { kind: FrameKind::Group, payload: head, rows: 0, key: Vec::new() }];
-        let Self { columns, rows, .. } = self;
+        let Self { mut columns, rows, .. } = self;
         let whole = cuts.len() == 1 && places.is_none();
-        let rows_of = |cut: &Cut| match &places {
-            Some(places) => places[cut.from..cut.to].to_vec(),
-            None => (cut.from as u32..cut.to as u32).collect(),
-        };
         if whole {
             let payload = page::encode(columns, tuning);
             frames.push(EncodedFrame { kind: FrameKind::Page, payload, rows, key: cuts[0].key.clone() });
             return Ok(frames);
         }
-        let encode = |cut: &Cut| {
-            let rows = rows_of(cut);
-            page::encode(columns.iter().map(|column| column.take(&rows)).collect(), tuning)
+        columns.iter_mut().for_each(Column::share);
+        let rows_of = |cut: &Cut, column: &Column| match &places {
+            Some(places) => column.take(&places[cut.from..cut.to]),
+            None => column.slice(cut.from, cut.to),
         };
+        let encode =
+            |cut: &Cut| page::encode(columns.iter().map(|column| rows_of(cut, column)).collect(), tuning);
         for batch in cuts.chunks(threads.max(1)) {
             let payloads = std::thread::scope(|scope| {
                 let workers: Vec<_> = batch.iter().skip(1).map(|cut| scope.spawn(|| encode(cut))).collect();

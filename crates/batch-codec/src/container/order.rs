@@ -108,14 +108,18 @@ impl Order {
         }
     }
 
-    /// Puts the rows of clustered columns back where they came from.
-    pub(crate) fn restore(&self, strands: &[usize], columns: &mut [Column]) -> Result<(), DecodeError> {
+    /// Where each row is in clustered columns; `None` when they are in order.
+    pub(crate) fn places(
+        &self,
+        strands: &[usize],
+        column: impl Fn(usize) -> Option<Column>,
+    ) -> Result<Option<Vec<u32>>, DecodeError> {
         let corrupt = |what: &str| DecodeError::Corrupt(what.into());
         let rows = strands.iter().sum();
         let mut places: Vec<u32> = Vec::with_capacity(rows);
         let mut next = starts(strands);
         match self {
-            Self::Grouped => return Ok(()),
+            Self::Grouped => return Ok(None),
             Self::Strands(strand_of) => {
                 let ends: Vec<usize> = next.iter().zip(strands).map(|(start, rows)| start + rows).collect();
                 for strand in strand_of {
@@ -129,9 +133,11 @@ impl Order {
                     }
                 }
             }
-            Self::Merge { column, choices } => {
-                let column = columns.get(*column).and_then(ordered);
-                let values = column.ok_or_else(|| corrupt("rows in the order of no number"))?;
+            Self::Merge { column: number, choices } => {
+                let column = column(*number);
+                let values = column.as_ref().and_then(ordered);
+                let values = values.filter(|values| values.len() == rows);
+                let values = values.ok_or_else(|| corrupt("rows in the order of no number"))?;
                 let mut merger = Merger::new(&values, strands);
                 let mut choices = choices.iter();
                 for _ in 0..rows {
@@ -149,8 +155,7 @@ impl Order {
         if places.len() != rows {
             return Err(corrupt("an order of other rows"));
         }
-        columns.iter_mut().for_each(|column| *column = column.take(&places));
-        Ok(())
+        Ok(Some(places))
     }
 }
 
@@ -270,7 +275,9 @@ mod tests {
         let mut places: Vec<u32> = (0..times.len() as u32).collect();
         places.sort_by_key(|row| strand_of[*row as usize]);
         let mut clustered: Vec<Column> = columns.iter().map(|column| column.take(&places)).collect();
-        order.restore(&strands, &mut clustered).unwrap();
+        if let Some(places) = order.places(&strands, |at| clustered.get(at).cloned()).unwrap() {
+            clustered.iter_mut().for_each(|column| *column = column.take(&places));
+        }
         assert_eq!(clustered, columns);
     }
 

@@ -6,7 +6,7 @@ use crate::{
     codec::{Budget, Earlier, Wire, decode_numbers, decode_text},
     column::{Column, Numbers},
     format::{MAX_GROUP_BLOCKS, MAX_GROUP_BYTES, MAX_GROUP_ROWS, MAX_STRANDS},
-    native::{BlockWriter, Keys, Kind, Type},
+    native::{BlockWriter, Keys, Kind, Rows, Type},
 };
 
 /// What the frame about a group says.
@@ -83,13 +83,19 @@ fn shares(wire: &mut Wire<'_>, rows: usize, most: usize, what: &str) -> Result<V
 #[derive(Debug)]
 pub(crate) struct Group {
     head: GroupHead,
-    columns: Vec<Column>,
+    columns: Vec<Rows>,
     pages: usize,
+    /// Rows of the pages so far.
+    read: usize,
 }
 
 impl Group {
     pub(crate) fn new(head: GroupHead, types: &[Type]) -> Self {
-        Self { head, columns: types.iter().map(Column::empty).collect(), pages: 0 }
+        let rows = |ty: &Type| match ty {
+            Type::Text => Rows::Texts(Vec::new(), Vec::new()),
+            _ => Rows::Whole(Column::empty(ty)),
+        };
+        Self { head, columns: types.iter().map(rows).collect(), pages: 0, read: 0 }
     }
 
     /// Its rows.
@@ -110,19 +116,36 @@ impl Group {
             .get(self.pages)
             .ok_or_else(|| DecodeError::Corrupt("a page without its group".into()))?;
         let columns = page::decode(payload, types, rows, &mut self.head.budget)?;
-        if self.pages == 0 {
-            self.columns = columns;
-        } else {
-            self.columns.iter_mut().zip(columns).for_each(|(all, page)| all.append(page));
+        for (all, page) in self.columns.iter_mut().zip(columns) {
+            match (all, page) {
+                (Rows::Whole(all), page) => all.append(page),
+                (Rows::Texts(pages, starts), Column::Text(text)) => {
+                    pages.push(text);
+                    starts.push(self.read);
+                }
+                _ => return Err(DecodeError::Corrupt("a page of other columns".into())),
+            }
         }
         self.pages += 1;
+        self.read += rows;
         Ok(())
     }
 
-    /// Rows back in their order, ready to be written: block rows, raw bytes, writer.
+    /// Ready to be written: block rows, raw bytes, writer.
     pub(crate) fn finish(mut self) -> Result<(Vec<u32>, u64, BlockWriter), DecodeError> {
-        self.head.order.restore(&self.head.strand_rows, &mut self.columns)?;
+        let column = |at: usize| match self.columns.get(at) {
+            Some(Rows::Whole(column @ Column::Numbers(..))) => Some(column.clone()),
+            _ => None,
+        };
+        let places = self.head.order.places(&self.head.strand_rows, column)?;
+        if let Some(places) = &places {
+            for column in &mut self.columns {
+                if let Rows::Whole(column) = column {
+                    *column = column.take(places);
+                }
+            }
+        }
         let GroupHead { block_rows, dictionaries, raw_bytes, .. } = self.head;
-        Ok((block_rows, raw_bytes, BlockWriter::new(self.columns, dictionaries)))
+        Ok((block_rows, raw_bytes, BlockWriter::new(self.columns, places, dictionaries)))
     }
 }

@@ -14,7 +14,7 @@ mod write;
 pub(crate) use block::{Block, BlockReader, Progress};
 pub(crate) use dictionary::{BlockDictionary, Dictionary};
 pub(crate) use types::{Kind, Type};
-pub(crate) use write::{BlockWriter, Keys, put_varint};
+pub(crate) use write::{BlockWriter, Keys, Rows, put_varint};
 
 /// A column's name and type, as the block spells them.
 #[derive(Debug, Clone, PartialEq, Eq)]

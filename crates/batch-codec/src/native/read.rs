@@ -123,7 +123,15 @@ pub(super) fn read_text(source: &mut Source<'_>, rows: usize) -> Result<Text, Re
     if source.bytes.len() - source.at < rows {
         return Err(ReadError::More);
     }
-    text.reserve(rows, 0);
+    // Lengths first: a column that is not all there yet costs no copy.
+    let mut scan = *source;
+    let mut bytes = 0;
+    for _ in 0..rows {
+        let length = scan.length()?;
+        scan.take(length)?;
+        bytes += length;
+    }
+    text.reserve(rows, bytes);
     for _ in 0..rows {
         let length = source.length()?;
         text.push(source.take(length)?);

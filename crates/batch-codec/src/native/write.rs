@@ -21,10 +21,24 @@ pub(crate) struct Keys {
     pub(crate) lists: Vec<u32>,
 }
 
+/// A column whose rows are still page by page.
+#[derive(Debug)]
+pub(crate) enum Rows {
+    /// In their order already.
+    Whole(Column),
+    /// Strings, the most of what there is to move, are written from where they are: pages, and the row
+    /// at which each begins.
+    Texts(Vec<Text>, Vec<usize>),
+}
+
 /// A row group being written out, block after block.
 #[derive(Debug)]
 pub(crate) struct BlockWriter {
-    columns: Vec<Column>,
+    columns: Vec<Rows>,
+    /// Where the rows are in the pages; `None` when they are in order.
+    places: Option<Vec<u32>>,
+    /// Rows of the present column that were written.
+    partly: usize,
     dictionaries: Vec<Keys>,
     /// Rows written.
     row: usize,
@@ -52,48 +66,115 @@ struct Walk<'a> {
 }
 
 impl BlockWriter {
-    pub(crate) fn new(columns: Vec<Column>, dictionaries: Vec<Keys>) -> Self {
+    pub(crate) fn new(columns: Vec<Rows>, places: Option<Vec<u32>>, dictionaries: Vec<Keys>) -> Self {
         let dictionary_at = vec![(0, 0); dictionaries.len()];
-        let arrays = columns.iter().map(arrays).sum();
+        let arrays = columns
+            .iter()
+            .map(|column| match column {
+                Rows::Whole(column) => arrays(column),
+                Rows::Texts(..) => 0,
+            })
+            .sum();
         let inverse = vec![NONE; dictionaries.iter().map(|d| d.keys.len()).max().unwrap_or(0)];
         let elements = vec![0; arrays];
-        Self { columns, dictionaries, row: 0, elements, dictionary_at, inverse, array: 0, dictionary: 0 }
+        Self {
+            columns,
+            places,
+            partly: 0,
+            dictionaries,
+            row: 0,
+            elements,
+            dictionary_at,
+            inverse,
+            array: 0,
+            dictionary: 0,
+        }
     }
 
-    /// Appends column `at` of a block of the next `rows` rows, which must be there; the block's head goes
-    /// before the first, and behind the last the next block's turn has come.
+    /// Appends column `at` of a block of the next `rows` rows, which must be there, or as much of it as
+    /// brings `out` to about `enough` bytes; true when the column is complete. The block's head goes before
+    /// the first column; behind the last the next block's turn has come.
     pub(crate) fn write(
         &mut self,
         (names, types): (&[ColumnName], &[Type]),
         rows: usize,
         at: usize,
+        enough: usize,
         out: &mut Vec<u8>,
-    ) -> Result<(), Contradiction> {
+    ) -> Result<bool, Contradiction> {
         let (Some(name), Some(ty), true) = (names.get(at), types.get(at), at < self.columns.len()) else {
             return Err("a block of other columns");
         };
-        if at == 0 {
-            put_varint(names.len() as u64, out);
-            put_varint(rows as u64, out);
-            (self.array, self.dictionary) = (0, 0);
+        if self.partly == 0 {
+            self.begin(name, ty, (names.len(), rows), at, out);
         }
-        let column = std::mem::replace(&mut self.columns[at], Column::Tuple(Vec::new()));
-        let mut walk = Walk { out, array: self.array, dictionary: self.dictionary };
-        for word in [&name.name, &name.type_name] {
-            put_varint(word.len() as u64, walk.out);
-            walk.out.extend_from_slice(word);
-        }
-        if rows > 0 {
-            for _ in 0..ty.dictionaries() {
-                walk.out.extend_from_slice(&dictionary::VERSION.to_le_bytes());
+        let mut column = std::mem::replace(&mut self.columns[at], Rows::Texts(Vec::new(), Vec::new()));
+        match &mut column {
+            Rows::Texts(pages, starts) => {
+                while self.partly < rows && out.len() < enough {
+                    self.write_string(pages, starts, self.row + self.partly, out)?;
+                    self.partly += 1;
+                }
             }
-            self.write_data(&column, ty, self.row, rows, &mut walk)?;
+            Rows::Whole(column) => {
+                let mut walk = Walk { out, array: self.array, dictionary: self.dictionary };
+                if rows > 0 {
+                    self.write_data(column, ty, self.row, rows, &mut walk)?;
+                }
+                (self.array, self.dictionary) = (walk.array, walk.dictionary);
+                self.partly = rows;
+            }
         }
-        (self.array, self.dictionary) = (walk.array, walk.dictionary);
         self.columns[at] = column;
+        if self.partly < rows {
+            return Ok(false);
+        }
+        self.partly = 0;
         if at + 1 == names.len() {
             self.row += rows;
         }
+        Ok(true)
+    }
+
+    /// What precedes a column's data.
+    fn begin(
+        &mut self,
+        name: &ColumnName,
+        ty: &Type,
+        (columns, rows): (usize, usize),
+        at: usize,
+        out: &mut Vec<u8>,
+    ) {
+        if at == 0 {
+            put_varint(columns as u64, out);
+            put_varint(rows as u64, out);
+            (self.array, self.dictionary) = (0, 0);
+        }
+        for word in [&name.name, &name.type_name] {
+            put_varint(word.len() as u64, out);
+            out.extend_from_slice(word);
+        }
+        if rows > 0 {
+            (0..ty.dictionaries()).for_each(|_| out.extend_from_slice(&dictionary::VERSION.to_le_bytes()));
+        }
+    }
+
+    #[inline]
+    fn write_string(
+        &self,
+        pages: &[Text],
+        starts: &[usize],
+        row: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Contradiction> {
+        let place = match &self.places {
+            Some(places) => *places.get(row).ok_or("a block of other rows")? as usize,
+            None => row,
+        };
+        let page = starts.partition_point(|start| *start <= place).saturating_sub(1);
+        let string = pages.get(page).ok_or("a block of other rows")?.get(place - starts[page]);
+        put_varint(string.len() as u64, out);
+        out.extend_from_slice(string);
         Ok(())
     }
 
