@@ -19,13 +19,17 @@ fn main() {
         let raw = std::fs::read(&path).unwrap();
         let (mut best_e, mut best_d) = (f64::MAX, f64::MAX);
         let mut size = 0;
+        let mut last = vec![];
         for _ in 0..7 {
             let t = cpu();
             let mut e = Encoder::new(Vec::new(), effort).unwrap();
             for piece in raw.chunks(1 << 20) {
                 e.write_all(piece).unwrap();
             }
-            let encoded = e.finish().unwrap().w;
+            let encoded = e.finish().unwrap();
+            let columns = encoded.column_bytes;
+            let encoded = encoded.w;
+            last = columns;
             best_e = best_e.min(cpu() - t);
             size = encoded.len();
             let t = cpu();
@@ -43,6 +47,7 @@ fn main() {
             assert_eq!(at, raw.len());
             best_d = best_d.min(cpu() - t);
         }
+        println!("{last:?}");
         let mb = raw.len() as f64 / 1e6;
         println!(
             "{path}: {size} bytes, x{:.2}, encode {:.0} MB/s, decode {:.0} MB/s",

@@ -19,6 +19,8 @@ pub struct Encoded<W> {
     pub encoded_bytes: u64,
     /// BLAKE3 of the bytes it wrote out, 64 hex digits.
     pub blake3: String,
+    /// What each column takes of them, in the order of the columns; empty when none was read.
+    pub column_bytes: Vec<u64>,
     /// Where they went.
     pub w: W,
 }
@@ -41,6 +43,7 @@ pub struct Encoder<W: Write> {
     raw: blake3::Hasher,
     raw_bytes: u64,
     footer: Footer,
+    column_bytes: Vec<u64>,
 }
 
 /// Counts and hashes what goes out.
@@ -88,6 +91,7 @@ impl<W: Write> Encoder<W> {
             raw: blake3::Hasher::new(),
             raw_bytes: 0,
             footer: Footer::default(),
+            column_bytes: Vec::new(),
         })
     }
 
@@ -121,6 +125,7 @@ impl<W: Write> Encoder<W> {
             raw_bytes: self.raw_bytes,
             encoded_bytes: self.out.bytes,
             blake3: self.out.hasher.finalize().to_hex().to_string(),
+            column_bytes: self.column_bytes,
             w: self.out.w,
         })
     }
@@ -159,6 +164,8 @@ impl<W: Write> Encoder<W> {
                 let (offset, rows) = (self.out.bytes, frame.rows as u64);
                 entry.pages.push(PageEntry { offset, rows, key: frame.key });
             }
+            self.column_bytes.resize(frame.column_bytes.len(), 0);
+            self.column_bytes.iter_mut().zip(&frame.column_bytes).for_each(|(all, one)| *all += one);
             write_frame(&mut self.out, frame.kind, &frame.payload)?;
         }
         self.footer.rows += rows;

@@ -24,7 +24,7 @@ fn rows(length: usize) -> Vec<u8> {
 fn encode(raw: &[u8], effort: Effort) -> Vec<u8> {
     let mut encoder = Encoder::new(Vec::new(), effort).unwrap();
     encoder.write_all(raw).unwrap();
-    let Encoded { raw_bytes, encoded_bytes, blake3, w } = encoder.finish().unwrap();
+    let Encoded { raw_bytes, encoded_bytes, blake3, w, .. } = encoder.finish().unwrap();
     assert_eq!(raw_bytes, raw.len() as u64);
     assert_eq!(encoded_bytes, w.len() as u64);
     assert_eq!(blake3, blake3::hash(&w).to_hex().to_string());

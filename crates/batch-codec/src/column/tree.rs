@@ -43,6 +43,16 @@ impl Column {
         }
     }
 
+    /// Dictionaries that its indices refer to, depth first.
+    pub(crate) fn dictionaries(&self) -> usize {
+        match self {
+            Self::Numbers(..) | Self::Text(_) => 0,
+            Self::Coded(_) => 1,
+            Self::Nullable { inner, .. } | Self::Array { inner, .. } => inner.dictionaries(),
+            Self::Tuple(fields) => fields.iter().map(Self::dictionaries).sum(),
+        }
+    }
+
     /// Bytes of memory, about.
     pub(crate) fn memory(&self) -> usize {
         match self {

@@ -3,10 +3,15 @@
 
 use std::io;
 
-use super::{FrameKind, order::Order, page, strands::Strands};
+use super::{
+    FrameKind,
+    order::Order,
+    page::{self, EncodedPage},
+    strands::Strands,
+};
 use crate::{
     codec::{Earlier, Tuning, encode_numbers, encode_text},
-    column::{Column, Leaf, Numbers},
+    column::{Column, Numbers},
     format::{
         GROUP_BYTES, GROUP_ROWS, MAX_GROUP_BLOCKS, MAX_GROUP_BYTES, MAX_GROUP_ROWS, PAGE_BYTES, PAGE_ROWS,
         SMALL_PAGE_ROWS,
@@ -31,6 +36,8 @@ pub(crate) struct EncodedFrame {
     pub(crate) payload: Vec<u8>,
     pub(crate) rows: usize,
     pub(crate) key: Vec<Vec<u8>>,
+    /// Bytes of each column: in a page its streams, in the group its dictionaries.
+    pub(crate) column_bytes: Vec<u64>,
 }
 
 /// Rows of one page, in the order of strands.
@@ -103,14 +110,13 @@ impl GroupBuilder {
             Order::of(&strands.of, &strands.rows, &self.columns)
         };
         let cuts = cut(&strands, self.rows, self.columns.iter().map(Column::memory).sum());
-        let head = self.head(&strands, &cuts, &order, tuning);
-        let mut frames =
-            vec![EncodedFrame { kind: FrameKind::Group, payload: head, rows: 0, key: Vec::new() }];
-        let Self { mut columns, rows, .. } = self;
-        let whole = cuts.len() == 1 && places.is_none();
-        if whole {
-            let payload = page::encode(columns, tuning);
-            frames.push(EncodedFrame { kind: FrameKind::Page, payload, rows, key: cuts[0].key.clone() });
+        let (payload, column_bytes) = self.head(&strands, &cuts, &order, tuning);
+        let head = EncodedFrame { kind: FrameKind::Group, payload, rows: 0, key: Vec::new(), column_bytes };
+        let mut frames = vec![head];
+        let Self { mut columns, .. } = self;
+        if cuts.len() == 1 && places.is_none() {
+            let page = page::encode(columns, tuning);
+            frames.push(EncodedFrame::page(page, &cuts[0]));
             return Ok(frames);
         }
         columns.iter_mut().for_each(Column::share);
@@ -121,23 +127,24 @@ impl GroupBuilder {
         let encode =
             |cut: &Cut| page::encode(columns.iter().map(|column| rows_of(cut, column)).collect(), tuning);
         for batch in cuts.chunks(threads.max(1)) {
-            let payloads = std::thread::scope(|scope| {
+            let pages = std::thread::scope(|scope| {
                 let workers: Vec<_> = batch.iter().skip(1).map(|cut| scope.spawn(|| encode(cut))).collect();
-                let mut payloads = vec![Ok(encode(&batch[0]))];
-                payloads.extend(workers.into_iter().map(std::thread::ScopedJoinHandle::join));
-                payloads
+                let mut pages = vec![Ok(encode(&batch[0]))];
+                pages.extend(workers.into_iter().map(std::thread::ScopedJoinHandle::join));
+                pages
             });
-            for (cut, payload) in batch.iter().zip(payloads) {
-                let payload = payload.map_err(|_| io::Error::other("a page's encoder ended early"))?;
-                let (rows, key) = (cut.to - cut.from, cut.key.clone());
-                frames.push(EncodedFrame { kind: FrameKind::Page, payload, rows, key });
+            for (cut, page) in batch.iter().zip(pages) {
+                let page = page.map_err(|_| io::Error::other("a page's encoder ended early"))?;
+                frames.push(EncodedFrame::page(page, cut));
             }
         }
         Ok(frames)
     }
 
-    fn head(&self, strands: &Strands, cuts: &[Cut], order: &Order, tuning: &Tuning) -> Vec<u8> {
+    fn head(&self, strands: &Strands, cuts: &[Cut], order: &Order, tuning: &Tuning) -> (Vec<u8>, Vec<u64>) {
         let mut out = Vec::new();
+        let mut column_bytes = vec![0; self.columns.len()];
+        let owners = self.columns.iter().enumerate().flat_map(|(at, c)| vec![at; c.dictionaries()]);
         put_varint(self.raw_bytes, &mut out);
         put_varint(self.rows as u64, &mut out);
         put_varint(self.block_rows.len() as u64, &mut out);
@@ -145,24 +152,30 @@ impl GroupBuilder {
             encode_numbers(&numbers, Kind::Unsigned, Earlier(&[]), tuning, out);
         };
         numbers(Numbers::U32(self.block_rows.clone()), &mut out);
-        for dictionary in &self.dictionaries {
+        for (dictionary, owner) in self.dictionaries.iter().zip(owners) {
+            let before = out.len();
             put_varint(dictionary.keys.len() as u64, &mut out);
-            let keys = Leaf::Text(dictionary.keys.clone());
-            if let Leaf::Text(keys) = &keys {
-                encode_text(keys, Earlier(&[]), tuning, &mut out);
-            }
+            encode_text(&dictionary.keys, Earlier(&[]), tuning, &mut out);
             put_varint(dictionary.flags.len() as u64, &mut out);
             numbers(Numbers::U64(dictionary.flags.clone()), &mut out);
             numbers(Numbers::U32(dictionary.counts.clone()), &mut out);
             put_varint(dictionary.lists.len() as u64, &mut out);
             numbers(Numbers::U32(dictionary.lists.clone()), &mut out);
+            column_bytes[owner] += (out.len() - before) as u64;
         }
         put_varint(cuts.len() as u64, &mut out);
         cuts.iter().for_each(|cut| put_varint((cut.to - cut.from) as u64, &mut out));
         put_varint(strands.rows.len() as u64, &mut out);
         strands.rows.iter().for_each(|rows| put_varint(*rows as u64, &mut out));
         order.encode(strands.rows.len(), tuning, &mut out);
-        out
+        (out, column_bytes)
+    }
+}
+
+impl EncodedFrame {
+    fn page(page: EncodedPage, cut: &Cut) -> Self {
+        let EncodedPage { payload, column_bytes } = page;
+        Self { kind: FrameKind::Page, payload, rows: cut.to - cut.from, key: cut.key.clone(), column_bytes }
     }
 }
 

@@ -7,19 +7,33 @@ use crate::{
     native::{Kind, Type},
 };
 
+/// An encoded page.
+#[derive(Debug, Default)]
+pub(crate) struct EncodedPage {
+    pub(crate) payload: Vec<u8>,
+    /// Bytes of each column.
+    pub(crate) column_bytes: Vec<u64>,
+}
+
 /// Encodes the columns of a page.
-pub(crate) fn encode(columns: Vec<Column>, tuning: &Tuning) -> Vec<u8> {
+pub(crate) fn encode(columns: Vec<Column>, tuning: &Tuning) -> EncodedPage {
     let mut leaves = Vec::new();
-    columns.into_iter().for_each(|column| column.into_leaves(&mut leaves));
-    let mut out = Vec::new();
-    for (at, leaf) in leaves.iter().enumerate() {
-        let earlier = Earlier(&leaves[..at]);
-        match leaf {
-            Leaf::Numbers(numbers, kind) => encode_numbers(numbers, *kind, earlier, tuning, &mut out),
-            Leaf::Text(text) => encode_text(text, earlier, tuning, &mut out),
-        }
+    let mut column_of = Vec::new();
+    let mut column_bytes = vec![0; columns.len()];
+    for (at, column) in columns.into_iter().enumerate() {
+        column.into_leaves(&mut leaves);
+        column_of.resize(leaves.len(), at);
     }
-    out
+    let mut payload = Vec::new();
+    for (at, leaf) in leaves.iter().enumerate() {
+        let (earlier, before) = (Earlier(&leaves[..at]), payload.len());
+        match leaf {
+            Leaf::Numbers(numbers, kind) => encode_numbers(numbers, *kind, earlier, tuning, &mut payload),
+            Leaf::Text(text) => encode_text(text, earlier, tuning, &mut payload),
+        }
+        column_bytes[column_of[at]] += (payload.len() - before) as u64;
+    }
+    EncodedPage { payload, column_bytes }
 }
 
 /// Decodes the `rows` rows of a page.

@@ -85,7 +85,7 @@ impl Strands {
 fn leading(columns: &[Column]) -> Vec<(&[u32], usize)> {
     let coded = |column: &Column| matches!(column, Column::Coded(_));
     let Some(first) = columns.iter().take(LEADING).position(coded) else { return Vec::new() };
-    let before: usize = columns[..first].iter().map(dictionaries_in).sum();
+    let before: usize = columns[..first].iter().map(Column::dictionaries).sum();
     columns[first..]
         .iter()
         .take(MAX_KEY_COLUMNS)
@@ -95,15 +95,6 @@ fn leading(columns: &[Column]) -> Vec<(&[u32], usize)> {
             _ => None,
         })
         .collect()
-}
-
-fn dictionaries_in(column: &Column) -> usize {
-    match column {
-        Column::Numbers(..) | Column::Text(_) => 0,
-        Column::Coded(_) => 1,
-        Column::Nullable { inner, .. } | Column::Array { inner, .. } => dictionaries_in(inner),
-        Column::Tuple(fields) => fields.iter().map(dictionaries_in).sum(),
-    }
 }
 
 /// Distinct rows of `columns` in the order of their first appearance, and the number of it for each
