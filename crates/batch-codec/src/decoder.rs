@@ -70,7 +70,10 @@ impl<R: Read> Decoder<R> {
         }
         let version = match version {
             1 => Version::Zstd(Box::new(ZstdDecoder::new(r, limits)?)),
-            _ => Version::Pages(Box::new(PagesDecoder::new(r, limits)?)),
+            _ => {
+                let header_bytes = (MAGIC.len() + 2 + 1 + name.len()) as u64;
+                Version::Pages(Box::new(PagesDecoder::new(r, header_bytes, limits)?))
+            }
         };
         Ok(Self { version, raw_bytes: 0, state: State::Reading })
     }

@@ -42,14 +42,14 @@ impl Effort {
     pub(crate) fn tuning(self, raw_bytes: u64) -> Tuning {
         let small_bytes = match self {
             Self::Fast => 0,
-            Self::Auto if raw_bytes <= SMALL_GROUP_BYTES => 64 << 10,
+            _ if raw_bytes <= SMALL_GROUP_BYTES => 64 << 10,
             Self::Auto => 1 << 10,
-            Self::Ultra => usize::MAX,
+            Self::Ultra => 4 << 10,
         };
         let (pco_level, zstd_level, sample) = match self {
             Self::Fast => (4, 1, 1024),
             Self::Auto => (8, 3, 2048),
-            Self::Ultra => (12, 19, 16_384),
+            Self::Ultra => (12, 19, 4096),
         };
         Tuning { pco_level, zstd_level, small_bytes, sample }
     }

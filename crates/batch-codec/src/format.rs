@@ -26,7 +26,7 @@ pub(crate) const MAX_BLOCK_BYTES: usize = 64 << 20;
 /// Most memory of a row group's columns, on either side.
 pub(crate) const MAX_GROUP_BYTES: usize = 128 << 20;
 /// A row group ends with the block that brings it to this many bytes,
-pub(crate) const GROUP_BYTES: usize = 24 << 20;
+pub(crate) const GROUP_BYTES: usize = 32 << 20;
 /// or this many rows.
 pub(crate) const GROUP_ROWS: usize = 1 << 18;
 /// Most rows of a row group.

@@ -1,10 +1,10 @@
 //! Reads what follows the header of a version 2 container.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::{
     DecodeError, Limits,
-    container::{Footer, Frame, FrameKind, Group, GroupHead, Schema, read_frame},
+    container::{Footer, Frame, FrameKind, Group, GroupEntry, GroupHead, PageEntry, Schema, read_frame},
     native::BlockWriter,
     opaque::OpaqueDecoder,
 };
@@ -12,9 +12,23 @@ use crate::{
 /// Most raw bytes that are made ready at once, about; only strings are cut within a column of a block.
 const READY_BYTES: usize = 256 << 10;
 
+/// Counts what was read, for offsets.
+struct Counted<R> {
+    r: R,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let got = self.r.read(buf)?;
+        self.bytes += got as u64;
+        Ok(got)
+    }
+}
+
 /// The decoder of version 2.
 pub(crate) struct PagesDecoder<R: Read> {
-    r: R,
+    r: Counted<R>,
     limits: Limits,
     schema: Schema,
     /// Raw bytes that wait to be given out, and how many of them were.
@@ -22,7 +36,8 @@ pub(crate) struct PagesDecoder<R: Read> {
     given: usize,
     stage: Stage,
     frames: u64,
-    groups: Vec<(u64, u64)>,
+    /// What the index must say, the pages' keys apart.
+    groups: Vec<GroupEntry>,
     raw: blake3::Hasher,
     raw_bytes: u64,
     rows: u64,
@@ -49,8 +64,9 @@ struct Blocks {
 }
 
 impl<R: Read> PagesDecoder<R> {
-    /// Reads the schema.
-    pub(crate) fn new(mut r: R, limits: Limits) -> Result<Self, DecodeError> {
+    /// Reads the schema; `header_bytes` were read before it.
+    pub(crate) fn new(r: R, header_bytes: u64, limits: Limits) -> Result<Self, DecodeError> {
+        let mut r = Counted { r, bytes: header_bytes };
         let schema = Schema::read(&mut r)?;
         Ok(Self {
             r,
@@ -111,6 +127,7 @@ impl<R: Read> PagesDecoder<R> {
     }
 
     fn read_frame(&mut self) -> Result<(), DecodeError> {
+        let offset = self.r.bytes;
         let Frame { kind, payload } = self.frame()?;
         match kind {
             FrameKind::End => self.read_footer(),
@@ -120,11 +137,11 @@ impl<R: Read> PagesDecoder<R> {
                 self.stage = Stage::Opaque(zstd, payload, 0);
                 Ok(())
             }
-            FrameKind::Group => self.read_group(&payload),
+            FrameKind::Group => self.read_group(&payload, offset),
         }
     }
 
-    fn read_group(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+    fn read_group(&mut self, payload: &[u8], offset: u64) -> Result<(), DecodeError> {
         let allowed = self.limits.max_raw_bytes.saturating_sub(self.raw_bytes);
         let head = GroupHead::read(payload, &self.schema.types, allowed).map_err(|error| match error {
             // What counts is the cap on the whole batch.
@@ -135,16 +152,19 @@ impl<R: Read> PagesDecoder<R> {
         })?;
         self.rows += head.rows as u64;
         let mut group = Group::new(head, &self.schema.types);
+        let mut pages = Vec::new();
         while !group.is_whole() {
+            let offset = self.r.bytes;
             let frame = self.frame()?;
             if frame.kind != FrameKind::Page {
                 return Err(DecodeError::Corrupt("a group without all its pages".into()));
             }
-            group.push(&frame.payload, &self.schema.types)?;
+            let rows = group.push(&frame.payload, &self.schema.types)? as u64;
+            pages.push(PageEntry { offset, rows, key: Vec::new() });
         }
         let rows = group.rows() as u64;
         let (block_rows, owed, writer) = group.finish()?;
-        self.groups.push((rows, owed));
+        self.groups.push(GroupEntry { offset, rows, raw_bytes: owed, pages });
         self.stage = Stage::Blocks(Blocks { rows: block_rows, block: 0, column: 0, writer, owed });
         Ok(())
     }
@@ -211,20 +231,22 @@ impl<R: Read> PagesDecoder<R> {
 
     /// Compares what was given out with what the footer says.
     fn read_footer(&mut self) -> Result<(), DecodeError> {
-        let footer = Footer::read(&mut self.r)?;
-        let groups: Vec<(u64, u64)> =
-            footer.groups.iter().map(|group| (group.rows, group.raw_bytes)).collect();
+        let mut footer = Footer::read(&mut self.r)?;
+        footer.groups.iter_mut().flat_map(|group| &mut group.pages).for_each(|page| page.key.clear());
         for (what, declared, found) in [
             ("raw", footer.raw_bytes, self.raw_bytes),
             ("rows'", footer.rows, self.rows),
-            ("groups'", groups.len() as u64, self.groups.len() as u64),
+            ("groups'", footer.groups.len() as u64, self.groups.len() as u64),
         ] {
             if declared != found {
                 return Err(DecodeError::LengthMismatch { what, declared, found });
             }
         }
-        if *self.raw.finalize().as_bytes() != footer.blake3 || groups != self.groups {
+        if *self.raw.finalize().as_bytes() != footer.blake3 {
             return Err(DecodeError::HashMismatch);
+        }
+        if footer.groups != self.groups {
+            return Err(DecodeError::Corrupt("the index is of other pages".into()));
         }
         self.stage = Stage::Done;
         Ok(())

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is a failed test")]
 
+mod support;
+
 use std::io::{self, Read, Write};
 
 use batch_codec::{ChunkCutter, DecodeError, Decoder, Effort, Encoded, Encoder, Limits};
@@ -223,4 +225,11 @@ fn the_chunk_table_is_that_of_the_bytes() {
 fn version_1_is_read() {
     let golden = include_bytes!("golden/v1.batch");
     assert_eq!(decode(golden, Limits::raw(3000), 1000).unwrap(), rows(3000));
+}
+
+/// Version 2 too. Written once by `tests/seeds.rs`.
+#[test]
+fn version_2_is_read() {
+    let (encoded, raw) = (include_bytes!("golden/v2.batch"), include_bytes!("golden/v2.native"));
+    assert_eq!(decode(encoded, Limits::raw(raw.len() as u64), 1000).unwrap(), raw);
 }

@@ -37,6 +37,13 @@ pub(crate) struct Tuning {
     pub(crate) sample: usize,
 }
 
+impl Tuning {
+    /// For trials on a sample: quick levels tell which codec wins as well as slow ones.
+    pub(crate) fn of_trials(self) -> Self {
+        Self { pco_level: self.pco_level.min(8), zstd_level: self.zstd_level.min(5), ..self }
+    }
+}
+
 /// Leaves of the page that are there already; later ones may refer to them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Earlier<'a>(pub(crate) &'a [Leaf]);

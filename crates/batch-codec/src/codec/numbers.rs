@@ -91,8 +91,9 @@ fn encode_bits(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8>
     let sample = if small { None } else { narrowing::sample(numbers, tuning.sample) };
     let tried = sample.as_ref().unwrap_or(numbers);
     let bytes = tried.to_le();
-    let level = pack::level(tuning, bytes.len());
-    let by_pco = pcodec::encode(tried, kind, tuning.pco_level);
+    let trial = tuning.of_trials();
+    let level = if small { 19 } else { trial.zstd_level };
+    let by_pco = pcodec::encode(tried, kind, trial.pco_level);
     let by_zstd = pack::squeeze(&bytes, level);
     let size = |tried: &Option<Vec<u8>>| tried.as_ref().map_or(usize::MAX, Vec::len);
     let mut best = (size(&by_pco), id::PCO);

@@ -59,11 +59,12 @@ pub(crate) fn encode_words(text: &Text, tuning: &Tuning, out: &mut Vec<u8>) {
     {
         let sample = narrowing::places(text.len(), tuning.sample).map(|places| text.take(&places));
         let tried = sample.as_ref().unwrap_or(text);
+        let trial = tuning.of_trials();
         let mut by_zstd = Vec::new();
-        put_zstd(tried, tuning, &mut by_zstd);
+        put_zstd(tried, &trial, &mut by_zstd);
         let mut by_ids = Vec::new();
         if let Some(of_sample) = dictionary_places(tried) {
-            put_dictionary(tried, &of_sample, tuning, &mut by_ids);
+            put_dictionary(tried, &of_sample, &trial, &mut by_ids);
             if by_ids.len() < by_zstd.len() {
                 out.push(id::DICTIONARY);
                 return put_dictionary(text, &places, tuning, out);

@@ -108,8 +108,8 @@ impl Group {
         self.pages == self.head.page_rows.len()
     }
 
-    /// The next page.
-    pub(crate) fn push(&mut self, payload: &[u8], types: &[Type]) -> Result<(), DecodeError> {
+    /// The next page; answers its rows.
+    pub(crate) fn push(&mut self, payload: &[u8], types: &[Type]) -> Result<usize, DecodeError> {
         let rows = *self
             .head
             .page_rows
@@ -128,7 +128,7 @@ impl Group {
         }
         self.pages += 1;
         self.read += rows;
-        Ok(())
+        Ok(rows)
     }
 
     /// Ready to be written: block rows, raw bytes, writer.

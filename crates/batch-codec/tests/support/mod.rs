@@ -303,3 +303,27 @@ pub fn first_frame(encoded: &[u8]) -> u8 {
     let length = u32::from_le_bytes(encoded[schema..schema + 4].try_into().unwrap()) as usize;
     encoded[schema + 4 + 32 + length]
 }
+
+/// A batch in which every codec is met, and its rows.
+pub fn golden_v2() -> (Vec<u8>, Vec<u8>) {
+    let fixed = |name: &str, width| Shape::Fixed(name.into(), width);
+    let key = || Shape::LowCardinality(Box::new(Shape::Text), false);
+    let columns = [
+        fixed("DateTime64(3, 'UTC')", 8),
+        key(),
+        Shape::Text,
+        Shape::Text,
+        Shape::Nullable(Box::new(fixed("Decimal(18, 8)", 8))),
+        Shape::Array(Box::new(Shape::Tuple(vec![(None, fixed("Float64", 8)), (None, Shape::Text)]))),
+        fixed("UUID", 16),
+        Shape::LowCardinality(Box::new(Shape::Text), true),
+        Shape::Map(Box::new(key()), Box::new(fixed("Int256", 32))),
+        Shape::Text,
+        fixed("FixedString(5)", 5),
+    ];
+    let mut raw = native(&columns, &[200, 0, 90], 21);
+    // The rest is not Native, and so opaque.
+    raw.extend_from_slice(b"not Native");
+    let encoded = encode(&raw, Effort::Auto);
+    (raw, encoded)
+}

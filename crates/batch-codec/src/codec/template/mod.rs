@@ -60,6 +60,7 @@ fn promising(text: &Text, tuning: &Tuning) -> bool {
         }
     }
     let Some(parsed) = Parsed::of(&sample, sample.len() / 8) else { return false };
+    let tuning = &tuning.of_trials();
     let mut by_template = Vec::new();
     put(&parsed, Earlier(&[]), tuning, &mut by_template);
     let mut by_words = Vec::new();
