@@ -10,6 +10,9 @@ use crate::{
     opaque::OpaqueEncoder,
 };
 
+/// Capacity of an empty buffer that is kept for the next block.
+const KEPT_BYTES: usize = 16 << 20;
+
 /// What an encoder made.
 #[derive(Debug)]
 pub struct Encoded<W> {
@@ -132,8 +135,13 @@ impl<W: Write> Encoder<W> {
 
     fn take_blocks(&mut self, last: bool) -> io::Result<()> {
         while self.opaque.is_none() {
-            match self.reader.next(&mut self.buffer, last) {
+            match self.reader.next(&self.buffer, last) {
+                Progress::Block(block) if block.memory() > MAX_BLOCK_BYTES => self.go_opaque()?,
                 Progress::Block(block) => {
+                    self.buffer.drain(..block.raw_bytes);
+                    if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES {
+                        self.buffer = Vec::new();
+                    }
                     if self.group.is_full_for(&block) {
                         self.end_group()?;
                     }

@@ -21,9 +21,10 @@ pub(crate) const WINDOW_LOG: u32 = 24;
 /// Most payload bytes in one segment of zstd.
 pub(crate) const MAX_SEGMENT: usize = 1 << 20;
 
-/// Most bytes of one Native block; longer ones travel opaque.
+/// Most bytes of one Native block, and of its columns in memory; larger ones travel opaque. Row groups of
+/// several blocks stay below it, too.
 pub(crate) const MAX_BLOCK_BYTES: usize = 64 << 20;
-/// Most memory of a row group's columns, on either side.
+/// Most memory a decoder spends on a row group: its columns, and one page's while they are made.
 pub(crate) const MAX_GROUP_BYTES: usize = 128 << 20;
 /// A row group ends with the block that brings it to this many bytes,
 pub(crate) const GROUP_BYTES: usize = 32 << 20;
@@ -47,5 +48,7 @@ pub(crate) const MAX_FRAME: usize = 112 << 20;
 pub(crate) const MAX_SCHEMA: usize = 16 << 20;
 /// Most columns.
 pub(crate) const MAX_COLUMNS: usize = 10_000;
+/// Most row groups and pages of a batch together.
+pub(crate) const MAX_INDEX: usize = 1 << 20;
 /// Most bytes of a footer.
 pub(crate) const MAX_FOOTER: usize = 64 << 20;

@@ -137,3 +137,40 @@ fn a_batch_of_no_rows_keeps_its_columns() {
         assert_eq!(decode(&encode(&raw, Effort::Auto), raw.len() as u64).unwrap(), raw);
     }
 }
+
+/// Rows whose columns take far more memory than bytes, and text of more numbers than bytes suggest: they
+/// must neither be refused by the decoder nor read column by column at any price.
+#[test]
+fn heavy_columns_come_back() {
+    let one = |name: &str, rows: usize, data: &[u8]| {
+        let mut raw = Vec::new();
+        put_varint(30, &mut raw);
+        put_varint(rows as u64, &mut raw);
+        for column in 0..30 {
+            put_text(format!("c{column}").as_bytes(), &mut raw);
+            put_text(name.as_bytes(), &mut raw);
+            raw.extend_from_slice(data);
+        }
+        raw
+    };
+    let empty = one("String", 1 << 20, &vec![0; 1 << 20]);
+    assert_eq!(first_frame(&encode(&empty, Effort::Fast)), OPAQUE, "125 MB of offsets");
+    let numbers: Vec<u8> = (0..9000).flat_map(|i| format!("d{i}").into_bytes()).map(|b| b & 0x7f).collect();
+    let digits = |rows: usize| {
+        let mut data = Vec::new();
+        for row in 0..rows {
+            put_text(&numbers[row % 20..row % 20 + 90], &mut data);
+        }
+        data
+    };
+    let lists = {
+        let mut data = Vec::new();
+        let list: String = (0..2000).map(|i| format!("{},", i % 10)).collect();
+        (0..500).for_each(|row| put_text(&list.as_bytes()[row % 7..], &mut data));
+        data
+    };
+    for raw in [empty, one("String", 10_000, &digits(10_000)), one("String", 500, &lists)] {
+        let encoded = encode(&raw, Effort::Fast);
+        assert!(decode(&encoded, raw.len() as u64).unwrap() == raw);
+    }
+}

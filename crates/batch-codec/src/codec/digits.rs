@@ -62,7 +62,9 @@ pub(crate) fn decode(
     budget: &mut Budget,
     depth: u32,
 ) -> Result<Text, DecodeError> {
+    let before = budget.left();
     let exceptions = Exceptions::decode(wire, count, budget, depth)?;
+    let kept = before - budget.left();
     let values = decode_numbers(wire, (8, Kind::Unsigned), count, earlier, budget, depth)?;
     let Numbers::U64(values) = values else { return Err(corrupt("ids of another width")) };
     budget.spend(count, 20 + 4)?;
@@ -77,6 +79,7 @@ pub(crate) fn decode(
         text.end();
     }
     budget.release(count, 20 + 4 + 8);
+    budget.release(kept, 1);
     budget.spend(text.memory(), 1)?;
     Ok(text)
 }

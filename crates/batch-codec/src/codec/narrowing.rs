@@ -2,7 +2,7 @@
 //! digits are always zero, times within one day. pco then works on smaller words and needs smaller
 //! tables.
 
-use super::wire::{Wire, corrupt};
+use super::wire::{Wire, corrupt, unzigzag, zigzag};
 use crate::{
     DecodeError,
     column::{Numbers, narrow},
@@ -29,7 +29,7 @@ impl Narrowed {
     /// Appends base, factor and width.
     pub(crate) fn put_head(&self, out: &mut Vec<u8>) {
         out.push(self.head.width as u8);
-        out.extend_from_slice(&self.head.base.to_le_bytes());
+        crate::native::put_varint(zigzag(self.head.base), out);
         crate::native::put_varint(self.head.factor, out);
     }
 }
@@ -40,7 +40,7 @@ impl Head {
         if !matches!(width, 1 | 2 | 4 | 8) || width > outer || outer > 8 {
             return Err(corrupt("a narrow stream of another width"));
         }
-        Ok(Self { base: wire.u64()?, factor: wire.varint()?, width })
+        Ok(Self { base: unzigzag(wire.varint()?), factor: wire.varint()?, width })
     }
 
     /// Back to values of `outer` bytes.

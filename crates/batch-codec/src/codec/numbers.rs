@@ -3,13 +3,14 @@
 use super::{
     Budget, Earlier, MAX_DEPTH, Tuning, limbs, narrowing, pack, pcodec,
     relation::{self, Relation},
-    wire::{Wire, corrupt},
+    wire::{Wire, corrupt, unzigzag, zigzag},
 };
 use crate::{DecodeError, column::Numbers, native::Kind};
 
 /// Codec ids of number streams.
 pub(crate) mod id {
-    /// One value for all; its bytes (none when there are no values).
+    /// One value for all, as a varint (zigzag when signed), a wide one as its bytes; nothing when there
+    /// are no values.
     pub(crate) const CONSTANT: u8 = 0;
     /// The same as an earlier leaf; its number.
     pub(crate) const SAME: u8 = 1;
@@ -27,6 +28,8 @@ pub(crate) mod id {
     pub(crate) const MAPPED: u8 = 7;
     /// Wide values as streams of 8 bytes.
     pub(crate) const LIMBS: u8 = 8;
+    /// Little-endian bytes as they are.
+    pub(crate) const PLAIN: u8 = 9;
 }
 
 /// Appends the stream of `numbers`. `earlier` may be referred to when they have as many values.
@@ -39,8 +42,7 @@ pub(crate) fn encode_numbers(
 ) {
     if numbers.is_constant() {
         out.push(id::CONSTANT);
-        numbers.write_le(0, numbers.len().min(1), out);
-        return;
+        return put_constant(numbers, kind, out);
     }
     if matches!(numbers, Numbers::Wide { .. }) {
         return limbs::encode(numbers, kind, earlier, tuning, out);
@@ -65,6 +67,14 @@ pub(crate) fn encode_numbers(
     }
 }
 
+fn put_constant(numbers: &Numbers, kind: Kind, out: &mut Vec<u8>) {
+    if numbers.len() == 0 || numbers.width() > 8 || !matches!(numbers.width(), 1 | 2 | 4 | 8) {
+        return numbers.write_le(0, numbers.len().min(1), out);
+    }
+    let value = numbers.wrapping_u64(0, kind);
+    crate::native::put_varint(if kind == Kind::Signed { zigzag(value) } else { value }, out);
+}
+
 /// As [`encode_numbers`], without anything to refer to.
 pub(crate) fn encode_alone(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8>) {
     encode_numbers(numbers, kind, Earlier(&[]), tuning, out);
@@ -85,9 +95,12 @@ fn encode_plain(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8
     }
 }
 
+/// Everything is tried on streams up to this many bytes, whatever the effort.
+const TINY_BYTES: usize = 64;
+
 /// The last step: pco or zstd, whichever is smaller on a sample (on everything when that is small).
 fn encode_bits(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8>) {
-    let small = numbers.bytes() <= tuning.small_bytes;
+    let small = numbers.bytes() <= tuning.small_bytes.max(TINY_BYTES);
     let sample = if small { None } else { narrowing::sample(numbers, tuning.sample) };
     let tried = sample.as_ref().unwrap_or(numbers);
     let bytes = tried.to_le();
@@ -99,6 +112,9 @@ fn encode_bits(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8>
     let mut best = (size(&by_pco), id::PCO);
     if size(&by_zstd) < best.0 {
         best = (size(&by_zstd), id::ZSTD);
+    }
+    if small && bytes.len() < best.0 {
+        best = (bytes.len(), id::PLAIN);
     }
     if small && numbers.width() > 1 {
         let transposed = pack::squeeze(&pack::transpose(&bytes, numbers.width()), level);
@@ -123,6 +139,9 @@ fn put_bits(codec: u8, numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut
     if codec == id::TRANSPOSED {
         out.push(id::TRANSPOSED);
         pack::put_squeezed(&pack::transpose(&bytes, numbers.width()), level, out);
+    } else if codec == id::PLAIN {
+        out.push(id::PLAIN);
+        out.extend_from_slice(&bytes);
     } else {
         out.push(id::ZSTD);
         pack::put_squeezed(&bytes, level, out);
@@ -150,7 +169,7 @@ pub(crate) fn decode_numbers(
         decode_numbers(wire, kind, count, Earlier(&[]), budget, depth)
     };
     match wire.u8()? {
-        id::CONSTANT => constant(wire, width, count, budget),
+        id::CONSTANT => constant(wire, (width, kind), count, budget),
         id::SAME => {
             budget.spend(count, width)?;
             Ok(relation::leaf(earlier, wire, width, count)?.clone())
@@ -177,6 +196,10 @@ pub(crate) fn decode_numbers(
             let bytes = pack::expand(wire, bytes_of(count, width)?, budget)?;
             Ok(from_le(width, &pack::untranspose(&bytes, width)))
         }
+        id::PLAIN => {
+            budget.spend(count, width)?;
+            Ok(from_le(width, wire.take(bytes_of(count, width)?)?))
+        }
         id::MAPPED => {
             budget.spend(count, width)?;
             relation::decode_mapped(wire, (width, kind), count, earlier, budget, depth)
@@ -198,7 +221,7 @@ fn from_le(width: usize, bytes: &[u8]) -> Numbers {
 
 fn constant(
     wire: &mut Wire<'_>,
-    width: usize,
+    (width, kind): (usize, Kind),
     count: usize,
     budget: &mut Budget,
 ) -> Result<Numbers, DecodeError> {
@@ -206,13 +229,15 @@ fn constant(
         return Ok(Numbers::empty(width));
     }
     budget.spend(count, width)?;
-    let value = wire.take(width)?;
-    let value = from_le(width, value);
-    Ok(match value {
-        Numbers::U8(v) => Numbers::U8(vec![v[0]; count]),
-        Numbers::U16(v) => Numbers::U16(vec![v[0]; count]),
-        Numbers::U32(v) => Numbers::U32(vec![v[0]; count]),
-        Numbers::U64(v) => Numbers::U64(vec![v[0]; count]),
-        Numbers::Wide { bytes, .. } => Numbers::Wide { width, bytes: bytes.repeat(count) },
+    if !matches!(width, 1 | 2 | 4 | 8) {
+        return Ok(Numbers::Wide { width, bytes: wire.take(width)?.repeat(count) });
+    }
+    let value = wire.varint()?;
+    let value = if kind == Kind::Signed { unzigzag(value) } else { value };
+    Ok(match width {
+        1 => Numbers::U8(vec![value as u8; count]),
+        2 => Numbers::U16(vec![value as u16; count]),
+        4 => Numbers::U32(vec![value as u32; count]),
+        _ => Numbers::U64(vec![value; count]),
     })
 }

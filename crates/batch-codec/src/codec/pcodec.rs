@@ -1,7 +1,7 @@
 //! Numbers by pco: bins and ANS on values or their differences (<https://github.com/pcodec/pcodec>).
 
 use pco::{
-    ChunkConfig, PagingSpec,
+    ChunkConfig, ModeSpec, PagingSpec,
     data_types::Number,
     errors::PcoError,
     wrapped::{FileCompressor, FileDecompressor},
@@ -18,26 +18,29 @@ const CHUNK: usize = 1 << 18;
 
 /// Encodes numbers of at most 8 bytes; `None` when pco will not.
 pub(crate) fn encode(numbers: &Numbers, kind: Kind, level: usize) -> Option<Vec<u8>> {
+    // Factors of integers are taken out before; looking for them, pco would not choose the same every time.
+    let whole = ModeSpec::Classic;
     fn signed<A: Copy, B>(values: &[A], cast: impl Fn(A) -> B) -> Vec<B> {
         values.iter().map(|v| cast(*v)).collect()
     }
     match (numbers, kind) {
-        (Numbers::U8(v), Kind::Signed) => chunks(&signed(v, u8::cast_signed), level),
-        (Numbers::U8(v), _) => chunks(v, level),
-        (Numbers::U16(v), Kind::Signed) => chunks(&signed(v, u16::cast_signed), level),
-        (Numbers::U16(v), _) => chunks(v, level),
-        (Numbers::U32(v), Kind::Signed) => chunks(&signed(v, u32::cast_signed), level),
-        (Numbers::U32(v), Kind::Float) => chunks(&signed(v, f32::from_bits), level),
-        (Numbers::U32(v), _) => chunks(v, level),
-        (Numbers::U64(v), Kind::Signed) => chunks(&signed(v, u64::cast_signed), level),
-        (Numbers::U64(v), Kind::Float) => chunks(&signed(v, f64::from_bits), level),
-        (Numbers::U64(v), _) => chunks(v, level),
+        (Numbers::U8(v), Kind::Signed) => chunks(&signed(v, u8::cast_signed), whole, level),
+        (Numbers::U8(v), _) => chunks(v, whole, level),
+        (Numbers::U16(v), Kind::Signed) => chunks(&signed(v, u16::cast_signed), whole, level),
+        (Numbers::U16(v), _) => chunks(v, whole, level),
+        (Numbers::U32(v), Kind::Signed) => chunks(&signed(v, u32::cast_signed), whole, level),
+        (Numbers::U32(v), Kind::Float) => chunks(&signed(v, f32::from_bits), ModeSpec::Auto, level),
+        (Numbers::U32(v), _) => chunks(v, whole, level),
+        (Numbers::U64(v), Kind::Signed) => chunks(&signed(v, u64::cast_signed), whole, level),
+        (Numbers::U64(v), Kind::Float) => chunks(&signed(v, f64::from_bits), ModeSpec::Auto, level),
+        (Numbers::U64(v), _) => chunks(v, whole, level),
         (Numbers::Wide { .. }, _) => None,
     }
 }
 
-fn chunks<T: Number>(values: &[T], level: usize) -> Option<Vec<u8>> {
-    let config = ChunkConfig::default().with_compression_level(level).with_enable_8_bit(true);
+fn chunks<T: Number>(values: &[T], mode: ModeSpec, level: usize) -> Option<Vec<u8>> {
+    let config =
+        ChunkConfig::default().with_compression_level(level).with_mode_spec(mode).with_enable_8_bit(true);
     let compressor = FileCompressor::default();
     let mut out = compressor.write_header(Vec::new()).ok()?;
     for chunk in values.chunks(CHUNK) {

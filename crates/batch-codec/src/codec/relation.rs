@@ -139,34 +139,30 @@ pub(crate) fn decode_mapped(
     }
     let length = wire.count(MAX_TABLE, "entries of a table")?;
     let table = decode_numbers(wire, shape, length, Earlier(&[]), budget, depth)?;
-    let places = first_seen(other);
-    if places.iter().any(|id| *id as usize >= length) {
-        return Err(corrupt("a table that is too short"));
-    }
+    let places = first_seen(other, length as u32).ok_or_else(|| corrupt("a table that is too short"))?;
     Ok(table.take(&places))
 }
 
-/// The distinct values numbered as they appear.
-fn first_seen(numbers: &Numbers) -> Vec<u32> {
+/// The distinct values numbered as they appear; `None` when there are more than `most`.
+fn first_seen(numbers: &Numbers, most: u32) -> Option<Vec<u32>> {
     let mut next = 0;
-    let mut number = || {
-        next += 1;
-        next - 1
-    };
-    let small = |value: u64| usize::try_from(value).ok().filter(|value| *value < 1 << 16);
     let mut table = vec![u32::MAX; 1 << 16];
     let mut others: HashMap<u64, u32> = HashMap::new();
     (0..numbers.len())
         .map(|at| {
             let value = numbers.wrapping_u64(at, Kind::Unsigned);
-            match small(value) {
-                Some(value) if table[value] != u32::MAX => table[value],
-                Some(value) => {
-                    table[value] = number();
-                    table[value]
+            let known = match usize::try_from(value).ok().and_then(|value| table.get_mut(value)) {
+                Some(known) => known,
+                None => others.entry(value).or_insert(u32::MAX),
+            };
+            if *known == u32::MAX {
+                if next == most {
+                    return None;
                 }
-                None => *others.entry(value).or_insert_with(&mut number),
+                *known = next;
+                next += 1;
             }
+            Some(*known)
         })
         .collect()
 }

@@ -28,6 +28,8 @@ pub(crate) mod id {
     pub(crate) const TEMPLATE: u8 = 4;
     /// Lengths, and zstd over all bytes.
     pub(crate) const ZSTD: u8 = 5;
+    /// Each behind its length.
+    pub(crate) const PLAIN: u8 = 6;
 }
 
 /// Appends the stream of `text`. `earlier` may be referred to when they have as many values.
@@ -71,8 +73,21 @@ pub(crate) fn encode_words(text: &Text, tuning: &Tuning, out: &mut Vec<u8>) {
             }
         }
     }
-    out.push(id::ZSTD);
-    put_zstd(text, tuning, out);
+    put_strings(text, tuning, out);
+}
+
+/// By zstd, or plain when that is shorter.
+fn put_strings(text: &Text, tuning: &Tuning, out: &mut Vec<u8>) {
+    let mut squeezed = vec![id::ZSTD];
+    put_zstd(text, tuning, &mut squeezed);
+    if text.memory() < 1024 {
+        let mut plain = vec![id::PLAIN];
+        text.iter().for_each(|string| put_block(string, &mut plain));
+        if plain.len() <= squeezed.len() {
+            squeezed = plain;
+        }
+    }
+    out.extend_from_slice(&squeezed);
 }
 
 fn put_zstd(text: &Text, tuning: &Tuning, out: &mut Vec<u8>) {
@@ -101,8 +116,7 @@ fn dictionary_places(text: &Text) -> Option<(Vec<u32>, Vec<u32>)> {
 
 fn put_dictionary(text: &Text, (firsts, of): &(Vec<u32>, Vec<u32>), tuning: &Tuning, out: &mut Vec<u8>) {
     put_varint(firsts.len() as u64, out);
-    out.push(id::ZSTD);
-    put_zstd(&text.take(firsts), tuning, out);
+    put_strings(&text.take(firsts), tuning, out);
     encode_alone(&index(of.clone(), firsts.len()), Kind::Unsigned, tuning, out);
 }
 
@@ -154,6 +168,16 @@ pub(crate) fn decode_text(
         id::DICTIONARY => decode_dictionary(wire, count, budget, depth),
         id::TEMPLATE => template::decode(wire, count, earlier, budget, depth),
         id::ZSTD => decode_zstd(wire, count, budget, depth),
+        id::PLAIN => {
+            budget.spend(count, 4)?;
+            let mut text = Text::default();
+            for _ in 0..count {
+                let string = wire.block()?;
+                budget.spend(string.len(), 1)?;
+                text.push(string);
+            }
+            Ok(text)
+        }
         other => Err(DecodeError::UnknownColumnCodec { what: "text", id: other }),
     }
 }
@@ -182,12 +206,14 @@ fn decode_dictionary(
     let strings = decode_text(wire, distinct, Earlier(&[]), budget, depth)?;
     let width = index_width(distinct);
     let ids = decode_numbers(wire, (width, Kind::Unsigned), count, Earlier(&[]), budget, depth)?;
+    budget.spend(count, 4)?;
     let places: Vec<u32> = (0..count).map(|at| ids.wrapping_u64(at, Kind::Unsigned) as u32).collect();
     if places.iter().any(|place| *place as usize >= distinct) {
         return Err(corrupt("an index to no string"));
     }
     let bytes: usize = places.iter().map(|place| strings.get(*place as usize).len() + 4).sum();
     budget.spend(bytes, 1)?;
-    budget.release(count, width);
+    budget.release(count, width + 4);
+    budget.release(strings.memory(), 1);
     Ok(strings.take(&places))
 }

@@ -76,6 +76,11 @@ pub(crate) fn put_block(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
+/// Undoes [`zigzag`].
+pub(crate) fn unzigzag(value: u64) -> u64 {
+    (value >> 1) ^ (value & 1).wrapping_neg()
+}
+
 /// Zigzag: small numbers of either sign become small.
 pub(crate) fn zigzag(value: u64) -> u64 {
     (value << 1) ^ ((value.cast_signed() >> 63) as u64)

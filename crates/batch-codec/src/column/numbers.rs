@@ -129,6 +129,31 @@ impl Numbers {
         }
     }
 
+    /// The values of these runs (start and length), in this order.
+    pub(crate) fn gather(&self, runs: &[(u32, u32)]) -> Self {
+        fn pick<T: Copy>(v: &[T], runs: &[(u32, u32)]) -> Vec<T> {
+            let mut out = Vec::with_capacity(runs.iter().map(|run| run.1 as usize).sum());
+            for (start, length) in runs {
+                out.extend_from_slice(&v[*start as usize..(start + length) as usize]);
+            }
+            out
+        }
+        match self {
+            Self::U8(v) => Self::U8(pick(v, runs)),
+            Self::U16(v) => Self::U16(pick(v, runs)),
+            Self::U32(v) => Self::U32(pick(v, runs)),
+            Self::U64(v) => Self::U64(pick(v, runs)),
+            Self::Wide { width, bytes } => {
+                let mut out = Vec::new();
+                for (start, length) in runs {
+                    let start = *start as usize * width;
+                    out.extend_from_slice(&bytes[start..start + *length as usize * width]);
+                }
+                Self::Wide { width: *width, bytes: out }
+            }
+        }
+    }
+
     /// Value `at` as a number, when it has at most 8 bytes; signs are extended.
     pub(crate) fn wrapping_u64(&self, at: usize, kind: Kind) -> u64 {
         let signed = kind == Kind::Signed;

@@ -109,6 +109,15 @@ impl Text {
         out
     }
 
+    /// The strings of these runs (start and length), in this order.
+    pub(crate) fn gather(&self, runs: &[(u32, u32)]) -> Self {
+        let mut out = Self::default();
+        for (start, length) in runs {
+            (*start..start + length).for_each(|at| out.push(self.get(at as usize)));
+        }
+        out
+    }
+
     /// Lets [`Text::slice`] share the bytes instead of copying them.
     pub(crate) fn share(&mut self) {
         let length = self.bytes().len();

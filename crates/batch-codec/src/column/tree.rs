@@ -93,25 +93,44 @@ impl Column {
                 Self::Nullable { nulls: nulls.take(places), inner: Box::new(inner.take(places)) }
             }
             Self::Array { sizes, inner } => {
-                let mut start = 0;
-                let starts: Vec<u32> = sizes
-                    .iter()
-                    .map(|size| {
-                        start += size;
-                        start - size
-                    })
-                    .collect();
-                let elements: Vec<u32> = places
-                    .iter()
-                    .flat_map(|p| starts[*p as usize]..starts[*p as usize] + sizes[*p as usize])
-                    .collect();
+                let starts = starts(sizes);
+                let runs: Vec<_> = places.iter().map(|p| (starts[*p as usize], sizes[*p as usize])).collect();
                 Self::Array {
                     sizes: places.iter().map(|p| sizes[*p as usize]).collect(),
-                    inner: Box::new(inner.take(&elements)),
+                    inner: Box::new(inner.gather(&runs)),
                 }
             }
             Self::Tuple(fields) => Self::Tuple(fields.iter().map(|field| field.take(places)).collect()),
             Self::Coded(ids) => Self::Coded(places.iter().map(|p| ids[*p as usize]).collect()),
+        }
+    }
+
+    /// The rows of these runs (start and length), in this order.
+    fn gather(&self, runs: &[(u32, u32)]) -> Self {
+        match self {
+            Self::Numbers(numbers, kind) => Self::Numbers(numbers.gather(runs), *kind),
+            Self::Text(text) => Self::Text(text.gather(runs)),
+            Self::Nullable { nulls, inner } => {
+                Self::Nullable { nulls: nulls.gather(runs), inner: Box::new(inner.gather(runs)) }
+            }
+            Self::Array { sizes, inner } => {
+                let starts = starts(sizes);
+                let at = |row: u32| starts[row as usize];
+                let elements: Vec<_> = runs
+                    .iter()
+                    .map(|(start, length)| (at(*start), at(start + length) - at(*start)))
+                    .collect();
+                let pick = |(start, length): &(u32, u32)| &sizes[*start as usize..(start + length) as usize];
+                Self::Array {
+                    sizes: runs.iter().flat_map(pick).copied().collect(),
+                    inner: Box::new(inner.gather(&elements)),
+                }
+            }
+            Self::Tuple(fields) => Self::Tuple(fields.iter().map(|field| field.gather(runs)).collect()),
+            Self::Coded(ids) => {
+                let pick = |(start, length): &(u32, u32)| &ids[*start as usize..(start + length) as usize];
+                Self::Coded(runs.iter().flat_map(pick).copied().collect())
+            }
         }
     }
 
@@ -126,7 +145,7 @@ impl Column {
     pub(crate) fn slice(&self, from: usize, to: usize) -> Self {
         match self {
             Self::Text(text) => Self::Text(text.slice(from, to)),
-            _ => self.take(&(from as u32..to as u32).collect::<Vec<_>>()),
+            _ => self.gather(&[(from as u32, (to - from) as u32)]),
         }
     }
 
@@ -179,4 +198,14 @@ impl Column {
             Type::LowCardinality(_) => Self::Coded(indices(leaves.next()?)?),
         })
     }
+}
+
+/// Where each array begins, and where the last ends; all elements of a row group fit 32 bits.
+fn starts(sizes: &[u32]) -> Vec<u32> {
+    let mut end = 0;
+    let ends = sizes.iter().map(|size| {
+        end += size;
+        end
+    });
+    std::iter::once(0).chain(ends).collect()
 }

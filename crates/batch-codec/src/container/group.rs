@@ -13,7 +13,7 @@ use crate::{
     codec::{Earlier, Tuning, encode_numbers, encode_text},
     column::{Column, Numbers},
     format::{
-        GROUP_BYTES, GROUP_ROWS, MAX_GROUP_BLOCKS, MAX_GROUP_BYTES, MAX_GROUP_ROWS, PAGE_BYTES, PAGE_ROWS,
+        GROUP_BYTES, GROUP_ROWS, MAX_BLOCK_BYTES, MAX_GROUP_BLOCKS, MAX_GROUP_ROWS, PAGE_BYTES, PAGE_ROWS,
         SMALL_PAGE_ROWS,
     },
     native::{Block, BlockDictionary, Dictionary, Kind, Type, put_varint},
@@ -65,9 +65,8 @@ impl GroupBuilder {
 
     /// It should be written before `block` is added.
     pub(crate) fn is_full_for(&self, block: &Block) -> bool {
-        let bytes: usize = block.columns.iter().map(Column::memory).sum();
         !self.is_empty()
-            && (self.memory() + bytes > MAX_GROUP_BYTES / 2
+            && (self.memory() + block.memory() > MAX_BLOCK_BYTES
                 || self.rows + block.rows > MAX_GROUP_ROWS
                 || self.block_rows.len() == MAX_GROUP_BLOCKS)
     }

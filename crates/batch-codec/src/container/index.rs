@@ -75,8 +75,8 @@ impl Footer {
         out
     }
 
-    /// Reads it and sees that nothing follows.
-    pub(crate) fn read(r: &mut impl Read) -> Result<Self, DecodeError> {
+    /// Reads it, sees that nothing follows, and that its index is `groups` (whose pages have no keys).
+    pub(crate) fn read(r: &mut impl Read, groups: &[GroupEntry]) -> Result<Self, DecodeError> {
         let mut length = [0; 4];
         read_exact(r, &mut length)?;
         let bytes = u32::from_le_bytes(length) as usize;
@@ -95,33 +95,37 @@ impl Footer {
             return Err(DecodeError::HashMismatch);
         }
         match read_some(r, &mut [0])? {
-            0 => Self::parse(&body),
+            0 => Self::parse(&body, groups),
             _ => Err(DecodeError::TrailingBytes),
         }
     }
 
-    fn parse(body: &[u8]) -> Result<Self, DecodeError> {
+    /// Compares instead of collecting: an index of its own making would be as large as it likes.
+    fn parse(body: &[u8], groups: &[GroupEntry]) -> Result<Self, DecodeError> {
         let mut wire = Wire::new(body);
         let raw_bytes = wire.u64()?;
         let rows = wire.u64()?;
         let mut blake3 = [0; 32];
         blake3.copy_from_slice(wire.take(32)?);
-        let mut groups = Vec::new();
-        for _ in 0..wire.count(body.len(), "row groups")? {
-            let (offset, rows, raw_bytes) = (wire.varint()?, wire.varint()?, wire.varint()?);
-            let mut pages = Vec::new();
-            for _ in 0..wire.count(body.len(), "pages")? {
-                let (offset, rows) = (wire.varint()?, wire.varint()?);
-                let mut key = Vec::new();
-                for _ in 0..wire.count(body.len(), "key columns")? {
-                    key.push(wire.block()?.to_vec());
-                }
-                pages.push(PageEntry { offset, rows, key });
+        let expect = |wire: &mut Wire<'_>, expected: u64| match wire.varint()? {
+            found if found == expected => Ok(()),
+            _ => Err(DecodeError::Corrupt("the index is of other pages".into())),
+        };
+        expect(&mut wire, groups.len() as u64)?;
+        for group in groups {
+            for number in [group.offset, group.rows, group.raw_bytes, group.pages.len() as u64] {
+                expect(&mut wire, number)?;
             }
-            groups.push(GroupEntry { offset, rows, raw_bytes, pages });
+            for page in &group.pages {
+                expect(&mut wire, page.offset)?;
+                expect(&mut wire, page.rows)?;
+                for _ in 0..wire.count(body.len(), "key columns")? {
+                    wire.block()?;
+                }
+            }
         }
         wire.end()?;
-        Ok(Self { groups, rows, raw_bytes, blake3 })
+        Ok(Self { groups: Vec::new(), rows, raw_bytes, blake3 })
     }
 }
 
@@ -130,15 +134,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_comes_back() {
+    fn it_is_what_was_written() {
         let page = PageEntry { offset: 99, rows: 7, key: vec![b"binance".to_vec(), Vec::new()] };
-        let group = GroupEntry { offset: 50, rows: 7, raw_bytes: 1 << 40, pages: vec![page] };
-        let footer = Footer { groups: vec![group], rows: 7, raw_bytes: 1 << 40, blake3: [7; 32] };
+        let mut groups = vec![GroupEntry { offset: 50, rows: 7, raw_bytes: 1 << 40, pages: vec![page] }];
+        let footer = Footer { groups: groups.clone(), rows: 7, raw_bytes: 1 << 40, blake3: [7; 32] };
         let mut bytes = Vec::new();
         footer.write(&mut bytes).unwrap();
-        assert_eq!(Footer::read(&mut bytes.as_slice()).unwrap(), footer);
+        let read = Footer::read(&mut bytes.as_slice(), &groups).unwrap();
+        assert_eq!((read.rows, read.raw_bytes, read.blake3), (7, 1 << 40, [7; 32]));
         for end in 0..bytes.len() {
-            assert!(matches!(Footer::read(&mut &bytes[..end]), Err(DecodeError::Truncated)));
+            assert!(matches!(Footer::read(&mut &bytes[..end], &groups), Err(DecodeError::Truncated)));
         }
+        groups[0].pages[0].offset = 98;
+        assert!(matches!(Footer::read(&mut bytes.as_slice(), &groups), Err(DecodeError::Corrupt(_))));
     }
 }

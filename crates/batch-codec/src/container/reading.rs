@@ -73,6 +73,9 @@ fn read_keys(wire: &mut Wire<'_>, blocks: usize, budget: &mut Budget) -> Result<
 fn shares(wire: &mut Wire<'_>, rows: usize, most: usize, what: &str) -> Result<Vec<usize>, DecodeError> {
     let count = wire.count(most.min(wire.rest().len()), what)?;
     let shares = (0..count).map(|_| wire.count(rows, "rows")).collect::<Result<Vec<_>, _>>()?;
+    if rows > 0 && shares.contains(&0) {
+        return Err(DecodeError::Corrupt(format!("{what} of no rows")));
+    }
     if shares.iter().sum::<usize>() != rows {
         return Err(DecodeError::Corrupt(format!("{what} of other rows than the group")));
     }

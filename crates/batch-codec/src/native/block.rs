@@ -26,10 +26,19 @@ pub(crate) struct Block {
     pub(crate) dictionaries: Vec<Option<BlockDictionary>>,
 }
 
+impl Block {
+    /// Bytes of memory, about.
+    pub(crate) fn memory(&self) -> usize {
+        let keys = |dictionary: &BlockDictionary| 2 * dictionary.keys.memory() + 64 * dictionary.keys.len();
+        self.columns.iter().map(Column::memory).sum::<usize>()
+            + self.dictionaries.iter().flatten().map(keys).sum::<usize>()
+    }
+}
+
 /// What a step came to.
 #[derive(Debug)]
 pub(crate) enum Progress {
-    /// A block; it is gone from the buffer.
+    /// A block; its bytes are still at the front of the buffer.
     Block(Block),
     /// More bytes are needed.
     More,
@@ -37,7 +46,7 @@ pub(crate) enum Progress {
     Unknown,
 }
 
-/// Takes blocks off a buffer. Within a block, columns that were read are not read again.
+/// Reads blocks off a buffer. Within a block, columns that were read are not read again.
 #[derive(Debug, Default)]
 pub(crate) struct BlockReader {
     names: Vec<ColumnName>,
@@ -70,15 +79,14 @@ impl BlockReader {
         &self.types
     }
 
-    /// Takes one block off the front of `buffer`. `last` says that no more bytes will come.
-    pub(crate) fn next(&mut self, buffer: &mut Vec<u8>, last: bool) -> Progress {
+    /// Reads one block at the front of `buffer`. `last` says that no more bytes will come.
+    pub(crate) fn next(&mut self, buffer: &[u8], last: bool) -> Progress {
         if buffer.is_empty() || (!last && buffer.len() < self.wanted) {
             return Progress::More;
         }
         match self.read(buffer) {
             Ok(block) => {
                 self.wanted = 0;
-                buffer.drain(..block.raw_bytes);
                 Progress::Block(block)
             }
             Err(ReadError::More) => {

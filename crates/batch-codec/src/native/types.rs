@@ -134,10 +134,7 @@ fn parametric(head: &str, arguments: &str, depth: usize) -> Option<Type> {
             _ => return None,
         },
         "Array" => array(only()?),
-        "Map" => match fields()?.as_slice() {
-            [_, _] => array(Type::Tuple(fields()?)),
-            _ => return None,
-        },
+        "Map" => array(Type::Tuple(fields().filter(|fields| fields.len() == 2)?)),
         "Nested" => array(Type::Tuple(fields()?)),
         "Tuple" => Type::Tuple(fields()?),
         "SimpleAggregateFunction" => match split(arguments)?.as_slice() {

@@ -30,6 +30,9 @@ use crate::{
 const MAX_LITERALS: usize = 4096;
 const MAX_TEMPLATES: usize = 64;
 const MAX_SLOTS: usize = 1024;
+/// Most numbers of a text that is cut: what a decoder has in hand while it renders, some 25 bytes a
+/// number, stays well below the cap on a row group.
+const MAX_NUMBERS: usize = 3 << 19;
 /// Bytes of text that a trial looks at.
 const TRIAL_BYTES: usize = 64 << 10;
 
@@ -101,8 +104,8 @@ pub(crate) fn decode(
     let shapes = (0..wire.count(MAX_TEMPLATES, "templates")?)
         .map(|_| Shape::read(wire, literals.len()))
         .collect::<Result<Vec<_>, _>>()?;
-    let exceptions = Exceptions::decode(wire, count, budget, depth)?;
     let before = budget.left();
+    let exceptions = Exceptions::decode(wire, count, budget, depth)?;
     let width = index_width(shapes.len() + 1);
     let ids = decode_numbers(wire, (width, Kind::Unsigned), count, Earlier(&[]), budget, depth)?;
     let repeats = decode_numbers(wire, (4, Kind::Unsigned), count, earlier, budget, depth)?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    MAX_LITERALS, MAX_SLOTS, MAX_TEMPLATES,
+    MAX_LITERALS, MAX_NUMBERS, MAX_SLOTS, MAX_TEMPLATES,
     shape::{Literal, Shape},
     token::{self, Style, Token},
 };
@@ -127,7 +127,7 @@ impl<'a> Literals<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Cuts all of `text`; `None` when more than `most` strings fit no template.
+    /// Cuts all of `text`; `None` when more than `most` strings fit no template, or it is too much.
     pub(super) fn of(text: &'a Text, most: usize) -> Option<Self> {
         let mut literals = Literals::default();
         let mut cut = Cut::default();
@@ -146,7 +146,7 @@ impl<'a> Parsed<'a> {
                 parsed.shape_of(&cut, 0);
             }
         }
-        let mut last = 0;
+        let (mut last, mut numbers) = (0, 0);
         for (row, string) in text.iter().enumerate() {
             let found = literals.cut(string, &mut cut).then(|| parsed.shape_of(&cut, last)).flatten();
             match found {
@@ -155,6 +155,10 @@ impl<'a> Parsed<'a> {
                     parsed.ids.push(id as u32);
                     parsed.repeats.push(repeats);
                     parsed.take(id, &cut.tokens);
+                    numbers += cut.tokens.len();
+                    if numbers > MAX_NUMBERS {
+                        return None;
+                    }
                 }
                 None => {
                     parsed.exceptions.push(row, string);

@@ -6,8 +6,6 @@ use crate::{
     native::put_varint,
 };
 
-use super::MAX_SLOTS;
-
 /// Longest part that repeats, and longest part before it, in numbers.
 const MAX_UNIT: usize = 8;
 const MAX_HEAD: usize = 128;
@@ -103,12 +101,17 @@ impl Shape {
     pub(super) fn read(wire: &mut Wire<'_>, literals: usize) -> Result<Self, DecodeError> {
         let most = literals.checked_sub(1).ok_or_else(|| corrupt("a template without literals"))?;
         let literal = |wire: &mut Wire<'_>| wire.count(most, "as a literal's number").map(|l| l as Literal);
-        let part = |wire: &mut Wire<'_>| {
-            (0..wire.count(MAX_SLOTS, "numbers of a template")?)
+        let part = |wire: &mut Wire<'_>, most| {
+            (0..wire.count(most, "numbers of a template")?)
                 .map(|_| literal(wire))
                 .collect::<Result<Vec<_>, DecodeError>>()
         };
-        Ok(Self { head: part(wire)?, unit: part(wire)?, tail: part(wire)?, end: literal(wire)? })
+        Ok(Self {
+            head: part(wire, MAX_HEAD)?,
+            unit: part(wire, MAX_UNIT)?,
+            tail: part(wire, MAX_HEAD)?,
+            end: literal(wire)?,
+        })
     }
 }
 
