@@ -13,6 +13,7 @@ mod numbers;
 mod pack;
 mod pcodec;
 mod relation;
+mod runs;
 mod template;
 mod text;
 mod wire;

@@ -3,6 +3,7 @@
 use super::{
     Budget, Earlier, MAX_DEPTH, Tuning, limbs, narrowing, pack, pcodec,
     relation::{self, Relation},
+    runs,
     wire::{Wire, corrupt, unzigzag, zigzag},
 };
 use crate::{DecodeError, column::Numbers, native::Kind};
@@ -30,6 +31,8 @@ pub(crate) mod id {
     pub(crate) const LIMBS: u8 = 8;
     /// Little-endian bytes as they are.
     pub(crate) const PLAIN: u8 = 9;
+    /// Runs: their values, then their lengths.
+    pub(crate) const RUNS: u8 = 10;
 }
 
 /// Appends the stream of `numbers`. `earlier` may be referred to when they have as many values.
@@ -85,6 +88,28 @@ fn encode_plain(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8
     if numbers.is_constant() {
         return encode_alone(numbers, kind, tuning, out);
     }
+    if let Some(runs) = runs::find(numbers) {
+        let sample = narrowing::sample(numbers, tuning.sample);
+        let tried = sample.as_ref().unwrap_or(numbers);
+        let trial = tuning.of_trials();
+        let (mut in_runs, mut whole) = (Vec::new(), Vec::new());
+        if let Some(of_sample) = runs::find(tried) {
+            runs::put(tried, kind, &of_sample, &trial, &mut in_runs);
+            encode_narrow(tried, kind, &trial, &mut whole);
+            if in_runs.len() < whole.len() {
+                out.push(id::RUNS);
+                return runs::put(numbers, kind, &runs, tuning, out);
+            }
+        }
+    }
+    encode_narrow(numbers, kind, tuning, out);
+}
+
+/// Without base and factor, then [`encode_bits`].
+pub(crate) fn encode_narrow(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8>) {
+    if numbers.is_constant() {
+        return encode_alone(numbers, kind, tuning, out);
+    }
     match narrowing::narrow(numbers, kind) {
         Some(narrowed) => {
             out.push(id::NARROW);
@@ -99,7 +124,7 @@ fn encode_plain(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8
 const TINY_BYTES: usize = 64;
 
 /// The last step: pco or zstd, whichever is smaller on a sample (on everything when that is small).
-fn encode_bits(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8>) {
+pub(crate) fn encode_bits(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8>) {
     let small = numbers.bytes() <= tuning.small_bytes.max(TINY_BYTES);
     let sample = if small { None } else { narrowing::sample(numbers, tuning.sample) };
     let tried = sample.as_ref().unwrap_or(numbers);
@@ -204,6 +229,7 @@ pub(crate) fn decode_numbers(
             budget.spend(count, width)?;
             relation::decode_mapped(wire, (width, kind), count, earlier, budget, depth)
         }
+        id::RUNS => runs::decode(wire, (width, kind), count, budget, depth),
         id::LIMBS => limbs::decode(wire, width, count, budget, depth),
         other => Err(DecodeError::UnknownColumnCodec { what: "numbers", id: other }),
     }

@@ -90,9 +90,9 @@ impl BlockReader {
                 Progress::Block(block)
             }
             Err(ReadError::More) => {
-                // A column that is read in vain is read again only when half as much again is there.
+                // A column that is read in vain is read again only when twice as much is there.
                 let from = self.open.as_ref().map_or(0, |open| open.at);
-                self.wanted = buffer.len() + (buffer.len() - from) / 2;
+                self.wanted = buffer.len() + (buffer.len() - from);
                 Progress::More
             }
             Err(ReadError::Unknown(_)) => Progress::Unknown,
