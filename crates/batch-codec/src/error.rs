@@ -14,6 +14,20 @@ pub enum DecodeError {
     /// The container is ours, the codec is not.
     #[error("batch codec {0:?} is unknown")]
     UnknownCodec(String),
+    /// The container and its codec are known, a codec inside a page is not.
+    #[error("codec {id} of a {what} stream is unknown")]
+    UnknownColumnCodec {
+        /// `numbers` or `text`.
+        what: &'static str,
+        /// Its id.
+        id: u8,
+    },
+    /// A frame is not what was written.
+    #[error("BLAKE3 of frame {frame} does not match")]
+    PageHashMismatch {
+        /// Frames before it.
+        frame: u64,
+    },
     /// The bytes end before the footer does.
     #[error("the batch is cut off")]
     Truncated,

@@ -135,6 +135,8 @@ pub struct MigrationConfig {
     pub bandwidth_limit: Timetable,
     /// How hard batches are compressed.
     pub effort: Effort,
+    /// Threads that compress one batch (`compression_threads`).
+    pub encode_threads: usize,
     /// Largest chunk, bytes (`chunk_size`).
     pub chunk_bytes: u64,
     /// Always true: `false` is refused.

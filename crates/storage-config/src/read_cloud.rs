@@ -191,6 +191,7 @@ fn migration(root: &Section<'_>) -> MigrationConfig {
         schedule: section.or("schedule", None, values::schedule),
         bandwidth_limit: section.or("bandwidth_limit", Timetable::default(), timetable::read),
         effort: section.or("compression_level", Effort::Ultra, values::word(efforts)),
+        encode_threads: section.or("compression_threads", 1, values::int(1..=2)),
         chunk_bytes: section.or("chunk_size", 50_000_000, values::bytes(1024..=MAX_CHUNK_BYTES)),
         verification_enabled: section.or("verification_enabled", true, |node| match values::boolean(node)? {
             true => Ok(true),

@@ -100,6 +100,17 @@ impl ClickHouse {
         answer.trim().parse().with_context(|| format!("a number was expected: {answer:?}"))
     }
 
+    /// Runs a SELECT; the answer's bytes, whatever their format.
+    pub async fn bytes(&self, sql: &str, settings: &[(&str, &str)]) -> Result<Bytes> {
+        let asked = || format!("asked of {}: {}", self.url, shortened(sql));
+        let answer = self.post().query(settings).body(sql.to_owned()).send().await.with_context(asked)?;
+        if !answer.status().is_success() {
+            text(Ok(answer)).await.with_context(asked)?;
+            bail!("the engine failed without saying so");
+        }
+        answer.bytes().await.with_context(asked)
+    }
+
     /// Inserts `body`; `sql` is `INSERT INTO t [(columns)] FORMAT X`, `settings` go along.
     pub async fn insert(
         &self,

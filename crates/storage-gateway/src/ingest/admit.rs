@@ -84,8 +84,8 @@ async fn check(gateway: &Gateway, manifest: &Manifest) -> Result<(), GatewayErro
     let limits = &gateway.config.limits;
     let invalid = |reason: String| Err(InvalidManifest { batch: manifest.batch, reason }.into());
     manifest.check(limits.max_batch_raw_bytes)?;
-    if manifest.codec != batch_codec::CODEC {
-        return invalid(format!("codec {:?} is not {:?}", manifest.codec, batch_codec::CODEC));
+    if !batch_codec::CODECS.contains(&manifest.codec.as_str()) {
+        return invalid(format!("codec {:?} is none of {:?}", manifest.codec, batch_codec::CODECS));
     }
     if manifest.chunks.len() > MAX_CHUNKS {
         return invalid(format!("{} chunks; the limit is {MAX_CHUNKS}", manifest.chunks.len()));

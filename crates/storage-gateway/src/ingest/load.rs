@@ -138,6 +138,10 @@ fn decode_pieces(
     let limits = batch_codec::Limits::raw(manifest.raw_bytes);
     let mut decoder =
         batch_codec::Decoder::new(reader, limits).map_err(|error| Stop::Failed(error.into()))?;
+    if decoder.codec() != manifest.codec {
+        let text = format!("codec {:?}; the manifest says {:?}", decoder.codec(), manifest.codec);
+        return Err(Stop::Failed(io::Error::new(io::ErrorKind::InvalidData, text)));
+    }
     let mut raw_bytes = 0;
     loop {
         let mut piece = vec![0; PIECE_BYTES];

@@ -74,6 +74,21 @@ impl Hot {
         self.rows("size the partitions", sql, METADATA).await
     }
 
+    /// About how many bytes a row takes uncompressed; 1 where the engine does not know.
+    pub async fn row_bytes(&self, table: &TableName) -> Result<u64, HotError> {
+        #[derive(Deserialize)]
+        struct Row {
+            bytes: u64,
+        }
+        let sql = format!(
+            "SELECT toUInt64(sum(data_uncompressed_bytes) / greatest(sum(rows), 1)) AS bytes FROM system.parts \
+             WHERE {} AND active",
+            in_system_table(table)
+        );
+        let rows: Vec<Row> = self.rows("ask for the width of rows", sql, METADATA).await?;
+        Ok(rows.first().map_or(1, |row| row.bytes.max(1)))
+    }
+
     /// Rows of the head in this partition and range.
     pub async fn count_rows(
         &self,

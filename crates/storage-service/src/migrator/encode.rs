@@ -32,6 +32,12 @@ const SORT_SILENCE: std::time::Duration = std::time::Duration::from_secs(3600);
 /// Above this the engine sorts on disk.
 const SORT_SPILL_BYTES: u64 = 1 << 30;
 
+/// About how large the engine's blocks are: the codec holds whole ones, and reads only those of a
+/// bounded size column by column.
+const BLOCK_BYTES: u64 = 8 << 20;
+/// Rows of a block where rows are short.
+const MAX_BLOCK_ROWS: u64 = 65_409;
+
 enum Piece {
     Bytes(Bytes),
     /// The stream was whole.
@@ -57,12 +63,14 @@ impl Mover {
             record.snapshot(),
             slice_predicate(&record.table, batch.range),
         );
+        let block_rows = self.hot.row_bytes(&record.snapshot()).await?;
+        let block_rows = (BLOCK_BYTES / block_rows.max(1)).clamp(1024, MAX_BLOCK_ROWS);
         let query = self
             .hot
             .client()
             .query(sql)
             .setting("optimize_read_in_order", 1)
-            .setting("max_block_size", 65_409)
+            .setting("max_block_size", block_rows)
             .setting("max_bytes_before_external_sort", SORT_SPILL_BYTES)
             .setting("output_format_native_encode_types_in_binary_format", 0)
             .deadline(SORT_SILENCE);
@@ -119,9 +127,10 @@ impl Mover {
     ) -> Result<(u64, Cut<()>), StepError> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (spool, id, effort) = (self.spool.clone(), batch.id, self.effort());
+        let threads = self.config.encode_threads;
         let writer = tokio::task::spawn_blocking(move || {
             let draft = spool.draft(id)?;
-            let (raw_bytes, cut) = write(receiver, ChunkCutter::new(draft, chunk_bytes), effort)?;
+            let (raw_bytes, cut) = write(receiver, ChunkCutter::new(draft, chunk_bytes), effort, threads)?;
             let Cut { chunks, encoded_bytes, blake3, w } = cut;
             w.keep(id)?;
             Ok::<_, io::Error>((raw_bytes, Cut { chunks, encoded_bytes, blake3, w: () }))
@@ -163,8 +172,9 @@ fn write(
     mut pieces: mpsc::Receiver<Piece>,
     out: ChunkCutter<Draft>,
     effort: batch_codec::Effort,
+    threads: usize,
 ) -> io::Result<(u64, Cut<Draft>)> {
-    let mut encoder = Encoder::new(out, effort)?;
+    let mut encoder = Encoder::with_threads(out, effort, threads)?;
     loop {
         match pieces.blocking_recv() {
             Some(Piece::Bytes(bytes)) => encoder.write_all(&bytes)?,

@@ -3,6 +3,7 @@
 //! The binaries are those of every other command here: our own code lightly optimised, what it stands
 //! on fully.
 
+mod codec;
 pub mod link;
 mod migrate;
 mod query;
@@ -34,6 +35,9 @@ pub struct Arguments {
     /// query: how often each side is asked.
     #[arg(long, default_value_t = 400)]
     pub asks: u32,
+    /// codec: folder of real market data; by default `shared/data` beside the repository.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<std::path::PathBuf>,
     /// link: shorter runs.
     #[arg(long)]
     pub quick: bool,
@@ -51,6 +55,8 @@ pub enum Name {
     Query,
     /// What a WireGuard link between two namespaces of this machine carries; needs root.
     Link,
+    /// Bytes and speed of the batch codec on real market data, beside other compressors.
+    Codec,
 }
 
 /// Figures by key, with what they are.
@@ -79,6 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (name, figures) = match arguments.name {
         Name::Migrate => ("migrate", runtime.block_on(migrate::run(arguments))?),
         Name::Link => ("link", link::run(arguments)?),
+        Name::Codec => ("codec", runtime.block_on(codec::run(arguments))?),
         Name::Query => ("query", runtime.block_on(query::run(arguments))?),
     };
     if arguments.json {

@@ -1,0 +1,184 @@
+//! Numbers in text, and how they are written.
+
+/// Most digits of one number; longer runs of digits are several numbers.
+const MAX_DIGITS: usize = 18;
+
+/// How a number is written: up to 18 digits behind the point, or from `PADDED` on as many digits as
+/// the rest says, zeros in front.
+pub(super) type Style = u8;
+
+/// Styles from here on are padded integers.
+pub(super) const PADDED: Style = 32;
+
+/// A number as it stands in text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Token {
+    /// All digits as one number, with the sign.
+    pub(super) mantissa: i64,
+    pub(super) style: Style,
+    /// Bytes it takes.
+    pub(super) length: usize,
+}
+
+/// Reads a number whose first byte is a digit.
+#[inline]
+fn unsigned(bytes: &[u8]) -> Token {
+    let (mut mantissa, mut at) = (0_i64, 0);
+    while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d <= 9)
+        && at < MAX_DIGITS
+    {
+        mantissa = mantissa * 10 + i64::from(digit);
+        at += 1;
+    }
+    if bytes[0] == b'0' && at > 1 {
+        return Token { mantissa, style: PADDED + at as u8, length: at };
+    }
+    if bytes.get(at) != Some(&b'.') {
+        return Token { mantissa, style: 0, length: at };
+    }
+    let whole = Token { mantissa, style: 0, length: at };
+    let (mut scale, most) = (0, MAX_DIGITS - at);
+    while let Some(digit) = bytes.get(at + 1 + scale).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d <= 9)
+        && scale < most
+    {
+        mantissa = mantissa * 10 + i64::from(digit);
+        scale += 1;
+    }
+    if scale == 0 { whole } else { Token { mantissa, style: scale as u8, length: at + 1 + scale } }
+}
+
+/// The number that begins here, if one does. A minus belongs to it unless a letter or digit is before
+/// it (as in dates), or the number is zero.
+#[inline]
+pub(super) fn number(text: &[u8], at: usize) -> Option<Token> {
+    match text.get(at)? {
+        b'0'..=b'9' => Some(unsigned(&text[at..])),
+        b'-' if text.get(at + 1).is_some_and(u8::is_ascii_digit) => {
+            let joined = at.checked_sub(1).and_then(|before| text.get(before));
+            if joined.is_some_and(u8::is_ascii_alphanumeric) {
+                return None;
+            }
+            let Token { mantissa, style, length } = unsigned(&text[at + 1..]);
+            (mantissa != 0 && style < PADDED).then_some(Token {
+                mantissa: -mantissa,
+                style,
+                length: length + 1,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Two digits of every number below 100.
+const PAIRS: [u8; 200] = {
+    let mut pairs = [0; 200];
+    let mut i = 0;
+    while i < 100 {
+        pairs[2 * i] = b'0' + (i / 10) as u8;
+        pairs[2 * i + 1] = b'0' + (i % 10) as u8;
+        i += 1;
+    }
+    pairs
+};
+
+/// Writes a number the way its style says. Any mantissa and style is written somehow.
+#[inline]
+pub(super) fn put(mantissa: i64, style: Style, out: &mut Vec<u8>) {
+    let mut buffer = [b'0'; 40];
+    let mut at = buffer.len();
+    let mut rest = mantissa.unsigned_abs();
+    let (scale, least) = if style < PADDED {
+        (usize::from(style.min(19)), usize::from(style.min(19)) + 1)
+    } else {
+        (0, usize::from((style - PADDED).min(20)))
+    };
+    let end = buffer.len();
+    // Digits behind the point go one place further right than those before it.
+    if scale > 0 {
+        let mut left = scale;
+        while left >= 2 {
+            let pair = (rest % 100) as usize * 2;
+            rest /= 100;
+            at -= 2;
+            buffer[at] = PAIRS[pair];
+            buffer[at + 1] = PAIRS[pair + 1];
+            left -= 2;
+        }
+        if left == 1 {
+            at -= 1;
+            buffer[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        at -= 1;
+        buffer[at] = b'.';
+    }
+    let whole_end = at;
+    while rest >= 100 {
+        let pair = (rest % 100) as usize * 2;
+        rest /= 100;
+        at -= 2;
+        buffer[at] = PAIRS[pair];
+        buffer[at + 1] = PAIRS[pair + 1];
+    }
+    if rest >= 10 {
+        at -= 2;
+        buffer[at] = PAIRS[rest as usize * 2];
+        buffer[at + 1] = PAIRS[rest as usize * 2 + 1];
+    } else if rest > 0 || whole_end == at {
+        at -= 1;
+        buffer[at] = b'0' + rest as u8;
+    }
+    while scale == 0 && end - at < least {
+        at -= 1;
+        buffer[at] = b'0';
+    }
+    if mantissa < 0 {
+        at -= 1;
+        buffer[at] = b'-';
+    }
+    out.extend_from_slice(&buffer[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_cut_where_they_can_be_written_again() {
+        for (text, at, expected) in [
+            ("61837.63000000,", 0, Some((6_183_763_000_000, 8, 14))),
+            ("0.00012", 0, Some((12, 5, 7))),
+            ("0", 0, Some((0, 0, 1))),
+            ("007", 0, Some((7, PADDED + 3, 3))),
+            ("07.5", 0, Some((7, PADDED + 2, 2))),
+            ("5.", 0, Some((5, 0, 1))),
+            ("[-5.50]", 1, Some((-550, 2, 5))),
+            ("x-5", 1, None),
+            ("-0.0", 0, None),
+            ("-01", 0, None),
+            ("1234567890123456789012", 0, Some((123_456_789_012_345_678, 0, 18))),
+            ("+1", 0, None),
+        ] {
+            let found = number(text.as_bytes(), at).map(|t| (t.mantissa, t.style, t.length));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_cut_is_written_again(text in "-?[0-9]{1,22}(\\.[0-9]{0,22})?") {
+            if let Some(token) = number(text.as_bytes(), 0) {
+                let mut out = Vec::new();
+                put(token.mantissa, token.style, &mut out);
+                prop_assert_eq!(&out[..], &text.as_bytes()[..token.length]);
+            }
+        }
+
+        #[test]
+        fn anything_can_be_written(mantissa: i64, style: u8) {
+            put(mantissa, style, &mut Vec::new());
+        }
+    }
+}
