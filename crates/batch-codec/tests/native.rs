@@ -112,6 +112,30 @@ fn every_cut_and_every_changed_byte_is_seen() {
     assert!(matches!(DecodeError::of(&error), Some(DecodeError::TooLarge { .. })), "{error}");
 }
 
+/// Frames and footer whose own hashes are right, but which together are other rows than were encoded.
+#[test]
+fn the_hash_of_the_whole_is_compared() {
+    let raw = native(&[key(), Shape::Text], &[40], 3);
+    let encoded = encode(&raw, Effort::Auto);
+    let trailer = encoded.len() - 40;
+    let length = u32::from_le_bytes(encoded[trailer + 32..trailer + 36].try_into().unwrap()) as usize;
+    let body = trailer - length;
+    for (at, what) in [(body + 16, "hash"), (body, "raw bytes"), (body + 8, "rows"), (body + 48, "groups")] {
+        let mut changed = encoded.clone();
+        changed[at] ^= 1;
+        let hash = blake3::hash(&changed[body..trailer]);
+        changed[trailer..trailer + 32].copy_from_slice(hash.as_bytes());
+        let error = decode(&changed, raw.len() as u64 + 9).unwrap_err();
+        let error = DecodeError::of(&error).expect("ours");
+        let right = match what {
+            "hash" => matches!(error, DecodeError::HashMismatch),
+            "groups" => matches!(error, DecodeError::Corrupt(_)),
+            _ => matches!(error, DecodeError::LengthMismatch { .. }),
+        };
+        assert!(right, "{what}: {error}");
+    }
+}
+
 #[test]
 fn types_that_are_not_known_travel_as_they_are() {
     let mut raw = native(&[Shape::Text], &[20], 1);

@@ -9,6 +9,10 @@ use crate::{
     native::{BlockWriter, Keys, Kind, Rows, Type},
 };
 
+/// Most memory a raw byte takes on its way: a short string of one digit is an offset, a number, a style
+/// and some places while it is rendered.
+const MEMORY_PER_RAW_BYTE: usize = 32;
+
 /// What the frame about a group says.
 #[derive(Debug)]
 pub(crate) struct GroupHead {
@@ -27,11 +31,13 @@ impl GroupHead {
     pub(crate) fn read(payload: &[u8], types: &[Type], allowed: u64) -> Result<Self, DecodeError> {
         let corrupt = |what: &str| DecodeError::Corrupt(what.into());
         let mut wire = Wire::new(payload);
-        let mut budget = Budget::new(MAX_GROUP_BYTES);
         let raw_bytes = wire.varint()?;
         if raw_bytes > allowed {
             return Err(DecodeError::TooLarge { limit_bytes: allowed });
         }
+        // What is to be made bounds the work as well: a group of few raw bytes costs little.
+        let share = usize::try_from(raw_bytes).unwrap_or(usize::MAX).saturating_mul(MEMORY_PER_RAW_BYTE);
+        let mut budget = Budget::new(share.saturating_add(1 << 20).min(MAX_GROUP_BYTES));
         let rows = wire.count(MAX_GROUP_ROWS, "rows in a group")?;
         let blocks = wire.count(MAX_GROUP_BLOCKS, "blocks in a group")?;
         let block_rows = indices(&mut wire, blocks, &mut budget)?;
