@@ -123,6 +123,20 @@ impl ClickHouse {
     }
 }
 
+impl ClickHouse {
+    /// Inserts a packed `body`: `encoding` as in `Content-Encoding` (`zstd`, `lz4`).
+    pub async fn insert_packed(
+        &self,
+        sql: &str,
+        encoding: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Result<()> {
+        let request = self.post().query(&[("query", sql)]).header("Content-Encoding", encoding);
+        let answer = request.body(body).send().await;
+        text(answer).await.with_context(|| format!("asked of {}: {}", self.url, shortened(sql))).map(drop)
+    }
+}
+
 /// The service's API with its token.
 #[derive(Debug, Clone)]
 pub struct Service {

@@ -44,7 +44,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Figures> {
 }
 
 /// The middle of the month `back` months ago, UTC midnight, Unix milliseconds.
-fn mid_month(back: u32) -> Result<i64> {
+pub(super) fn mid_month(back: u32) -> Result<i64> {
     let now: DateTime<Utc> = SystemTime::now().into();
     let month = now.date_naive().checked_sub_months(Months::new(back)).context("a month long ago")?;
     let middle = NaiveDate::from_ymd_opt(month.year(), month.month(), 15).context("a 15th")?;
@@ -67,7 +67,7 @@ async fn rate(
 
     eprintln!("moving them");
     let started = Instant::now();
-    let report = migrate(service).await?;
+    let report = migrate(service, "trades").await?;
     let moved_s = started.elapsed().as_secs_f64();
     ensure!(report == loaded, "{report} rows were moved, {loaded} loaded");
 
@@ -98,9 +98,9 @@ async fn rate(
     Ok(())
 }
 
-/// Moves whatever has expired; returns the rows.
-async fn migrate(service: &Service) -> Result<u64> {
-    let request = MigrationRequest { tables: vec!["trades".to_owned()], ..MigrationRequest::default() };
+/// Moves whatever of `table` has expired; returns the rows.
+pub(super) async fn migrate(service: &Service, table: &str) -> Result<u64> {
+    let request = MigrationRequest { tables: vec![table.to_owned()], ..MigrationRequest::default() };
     let id = service.migrate(&request).await?;
     let (started, mut last) = (Instant::now(), String::new());
     let report = service
@@ -124,7 +124,7 @@ async fn migrate(service: &Service) -> Result<u64> {
 }
 
 /// Waits until no merge runs, so that none disturbs what is measured.
-async fn quiet(engine: &ClickHouse) -> Result<()> {
+pub(super) async fn quiet(engine: &ClickHouse) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(120);
     while engine.number("SELECT count() FROM system.merges").await? > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -156,7 +156,7 @@ async fn memory(stack: &mut Stack, hot: &ClickHouse, rows: u64, figures: &mut Fi
     eprintln!("moving it");
     let service = stack.service()?;
     let started = Instant::now();
-    let moved = migrate(&service).await?;
+    let moved = migrate(&service, "trades").await?;
     ensure!(moved == rows, "{moved} rows were moved of {rows}");
     figures.add("memory_rows", rows as f64, "rows of the partition moved for the memory figures");
     figures.add("memory_move_s", started.elapsed().as_secs_f64(), "seconds that took");

@@ -4,6 +4,7 @@
 //! on fully.
 
 mod codec;
+mod line;
 pub mod link;
 mod migrate;
 mod query;
@@ -23,7 +24,7 @@ pub struct Arguments {
     /// Print `{"bench": NAME, "figures": {KEY: number, …}}` alone on stdout.
     #[arg(long)]
     pub json: bool,
-    /// migrate: trades for the rate. query: trades in the hot table.
+    /// migrate, line: trades for the rate. query: trades in the hot table.
     #[arg(long)]
     pub rows: Option<u64>,
     /// migrate: rows of the partition moved for the memory figures (0 leaves them out).
@@ -35,7 +36,7 @@ pub struct Arguments {
     /// query: how often each side is asked.
     #[arg(long, default_value_t = 400)]
     pub asks: u32,
-    /// codec: folder of real market data; by default `shared/data` beside the repository.
+    /// codec, line: folder of real market data; by default `shared/data` beside the repository.
     #[arg(long, value_name = "DIR")]
     pub data: Option<std::path::PathBuf>,
     /// link: shorter runs.
@@ -53,6 +54,8 @@ pub enum Name {
     Migrate,
     /// A hot-only query through the service against the same asked of the engine.
     Query,
+    /// Rows per second over a line of 100 Mbit/s, against zstd 19 and LZ4 without the daemons.
+    Line,
     /// What a WireGuard link between two namespaces of this machine carries; needs root.
     Link,
     /// Bytes and speed of the batch codec on real market data, beside other compressors.
@@ -86,6 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Name::Migrate => ("migrate", runtime.block_on(migrate::run(arguments))?),
         Name::Link => ("link", link::run(arguments)?),
         Name::Codec => ("codec", runtime.block_on(codec::run(arguments))?),
+        Name::Line => ("line", runtime.block_on(line::run(arguments))?),
         Name::Query => ("query", runtime.block_on(query::run(arguments))?),
     };
     if arguments.json {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The migrator's block size, and its types as text.
-pub(super) const SETTINGS: &[(&str, &str)] =
+pub(in crate::bench) const SETTINGS: &[(&str, &str)] =
     &[("max_block_size", "65409"), ("output_format_native_encode_types_in_binary_format", "0")];
 
 /// Rows of one table in one order.
@@ -136,7 +136,8 @@ async fn native(hot: &ClickHouse, columns: &str, table: &str, order_by: &str) ->
     hot.bytes(&sql, SETTINGS).await
 }
 
-fn find(given: Option<&Path>) -> Result<Option<PathBuf>> {
+/// The folder given, or `shared/data` beside the repository when it is there.
+pub(in crate::bench) fn find(given: Option<&Path>) -> Result<Option<PathBuf>> {
     if let Some(given) = given {
         if !given.join("trades.tsv.gz").is_file() {
             bail!("{} holds no trades.tsv.gz", given.display());

@@ -5,7 +5,7 @@
 //! same bytes: both tables in time order and in the cold tables' order, as Native with the block size of
 //! the migrator.
 
-mod data;
+pub(super) mod data;
 mod parquet;
 mod peers;
 
