@@ -39,7 +39,7 @@ pub struct Arguments {
     /// codec, line: folder of real market data; by default `shared/data` beside the repository.
     #[arg(long, value_name = "DIR")]
     pub data: Option<std::path::PathBuf>,
-    /// link: shorter runs.
+    /// link: shorter runs. codec: without the other compressors, which take a quarter of an hour.
     #[arg(long)]
     pub quick: bool,
     /// link: these parts only (all of them when absent).

@@ -54,6 +54,10 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Figures> {
         }
     }
 
+    if arguments.quick {
+        stack.stop()?;
+        return Ok(figures);
+    }
     eprintln!("the general compressors");
     let mut zstd22_s = 0.0;
     for (sample, size) in samples.into_iter().zip(&sizes) {
