@@ -24,6 +24,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 const LEAST_SHARE: f64 = 0.05;
 const LEAST_AT_FIRST: f64 = 0.5;
 const AT_FIRST: Duration = Duration::from_secs(4);
+/// After so long at the least share what queues is not ours: the way has become longer, or others keep the
+/// line full. What it was before is forgotten, so that we are not shut out for ever.
+const SHUT_OUT: Duration = Duration::from_secs(20);
 /// Growth per second below the rate at which the queue began, and beyond it at first; there it doubles
 /// every few seconds, since a line may have become faster, or was not known yet.
 const FAST: f64 = 0.5;
@@ -39,12 +42,16 @@ pub struct Yielding {
     cap: Option<f64>,
     /// What the line carried when they last did, bytes per second.
     knee: f64,
+    /// The most it ever carried, bytes per second.
+    most: f64,
     smoothed: Option<Duration>,
     /// The shortest round trip of each minute.
     shortest: VecDeque<(u64, Duration)>,
     cut: Option<Duration>,
     /// Since when packets queue.
     queued: Option<Duration>,
+    /// Since when we have had the least share only.
+    least: Option<Duration>,
     before: Option<Duration>,
 }
 
@@ -60,6 +67,7 @@ impl Yielding {
     pub fn sample(&mut self, now: Duration, rtt: Duration, carried: f64) -> Option<u64> {
         let since = self.before.map_or(Duration::ZERO, |before| now.saturating_sub(before));
         self.before = Some(now);
+        self.most = self.most.max(carried);
         let delay = self.delay(now, rtt);
         if delay > ACT {
             let settled = self.cut.is_none_or(|at| now.saturating_sub(at) >= SETTLE + rtt);
@@ -67,7 +75,7 @@ impl Yielding {
                 self.cut(now, carried, delay > TARGET);
             }
         } else {
-            self.queued = None;
+            (self.queued, self.least) = (None, None);
             // A cap that is not reached says nothing of the line.
             if let Some(cap) = self.cap.as_mut().filter(|cap| carried >= **cap * 0.5) {
                 let quiet = self.cut.map_or(Duration::ZERO, |at| now.saturating_sub(at));
@@ -111,8 +119,15 @@ impl Yielding {
             from
         };
         self.queued.get_or_insert(now);
-        let least = if queued < AT_FIRST { LEAST_AT_FIRST } else { LEAST_SHARE };
-        self.cap = Some(to.max(self.knee * least).max(1.0));
+        let at_first = if queued < AT_FIRST { self.knee * LEAST_AT_FIRST } else { 0.0 };
+        let least = self.most * LEAST_SHARE;
+        self.cap = Some(to.max(at_first).max(least).max(1.0));
+        if to > least {
+            self.least = None;
+        } else if now.saturating_sub(*self.least.get_or_insert(now)) >= SHUT_OUT {
+            (self.least, self.queued) = (None, None);
+            self.shortest.clear();
+        }
     }
 }
 
@@ -125,10 +140,14 @@ mod tests {
     /// What another sender puts on the line at a second.
     type Others = fn(f64) -> f64;
 
-    /// 10 Mbit/s behind a queue of 1 MB, 20 ms away; `backlog` bytes of what we may send were written
+    fn line(limit: f64, backlog: f64, others: Others) -> (f64, f64, f64) {
+        way(limit, backlog, others, |_| 0.02)
+    }
+
+    /// 10 Mbit/s behind a queue of 1 MB, `length(second)` seconds away; `backlog` bytes of what we may send were written
     /// before and are in buffers that the line empties as fast as it can. → share of the time after a
     /// minute with more than 100 ms of queue, share of the line used by us, cap at the end.
-    fn line(limit: f64, backlog: f64, others: Others) -> (f64, f64, f64) {
+    fn way(limit: f64, backlog: f64, others: Others, length: fn(f64) -> f64) -> (f64, f64, f64) {
         let mut yielding = Yielding::new();
         // The line was asked before anything was sent.
         assert_eq!(yielding.sample(Duration::ZERO, Duration::from_millis(20), 0.0), None);
@@ -139,7 +158,7 @@ mod tests {
             let second = tick as f64 * 0.01;
             // Written as fast as cap and buffers allow; a window of 0.5 MB is under way at most.
             buffered = (buffered + f64::min(limit, cap) * 0.01).min(backlog.max(limit * 0.01));
-            let sent = buffered.min((500_000.0 - queue).max(0.0));
+            let sent = buffered.min((500_000.0 - queue_ours).max(0.0));
             buffered -= sent;
             let other = others(second) * 0.01;
             let (all, all_ours) = (queue + sent + other, queue_ours + sent);
@@ -150,7 +169,7 @@ mod tests {
             (queue, queue_ours) = ((all - out) * kept, (all_ours - out_ours) * kept);
             carried = carried * 0.99 + out_ours;
             if tick % 25 == 0 {
-                let rtt = Duration::from_secs_f64(0.02 + queue / CAPACITY);
+                let rtt = Duration::from_secs_f64(length(second) + queue / CAPACITY);
                 let now = Duration::from_millis(1000 + tick * 10);
                 cap = yielding.sample(now, rtt, carried).map_or(f64::INFINITY, |cap| cap as f64);
             }
@@ -177,6 +196,15 @@ mod tests {
         let call: Others = |second| if (second / 60.0) as u64 % 2 == 1 { 500_000.0 } else { 0.0 };
         let (late, used, _) = line(1e8, 1e6, call);
         assert!(late <= 0.08 && (0.6..0.85).contains(&used), "{late} late, {used}");
+    }
+
+    #[test]
+    fn a_way_that_becomes_longer_is_not_taken_for_a_queue_for_long() {
+        let (late, used, _) = way(1e8, 0.0, |_| 0.0, |second| if second < 100.0 { 0.02 } else { 0.12 });
+        assert!(late <= 0.05 && used >= 0.75, "{late} late, {used}");
+        // Others who keep the line full do not shut us out.
+        let (_, used, _) = line(1e8, 0.0, |_| 2_000_000.0);
+        assert!(used >= 0.02, "{used}");
     }
 
     #[test]
