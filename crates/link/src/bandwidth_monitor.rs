@@ -113,8 +113,9 @@ impl BandwidthMonitor {
     /// A transfer of `bytes` arrived after `time`.
     pub fn transferred(&self, bytes: u64, time: Duration) {
         self.0.goodput.record(bytes, time);
-        self.lock().transferred = Some(Instant::now());
-        self.lock().stability.record(true);
+        let mut asked = self.lock();
+        asked.transferred = Some(Instant::now());
+        asked.stability.record(true);
     }
 
     /// A transfer broke off.
@@ -170,12 +171,14 @@ impl BandwidthMonitor {
     /// Makes `limiter` give way to others on the same line, for ever: see [`Yielding`]. Without a tunnel
     /// of ours nothing is known of the line's queue, and nothing is done.
     pub async fn give_way(&self, limiter: &RateLimiter) {
-        let Some(tunnel) = &self.0.tunnel else { return std::future::pending().await };
+        if self.0.tunnel.is_none() {
+            return std::future::pending().await;
+        }
         let (mut yielding, started) = (Yielding::new(), Instant::now());
         let (mut answers, mut carried) = (0, Carried::default());
         loop {
             tokio::time::sleep(LOOK).await;
-            let Some(peer) = tunnel.peers().into_iter().next() else { continue };
+            let Some(peer) = self.peer() else { continue };
             let rate = carried.rate(Instant::now(), peer.sent_bytes);
             let Some(rtt) = peer.echo.last_rtt_ms.filter(|_| peer.echo.answers != answers) else { continue };
             answers = peer.echo.answers;

@@ -43,6 +43,9 @@ pub enum LinkState {
 }
 
 impl LinkState {
+    /// Every way it can stand.
+    pub const ALL: [Self; 5] = [Self::Up, Self::HttpDead, Self::NoHandshake, Self::Silent, Self::Down];
+
     /// Judges by `signals`.
     #[must_use]
     pub fn judge(signals: &Signals) -> Self {

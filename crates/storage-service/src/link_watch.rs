@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use link::{BandwidthMonitor, LinkState, Peer, PeerError, Signals};
+use link::{BandwidthMonitor, Connection, LinkState, Peer, PeerError, Signals};
 use rand::RngCore as _;
 use storage_types::{gateway_api::PROBE_BYTES, service_api::LinkStatus};
 use tokio_util::sync::CancellationToken;
@@ -82,7 +82,7 @@ impl LinkWatch {
         if let Ok(answer) = answer {
             self.met(answer.err());
         }
-        let verdict = self.verdict(&self.signals());
+        let verdict = self.verdict();
         let mut last = lock(&self.last);
         if last.replace(verdict) != Some(verdict) {
             let Verdict { state, stable } = verdict;
@@ -103,17 +103,18 @@ impl LinkWatch {
         self.monitor.probed(arrived.then_some(PROBE_BYTES as f64 / seconds));
     }
 
-    fn signals(&self) -> Signals {
+    fn signals(&self, line: &Connection) -> Signals {
         Signals {
             tunnel: self.tunnel,
-            handshake: self.monitor.peer().and_then(|peer| peer.handshake_age),
+            handshake: line.handshake_age,
             http: self.peer.answered_ago(),
             transfer: self.peer.silence(),
         }
     }
 
-    fn verdict(&self, signals: &Signals) -> Verdict {
-        Verdict { state: LinkState::judge(signals), stable: self.monitor.check_connection().is_stable }
+    fn verdict(&self) -> Verdict {
+        let line = self.monitor.check_connection();
+        Verdict { state: LinkState::judge(&self.signals(&line)), stable: line.is_stable }
     }
 
     /// Keeps what a question met. A certificate that is not accepted will not pass by itself: it is said
@@ -130,8 +131,8 @@ impl LinkWatch {
     /// For the status page.
     #[must_use]
     pub fn status(&self) -> LinkStatus {
-        let signals = self.signals();
         let line = self.monitor.check_connection();
+        let signals = self.signals(&line);
         let known = line.echo.rtt_ms.is_some();
         let peer = self.monitor.peer();
         let state = LinkState::judge(&signals);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::link::LinkState;
 use axum::{
     extract::State,
     http::{HeaderName, StatusCode, header::CONTENT_TYPE},
@@ -16,8 +17,6 @@ use prometheus_client::{
 use super::{ApiError, App};
 use crate::link_watch::LinkWatch;
 
-/// Every way the link can stand: one series each, of which one is 1.
-const STATES: [&str; 5] = ["up", "http_dead", "no_handshake", "silent", "down"];
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What is scraped.
@@ -45,7 +44,7 @@ impl Collector for LinkCollector {
             None,
             gauge.metric_type(),
         )?;
-        for state in STATES {
+        for state in LinkState::ALL.map(LinkState::as_str) {
             let is = ConstGauge::new(f64::from(u8::from(link.state == state)));
             is.encode(states.encode_family(&[("state", state)])?)?;
         }
