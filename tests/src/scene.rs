@@ -17,7 +17,11 @@ use xtask::{
     stack::{Knobs, ManagedTable, Options, Stack},
 };
 
-use crate::{faults::Faults, oracle::Oracle, truth::Truth};
+use crate::{
+    faults::Faults,
+    oracle::{Oracle, Verdict},
+    truth::Truth,
+};
 
 /// Days rows stay hot.
 const RETENTION_DAYS: u64 = 7;
@@ -107,6 +111,20 @@ impl Scene {
         let wanted = format!("{HOT}.{name}");
         let truths = self.truths.iter().filter(|t| t.table == wanted).cloned().collect();
         Oracle::new(self.hot.clone(), self.service.clone(), truths)
+    }
+
+    /// Rows move while late ones come and questions are asked, and questions are answered afterwards.
+    ///
+    /// # Errors
+    /// When nothing moved, or it takes longer than `limit`.
+    pub async fn moves_and_answers(&self, limit: Duration) -> Result<Verdict> {
+        let mut oracle = self.oracle();
+        oracle.preload(60_000).await?;
+        oracle.start(true);
+        let moved = self.migrate(limit).await?;
+        ensure!(moved.rows_published > 0, "nothing moved: {moved:#?}");
+        oracle.answered_more(8, limit).await?;
+        oracle.finish().await
     }
 
     /// Migrates until a migration is done, however often one fails or the service is away.

@@ -3,45 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::UdpSocket,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{net::UdpSocket, process::Command, time::Duration};
 
 use e2e::scene::Scene;
+use xtask::lab::pair::Running;
 
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// A line on loopback that can be cut; ends when it is dropped.
-struct Line(Child);
-
-impl Line {
-    fn start(port: u16, to: &str, like: &[&str]) -> Self {
-        let mut child = Command::new(xtask::binaries::path("xtask").unwrap())
-            .args(["impair", "--listen", &format!("127.0.0.1:{port}"), "--forward", to])
-            .args(like)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        assert_eq!(ready.trim(), "ready");
-        Self(child)
-    }
-
-    fn cut(&mut self, on: bool) {
-        writeln!(self.0.stdin.as_mut().unwrap(), "cut both {}", if on { "on" } else { "off" }).unwrap();
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn line(port: u16, to: &str, like: &[&str]) -> Running {
+    let xtask = Command::new(xtask::binaries::path("xtask").unwrap());
+    Running::line_between(xtask, ([127, 0, 0, 1], port).into(), to, like).unwrap()
 }
 
 fn free_port() -> u16 {
@@ -58,14 +30,8 @@ async fn answers_stay_right_on_a_line_that_loses_doubles_spoils_and_shuffles() {
     let port = free_port();
     let scene = Scene::with(|knobs| knobs.dials = Some(port)).await.unwrap();
     let like = ["--rate", "40", "--rtt", "30", "--jitter", "20", "--loss", "0.03", "--duplicate", "0.02"];
-    let _line = Line::start(port, &service(&scene), &[&like[..], &["--corrupt", "0.01"]].concat());
-    let mut oracle = scene.oracle();
-    oracle.preload(60_000).await.unwrap();
-    oracle.start(true);
-    let moved = scene.migrate(LIMIT).await.unwrap();
-    assert!(moved.rows_published > 0, "{moved:#?}");
-    oracle.answered_more(8, LIMIT).await.unwrap();
-    let verdict = oracle.finish().await.unwrap();
+    let _line = line(port, &service(&scene), &[&like[..], &["--corrupt", "0.01"]].concat());
+    let verdict = scene.moves_and_answers(LIMIT).await.unwrap();
     assert_eq!(verdict.violations, Vec::<String>::new());
     let link = scene.service.status().await.unwrap().link.unwrap();
     assert!(link.loss.unwrap() > 0.0 && link.jitter_ms.unwrap() > 1.0, "was it that line? {link:?}");
@@ -82,7 +48,7 @@ async fn answers_stay_right_while_the_line_comes_and_goes() {
         knobs.chunk_size = "64KiB".to_owned();
     };
     let scene = Scene::with(change).await.unwrap();
-    let mut line = Line::start(port, &service(&scene), &["--rate", "40", "--rtt", "20", "--loss", "0.005"]);
+    let mut cut = line(port, &service(&scene), &["--rate", "40", "--rtt", "20", "--loss", "0.005"]);
     let mut oracle = scene.oracle();
     oracle.preload(60_000).await.unwrap();
     oracle.start(true);
@@ -90,9 +56,9 @@ async fn answers_stay_right_while_the_line_comes_and_goes() {
         for _ in 0..6 {
             // The pattern of the line is the subject here: it is up 3 s and down 2 s.
             tokio::time::sleep(Duration::from_secs(3)).await;
-            line.cut(true);
+            cut.tell("cut both on").unwrap();
             tokio::time::sleep(Duration::from_secs(2)).await;
-            line.cut(false);
+            cut.tell("cut both off").unwrap();
         }
     };
     let (moved, ()) = tokio::join!(scene.migrate(LIMIT), cuts);

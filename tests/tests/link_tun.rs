@@ -37,13 +37,7 @@ async fn rows_move_and_answers_come_through_tun_devices() {
         return;
     }
     let scene = Scene::with(|knobs| knobs.link = Link::Tun).await.unwrap();
-    let mut oracle = scene.oracle();
-    oracle.preload(60_000).await.unwrap();
-    oracle.start(true);
-    let moved = scene.migrate(LIMIT).await.unwrap();
-    assert!(moved.rows_published > 0, "{moved:#?}");
-    oracle.answered_more(8, LIMIT).await.unwrap();
-    let verdict = oracle.finish().await.unwrap();
+    let verdict = scene.moves_and_answers(LIMIT).await.unwrap();
     assert_eq!(verdict.violations, Vec::<String>::new());
     assert_eq!(verdict.failed, 0, "nothing was down, and yet: {:?}", verdict.last_error);
     let link = scene.service.status().await.unwrap().link.unwrap();

@@ -35,13 +35,7 @@ fn port(url: &str) -> u16 {
 
 /// Rows move and questions are answered while late rows come, and the gateway's own calls arrive.
 async fn works(scene: &Scene) {
-    let mut oracle = scene.oracle();
-    oracle.preload(60_000).await.unwrap();
-    oracle.start(true);
-    let moved = scene.migrate(LIMIT).await.unwrap();
-    assert!(moved.rows_published > 0, "{moved:#?}");
-    oracle.answered_more(8, LIMIT).await.unwrap();
-    let verdict = oracle.finish().await.unwrap();
+    let verdict = scene.moves_and_answers(LIMIT).await.unwrap();
     assert_eq!(verdict.violations, Vec::<String>::new());
     let deadline = tokio::time::Instant::now() + LIMIT;
     while scene.service.status().await.unwrap().gateway_heard_s.is_none() {

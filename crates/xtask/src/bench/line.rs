@@ -94,11 +94,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Figures> {
     tables::create_hot(&hot).await?;
     stack.daemons().await?;
     let url = stack.info().service.url;
-    let mut line = Command::new(binaries::path("xtask")?);
-    line.args(["impair", "--listen", &format!("127.0.0.1:{port}"), "--forward"]);
-    line.arg(url.trim_start_matches("http://").trim_end_matches('/')).args(LINE);
-    let mut line = Running::start(&mut line)?;
-    ensure!(line.line()? == "ready", "the line does not stand");
+    let (near, far) =
+        (([127, 0, 0, 1], port).into(), url.trim_start_matches("http://").trim_end_matches('/'));
+    let _line = Running::line_between(Command::new(binaries::path("xtask")?), near, far, &LINE)?;
 
     let source = match data::find(arguments.data.as_deref())? {
         Some(folder) => Source::Files(Files::read(&folder)?),

@@ -46,6 +46,23 @@ impl Running {
         Ok(Self(child.with_context(|| format!("start {command:?}"))?))
     }
 
+    /// A bad line from `listen` to `forward` (`xtask impair`'s other arguments), once it stands. `xtask`:
+    /// the program, wherever it is to run. `cut both on` and the like can be told to it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn line_between(
+        mut xtask: Command,
+        listen: SocketAddr,
+        forward: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        xtask.args(["impair", "--listen", &listen.to_string(), "--forward", forward]).args(arguments);
+        let mut line = Self::start(&mut xtask)?;
+        ensure!(line.line()? == "ready", "the line does not stand");
+        Ok(line)
+    }
+
     /// Writes a line to its standard input.
     ///
     /// # Errors
@@ -256,10 +273,7 @@ impl Pair {
     /// When it does not start.
     pub fn bad_line(&self, arguments: &[&str]) -> Result<(Running, SocketAddr)> {
         let at = SocketAddr::from((self.sides[0].outer, LINE_PORT));
-        let mut command = self.sides[0].namespace.command(binaries::path("xtask")?);
-        command.args(["impair", "--listen", &at.to_string(), "--forward", &self.straight().to_string()]);
-        let mut line = Running::start(command.args(arguments))?;
-        ensure!(line.line()? == "ready", "the line does not stand");
-        Ok((line, at))
+        let xtask = self.sides[0].namespace.command(binaries::path("xtask")?);
+        Ok((Running::line_between(xtask, at, &self.straight().to_string(), arguments)?, at))
     }
 }
