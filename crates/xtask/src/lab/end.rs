@@ -3,8 +3,8 @@
 //! The same three serve our own tunnel in both modes and, as `external`, whatever already carries the
 //! addresses (wireguard-go, a plain veth), so that all are measured with one tool.
 //!
-//! A connection starts with one byte. `D`: data until the end, or until the peer closes; every 100 ms and at
-//! the end the sink says how many bytes it has, as a big-endian u64. `P`: every byte comes back.
+//! A connection starts with one byte. `D`: data until the end, or until the peer closes; at once, every 100 ms
+//! and at the end the sink says how many bytes it has, as a big-endian u64. `P`: every byte comes back.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -239,6 +239,7 @@ async fn sink(mut stream: TcpStream) -> Result<()> {
     }
     let (mut read, mut write) = stream.split();
     let (mut block, mut total) = (vec![0; BLOCK], 0_u64);
+    write.write_u64(total).await?;
     let mut told = Instant::now();
     loop {
         let n = read.read(&mut block).await?;
@@ -279,6 +280,11 @@ async fn send(
         let mut stream = connect(to, arguments.bbr && arguments.mode != EndMode::Userspace).await?;
         stream.write_u8(b'D').await?;
         streams.push(stream);
+    }
+    // Connected is only the forwarder of a tunnel that may still be shaking hands.
+    for stream in &mut streams {
+        let greeting = tokio::time::timeout(PATIENCE, stream.read_u64()).await;
+        greeting.context("the sink did not answer")?.context("the sink hung up")?;
     }
     let quiet = if arguments.beside { Some(round_trips(to, BEFORE, Duration::ZERO).await?) } else { None };
     let end = tokio::time::Instant::now() + span;
