@@ -2,7 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is a failed test")]
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use link::{
     Supervisor,
@@ -13,7 +20,8 @@ use storage_config::wireguard::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
+    sync::watch,
     time::timeout,
 };
 
@@ -156,4 +164,96 @@ async fn a_port_in_use_and_a_mode_without_a_tunnel_say_what_to_do() {
     assert!(error.to_string().contains("ListenPort"), "{error}");
     let error = Tunnel::open(&cloud, LinkMode::External, &supervisor).await.unwrap_err();
     assert!(matches!(error, TunnelError::External));
+}
+
+/// A line whose round trip is one of its rounds: what came in one leaves at its end.
+struct Rounds {
+    /// Where the NAS dials.
+    port: u16,
+    /// Whether what goes to the cloud, and to the NAS, is lost.
+    cut: [watch::Sender<bool>; 2],
+    /// Datagrams lost so far.
+    lost: watch::Receiver<usize>,
+    /// The most datagrams full of data in one round, to the cloud and to the NAS.
+    most: Arc<[AtomicUsize; 2]>,
+}
+
+impl Rounds {
+    const LENGTH: Duration = Duration::from_millis(25);
+    /// A datagram of this many bytes is full.
+    const FULL: usize = 1200;
+
+    async fn to(cloud: SocketAddr, supervisor: &Supervisor) -> Self {
+        let near = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        far.connect(("127.0.0.1", cloud.port())).await.unwrap();
+        let (cut, cuts): (Vec<_>, Vec<_>) = (0..2).map(|_| watch::channel(false)).unzip();
+        let (losing, lost) = watch::channel(0);
+        let most = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let (port, counts) = (near.local_addr().unwrap().port(), Arc::clone(&most));
+        supervisor.spawn_brief(async move {
+            let mut held: [Vec<Vec<u8>>; 2] = Default::default();
+            let (mut nas, mut bytes) = (None, vec![0; 65_536]);
+            let mut buffers = vec![0; 65_536];
+            let mut clock = tokio::time::interval(Self::LENGTH);
+            loop {
+                let (way, length) = tokio::select! {
+                    _ = clock.tick() => {
+                        for datagram in held[0].drain(..) {
+                            let _ = far.send(&datagram).await;
+                        }
+                        for datagram in held[1].drain(..) {
+                            let _ = near.send_to(&datagram, nas.unwrap()).await;
+                        }
+                        continue;
+                    }
+                    Ok((length, from)) = near.recv_from(&mut bytes) => {
+                        nas = Some(from);
+                        (0, length)
+                    }
+                    Ok(length) = far.recv(&mut buffers) => (1, length),
+                };
+                if *cuts[way].borrow() {
+                    losing.send_modify(|lost| *lost += 1);
+                    continue;
+                }
+                held[way].push(if way == 0 { &bytes } else { &buffers }[..length].to_vec());
+                let full = held[way].iter().filter(|datagram| datagram.len() >= Self::FULL).count();
+                counts[way].fetch_max(full, Ordering::Relaxed);
+            }
+        });
+        Self { port, cut: cut.try_into().unwrap(), lost, most }
+    }
+}
+
+/// A connection whose first packet, or the answer to it, was lost is as quick as any other: its window
+/// grows with every round trip by a share of itself, not by a packet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_greeting_does_not_make_a_connection_slow() {
+    /// By windows that grow by a packet a round trip, these are over before one has reached 20 packets.
+    const BYTES: usize = 1_000_000;
+    for lost_way in [0, 1] {
+        let supervisor = Supervisor::new();
+        let (cloud, mut nas) = pair(0);
+        let cloud = open(&cloud, &supervisor).await;
+        let mut line = Rounds::to(cloud.udp_address(), &supervisor).await;
+        nas.peers[0].endpoint.as_mut().unwrap().port = line.port;
+        let nas = open(&nas, &supervisor).await;
+        cloud.expose(7000, echo(&supervisor).await).await.unwrap();
+        let at = nas.forward("10.0.1.1:7000".parse().unwrap()).await.unwrap();
+        // A session first: what is lost below is TCP's.
+        assert_eq!(timeout(LIMIT, round(at, vec![1])).await.unwrap(), [1]);
+
+        line.lost.mark_unchanged();
+        line.cut[lost_way].send_replace(true);
+        let mended = async {
+            line.lost.changed().await.unwrap();
+            line.cut[lost_way].send_replace(false);
+        };
+        let asked = async { tokio::join!(round(at, vec![7; BYTES]), mended) };
+        assert_eq!(timeout(LIMIT, asked).await.unwrap().0.len(), BYTES);
+        let most = [0, 1].map(|way| line.most[way].load(Ordering::Relaxed));
+        assert!(most.iter().all(|most| *most >= 30), "greeting {lost_way} lost: {most:?} datagrams a round");
+        supervisor.shutdown();
+    }
 }

@@ -49,6 +49,9 @@ const BACKLOG: usize = 16;
 const STREAM_BYTES: usize = 1 << 20;
 /// A connection that hears nothing for so long is dead; keepalives ask four times within it.
 const DEAD: Duration = Duration::from_secs(30);
+/// A greeting that is not answered in this time is sent again by the stack (its first retransmission timeout,
+/// RFC 6298, 2.1).
+const GREETING: Duration = Duration::from_secs(1);
 /// Longest rest of the driver: the sessions' timers.
 const TICK: Duration = Duration::from_millis(100);
 /// Datagrams after which what is waiting is sent.
@@ -131,8 +134,15 @@ impl Device for Wire {
 
 /// Who waits for connections to a port.
 struct Port {
-    waiting: Vec<SocketHandle>,
+    waiting: Vec<Place>,
     accepted: mpsc::Sender<Stream>,
+}
+
+/// A waiting place.
+struct Place {
+    handle: SocketHandle,
+    /// When somebody's greeting came.
+    greeted: Option<Instant>,
 }
 
 struct Stack {
@@ -217,6 +227,7 @@ impl Userspace {
             Stream { inner: Arc::clone(&self.0), handle }
         };
         self.0.bell.notify_one();
+        let dialled = Instant::now();
         std::future::poll_fn(|context| {
             let mut stack = lock(&self.0.stack);
             let socket = stack.sockets.get_mut::<Socket<'_>>(stream.handle);
@@ -226,7 +237,10 @@ impl Userspace {
                     Poll::Pending
                 }
                 State::Closed => Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionRefused))),
-                _ => Poll::Ready(Ok(())),
+                _ => {
+                    begin_afresh(socket, dialled);
+                    Poll::Ready(Ok(()))
+                }
             }
         })
         .await?;
@@ -365,13 +379,13 @@ impl Stack {
         socket
     }
 
-    fn wait_at(&mut self, port: u16) -> Result<SocketHandle, ()> {
+    fn wait_at(&mut self, port: u16) -> Result<Place, ()> {
         if self.sockets.iter().count() >= MAX_STREAMS {
             return Err(());
         }
         let mut socket = Self::socket();
         socket.listen(port).map_err(drop)?;
-        Ok(self.sockets.add(socket))
+        Ok(Place { handle: self.sockets.add(socket), greeted: None })
     }
 
     fn dial(&mut self, remote: SocketAddr) -> io::Result<SocketHandle> {
@@ -392,15 +406,20 @@ impl Stack {
         let ports: Vec<u16> = self.ports.keys().copied().collect();
         for number in ports {
             let Some(mut port) = self.ports.remove(&number) else { continue };
-            port.waiting.retain(|handle| {
-                let state = self.sockets.get::<Socket<'_>>(*handle).state();
-                match state {
-                    State::Listen | State::SynReceived => true,
+            port.waiting.retain_mut(|Place { handle, greeted }| {
+                let socket = self.sockets.get_mut::<Socket<'_>>(*handle);
+                match socket.state() {
+                    State::Listen => true,
+                    State::SynReceived => {
+                        greeted.get_or_insert_with(Instant::now);
+                        true
+                    }
                     State::Closed => {
                         self.sockets.remove(*handle);
                         false
                     }
                     _ => {
+                        begin_afresh(socket, greeted.unwrap_or_else(Instant::now));
                         // Nobody takes them fast enough: the caller sees a reset and tries again.
                         match port.accepted.try_reserve() {
                             Ok(place) => place.send(Stream { inner: Arc::clone(inner), handle: *handle }),
@@ -414,8 +433,8 @@ impl Stack {
                 }
             });
             while port.waiting.len() < BACKLOG {
-                let Ok(handle) = self.wait_at(number) else { break };
-                port.waiting.push(handle);
+                let Ok(place) = self.wait_at(number) else { break };
+                port.waiting.push(place);
             }
             self.ports.insert(number, port);
         }
@@ -488,6 +507,15 @@ impl AsyncRead for Stream {
                 self.ring();
             }
         })
+    }
+}
+
+/// A connection is made whose greeting was sent at `greeted`. smoltcp takes a lost greeting for a full line
+/// and would never open its window by more than a packet a round trip again (RFC 5681, 3.1, asks only for a
+/// small first window): it forgets that.
+fn begin_afresh(socket: &mut Socket<'_>, greeted: Instant) {
+    if greeted.elapsed() >= GREETING {
+        socket.set_congestion_control(CongestionControl::Cubic);
     }
 }
 
