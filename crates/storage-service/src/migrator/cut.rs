@@ -9,10 +9,12 @@ const COARSE_SECONDS: i64 = 60;
 /// Most buckets of the first histogram.
 const MAX_BUCKETS: i64 = 20_000;
 /// A move is cut into about this many batches, so that encoding one, sending another and proving a
-/// third go on at the same time.
+/// third go on at the same time, and little of it while the first is encoded and the last is proven.
 const PIPELINE: u64 = 4;
-/// Smaller batches cost more than they overlap.
-const MIN_ROWS: u64 = 250_000;
+/// Smaller batches cost more than they overlap, bytes of Native.
+const MIN_BYTES: u64 = 32 << 20;
+/// What one batch may be at most: it is refuted, loaded again and checked as a whole.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// Width of the first histogram's buckets over `range`, seconds.
 pub fn bucket_seconds(range: TimeRange) -> i64 {
@@ -26,9 +28,13 @@ pub fn finer(range: TimeRange, seconds: i64) -> Option<i64> {
     (seconds > 1).then(|| (range.hi.saturating_sub(range.lo) / COARSE_SECONDS).clamp(1, seconds - 1))
 }
 
-/// Most rows of one batch of a move of `rows`.
-pub fn target_rows(rows: u64, batch_rows: u64) -> u64 {
-    (rows / PIPELINE + 1).max(MIN_ROWS).min(batch_rows.max(1))
+/// Most rows of one batch of a move of `rows`, each of about `row_bytes` bytes.
+pub fn target_rows(rows: u64, row_bytes: u64, batch_rows: u64) -> u64 {
+    let row_bytes = row_bytes.max(1);
+    let most = batch_rows.min(MAX_BYTES / row_bytes).max(1);
+    // Slices are not cut: without some slack a small batch would be left over at the end.
+    let share = rows / PIPELINE;
+    (share + share / 16 + 1).max(MIN_BYTES / row_bytes).min(most)
 }
 
 /// Joins neighbouring slices as long as they stay within `max_rows`. Every slice is in exactly one
@@ -83,9 +89,12 @@ mod tests {
 
     #[test]
     fn batches_are_small_enough_to_overlap_and_no_smaller() {
-        assert_eq!(target_rows(2_000_000, 4_000_000), 500_001);
-        assert_eq!(target_rows(100, 4_000_000), 250_000);
-        assert_eq!(target_rows(1 << 40, 4_000_000), 4_000_000);
-        assert_eq!(target_rows(100, 10), 10);
+        assert_eq!(target_rows(4_000_000, 100, 4_000_000), 1_062_501);
+        assert_eq!(target_rows(100, 100, 4_000_000), (32 << 20) / 100);
+        assert_eq!(target_rows(1 << 40, 100, 4_000_000), 4_000_000);
+        assert_eq!(target_rows(1 << 40, 1_500, 4_000_000), (1 << 30) / 1_500);
+        assert_eq!(target_rows(100, 100, 10), 10);
+        assert_eq!(target_rows(100, u64::MAX, 10), 1);
+        assert_eq!(target_rows(0, 0, 0), 1);
     }
 }

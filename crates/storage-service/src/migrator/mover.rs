@@ -37,7 +37,7 @@ pub(super) struct Mover {
     pub(super) started: Instant,
     /// One batch is encoded at a time.
     pub(super) encoder: Semaphore,
-    /// One batch is sent at a time (over several connections).
+    /// One batch's chunks are begun at a time (over several connections).
     pub(super) sender: Semaphore,
     /// The gateway has told us of a batch that ended.
     pub(super) confirmed: Notify,

@@ -22,7 +22,7 @@ use super::{
 use crate::catalog::{BatchRecord, MoveRecord};
 
 /// Batches of one move under way at a time.
-const PIPELINE: usize = 3;
+const PIPELINE: usize = 4;
 /// Pauses between two questions about a proof.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
@@ -103,21 +103,21 @@ impl Mover {
         batch: BatchRecord,
         order_by: &str,
     ) -> Result<(), StepError> {
+        let begun = Instant::now();
         let Some(manifest) = self.manifest(record, &batch, order_by).await? else {
             return self.replace(record, &batch, "its spooled bytes are gone").await;
         };
-        {
-            let _one = self.sender.acquire().await.map_err(|e| StepError::Failed(e.to_string()))?;
-            at("send", "before_journal").await;
-            self.catalog.set_batch_state(batch.id, BatchState::Sending)?;
-            at("send", "after_journal").await;
-            let status = match self.gateway.announce(&manifest).await? {
-                Ok(status) => status,
-                Err(reason) => return self.replace(record, &batch, &reason).await,
-            };
-            self.send_missing(record, &manifest, &status).await?;
-            at("send", "after_effect").await;
-        }
+        let encoded_ms = begun.elapsed().as_millis();
+        at("send", "before_journal").await;
+        self.catalog.set_batch_state(batch.id, BatchState::Sending)?;
+        at("send", "after_journal").await;
+        let status = match self.gateway.announce(&manifest).await? {
+            Ok(status) => status,
+            Err(reason) => return self.replace(record, &batch, &reason).await,
+        };
+        self.send_missing(record, &manifest, &status).await?;
+        at("send", "after_effect").await;
+        let sent_ms = begun.elapsed().as_millis();
         self.catalog.set_batch_state(batch.id, BatchState::Received)?;
         at("send", "after_result").await;
         at("commit", "before_journal").await;
@@ -129,6 +129,9 @@ impl Mover {
         at("commit", "after_effect").await;
         self.catalog.set_batch_state(batch.id, BatchState::Proven)?;
         at("commit", "after_result").await;
+        let (Proof { rows, .. }, bytes) = (manifest.proof, manifest.encoded_bytes);
+        let proven_ms = begun.elapsed().as_millis();
+        tracing::info!(batch = %batch.id, rows, bytes, encoded_ms, sent_ms, proven_ms, "batch proven");
         self.spool.remove(batch.id);
         Ok(())
     }
@@ -183,10 +186,16 @@ impl Mover {
             status.missing.iter().flat_map(|range| range.first..=range.last.min(last)).collect();
         let mut numbers = numbers.into_iter();
         let mut under_way = stream::FuturesUnordered::new();
+        let turn = self.sender.acquire().await;
+        let mut turn = Some(turn.map_err(|error| StepError::Failed(error.to_string()))?);
         loop {
             // How many is found while they are sent.
             while under_way.len() < self.connections() {
-                let Some(number) = numbers.next() else { break };
+                let Some(number) = numbers.next() else {
+                    // The next batch begins while the last chunks of this one are on their way.
+                    drop(turn.take());
+                    break;
+                };
                 under_way.push(self.send_chunk(record, manifest, number));
             }
             match under_way.next().await {

@@ -32,12 +32,14 @@ impl Mover {
         };
         self.hot.attach_partition(&snapshot, &from, &record.partition_id).await?;
         at("snapshot", "after_effect").await;
-        let slices = self.slices(record).await?;
+        let row_bytes = self.hot.row_bytes(&snapshot).await?;
+        let most = |rows| cut::target_rows(rows, row_bytes, self.config.batch_rows);
+        let slices = self.slices(record, most).await?;
         let rows = cut::whole(&slices);
         if rows == 0 {
             return Err(StepError::Nothing);
         }
-        let joined = cut::join(&slices, cut::target_rows(rows, self.config.batch_rows));
+        let joined = cut::join(&slices, most(rows));
         let range = joined.iter().fold(TimeRange::new(0, 0), |hull, slice| hull.hull(slice.range));
         let batches: Vec<BatchRecord> = joined.iter().map(|slice| planned(record, slice)).collect();
         // A window keeps the range it was given; a whole partition is as wide as its rows.
@@ -49,8 +51,9 @@ impl Mover {
         Ok(Progress::Stepped)
     }
 
-    /// The snapshot's rows by time: a histogram, refined where a bucket is larger than a batch.
-    async fn slices(&self, record: &MoveRecord) -> Result<Vec<Slice>, StepError> {
+    /// The snapshot's rows by time: a histogram, refined where a bucket is larger than a batch (`most` of
+    /// all rows).
+    async fn slices(&self, record: &MoveRecord, most: impl Fn(u64) -> u64) -> Result<Vec<Slice>, StepError> {
         let (table, snapshot) = (&record.table, record.snapshot());
         let within = record.window().unwrap_or(TimeRange::ALL);
         let width = cut::bucket_seconds(record.range);
@@ -58,7 +61,7 @@ impl Mover {
         pending.reverse();
         let mut pending: Vec<(Slice, i64)> = pending.into_iter().map(|slice| (slice, width)).collect();
         let total = pending.iter().map(|(slice, _)| slice.rows).sum();
-        let most = cut::target_rows(total, self.config.batch_rows);
+        let most = most(total);
         let mut slices = Vec::with_capacity(pending.len());
         while let Some((slice, width)) = pending.pop() {
             match cut::finer(slice.range, width).filter(|_| slice.rows > most) {

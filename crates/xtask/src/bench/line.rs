@@ -28,9 +28,9 @@ use super::{
 use crate::{
     binaries,
     clients::ClickHouse,
-    lab::pair::Running,
+    lab::{cpu, pair::Running},
     market::{self, Files, Plan, Source, tables},
-    stack::{Options, Stack},
+    stack::{Options, Role, Stack},
 };
 
 const LINE: [&str; 4] = ["--rate", "100", "--rtt", "20"];
@@ -117,9 +117,15 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Figures> {
         hot.query(format!("INSERT INTO bench.{table} SELECT * FROM {}.{table}", tables::HOT)).await?;
         quiet(&hot).await?;
         eprintln!("moving {table}");
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), processor_seconds(&stack)?);
         let rows = migrate(&service, table).await?;
-        let moved = rows as f64 / started.elapsed().as_secs_f64();
+        let seconds = started.elapsed().as_secs_f64();
+        let moved = rows as f64 / seconds;
+        for (role, (before, after)) in Role::ALL.iter().zip(before.iter().zip(processor_seconds(&stack)?)) {
+            let name = role.name();
+            let what = format!("processor seconds of {name} in {seconds:.2} s");
+            figures.add(&format!("{table}_{name}_cpu_s"), after - before, &what);
+        }
         figures.add(&format!("{table}_rows"), rows as f64, "moved");
         figures.add(
             &format!("{table}_rows_per_s"),
@@ -136,6 +142,12 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Figures> {
     }
     stack.stop()?;
     Ok(figures)
+}
+
+/// Of every process, in the order of [`Role::ALL`].
+fn processor_seconds(stack: &Stack) -> Result<Vec<f64>> {
+    let of = |role| cpu::seconds(stack.process(role).context("no such process")?.pid);
+    Role::ALL.into_iter().map(of).collect()
 }
 
 /// Rows per second of packing, sending and inserting.
