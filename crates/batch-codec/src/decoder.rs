@@ -50,7 +50,12 @@ enum State {
 
 impl<R: Read> Decoder<R> {
     /// Reads and checks the header.
-    pub fn new(mut r: R, limits: Limits) -> Result<Self, DecodeError> {
+    pub fn new(r: R, limits: Limits) -> Result<Self, DecodeError> {
+        Self::with_threads(r, limits, 1)
+    }
+
+    /// As [`Decoder::new`], with up to `threads` (at least 1) threads at work on the pages of a row group.
+    pub fn with_threads(mut r: R, limits: Limits, threads: usize) -> Result<Self, DecodeError> {
         let mut magic = [0; MAGIC.len()];
         read_exact(&mut r, &mut magic)?;
         if magic != MAGIC {
@@ -72,7 +77,7 @@ impl<R: Read> Decoder<R> {
             1 => Version::Zstd(Box::new(ZstdDecoder::new(r, limits)?)),
             _ => {
                 let header_bytes = (MAGIC.len() + 2 + 1 + name.len()) as u64;
-                Version::Pages(Box::new(PagesDecoder::new(r, header_bytes, limits)?))
+                Version::Pages(Box::new(PagesDecoder::new(r, header_bytes, limits, threads)?))
             }
         };
         Ok(Self { version, raw_bytes: 0, state: State::Reading })

@@ -24,6 +24,7 @@ mod format;
 mod native;
 mod opaque;
 mod pages;
+mod shared_out;
 
 pub use chunk::{ChunkCutter, ChunkHasher, Cut};
 pub use decoder::{Decoder, Limits};

@@ -31,6 +31,7 @@ impl<R: Read> Read for Counted<R> {
 pub(crate) struct PagesDecoder<R: Read> {
     r: Counted<R>,
     limits: Limits,
+    threads: usize,
     schema: Schema,
     /// Raw bytes that wait to be given out, and how many of them were.
     ready: Vec<u8>,
@@ -66,13 +67,14 @@ struct Blocks {
 }
 
 impl<R: Read> PagesDecoder<R> {
-    /// Reads the schema; `header_bytes` were read before it.
-    pub(crate) fn new(r: R, header_bytes: u64, limits: Limits) -> Result<Self, DecodeError> {
+    /// Reads the schema; `header_bytes` were read before it. Pages are decoded by up to `threads` at once.
+    pub(crate) fn new(r: R, header_bytes: u64, limits: Limits, threads: usize) -> Result<Self, DecodeError> {
         let mut r = Counted { r, bytes: header_bytes };
         let schema = Schema::read(&mut r)?;
         Ok(Self {
             r,
             limits,
+            threads: threads.max(1),
             schema,
             ready: Vec::new(),
             given: 0,
@@ -156,14 +158,19 @@ impl<R: Read> PagesDecoder<R> {
         self.rows += head.rows as u64;
         let mut group = Group::new(head, &self.schema.types);
         let mut pages = Vec::new();
-        while !group.is_whole() {
-            let offset = self.r.bytes;
-            let frame = self.frame()?;
-            if frame.kind != FrameKind::Page {
-                return Err(DecodeError::Corrupt("a group without all its pages".into()));
+        while group.missing() > 0 {
+            let (mut offsets, mut payloads) = (Vec::new(), Vec::new());
+            for _ in 0..group.missing().min(self.threads) {
+                offsets.push(self.r.bytes);
+                let frame = self.frame()?;
+                if frame.kind != FrameKind::Page {
+                    return Err(DecodeError::Corrupt("a group without all its pages".into()));
+                }
+                payloads.push(frame.payload);
             }
-            let rows = group.push(&frame.payload, &self.schema.types)? as u64;
-            pages.push(PageEntry { offset, rows, key: Vec::new() });
+            let rows = group.push(&payloads, &self.schema.types)?;
+            let entry = |(offset, rows)| PageEntry { offset, rows: rows as u64, key: Vec::new() };
+            pages.extend(offsets.into_iter().zip(rows).map(entry));
         }
         self.indexed += 1 + pages.len();
         if self.indexed > MAX_INDEX {

@@ -83,6 +83,8 @@ pub struct ColdStorageConfig {
     pub data_path: PathBuf,
     /// Column codec of new cold tables.
     pub compression: Compression,
+    /// Threads that decompress one batch (`decompression_threads`).
+    pub decode_threads: usize,
     /// Databases batches may be written to; empty: any but ClickHouse's own.
     pub databases: Vec<String>,
 }

@@ -79,6 +79,7 @@ fn storage(document: &Document<'_>, root: &Section<'_>) -> Option<ColdStorageCon
     let data_path =
         section.or("data_path", PathBuf::from("/app/data/clickhouse"), values::path(&document.base));
     let compression = section.or("compression", Compression::ZstdUltra, values::word(codecs));
+    let decode_threads = section.or("decompression_threads", 1, values::int(1..=2));
     let mut databases = Vec::new();
     for (at, node) in section.list("databases") {
         match values::database(node) {
@@ -95,6 +96,7 @@ fn storage(document: &Document<'_>, root: &Section<'_>) -> Option<ColdStorageCon
         password,
         data_path,
         compression,
+        decode_threads,
         databases,
     })
 }

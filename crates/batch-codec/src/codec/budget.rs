@@ -1,33 +1,43 @@
 //! What a decoder may still allocate for one row group.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use crate::DecodeError;
 
-/// Bytes left; see [`crate::format::MAX_GROUP_BYTES`].
-#[derive(Debug)]
+/// Bytes left; see [`crate::format::MAX_GROUP_BYTES`]. Clones share them.
+#[derive(Debug, Clone)]
 pub(crate) struct Budget {
-    left: usize,
+    left: Arc<AtomicUsize>,
     limit: usize,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { left: limit, limit }
+        Self { left: Arc::new(AtomicUsize::new(limit)), limit }
     }
 
     /// Before allocating `count` values of `width` bytes.
     pub(crate) fn spend(&mut self, count: usize, width: usize) -> Result<(), DecodeError> {
-        let left = count.checked_mul(width).and_then(|bytes| self.left.checked_sub(bytes));
-        self.left = left.ok_or(DecodeError::TooLarge { limit_bytes: self.limit as u64 })?;
-        Ok(())
+        let spent = count.checked_mul(width).and_then(|bytes| self.change(|left| left.checked_sub(bytes)));
+        spent.ok_or(DecodeError::TooLarge { limit_bytes: self.limit as u64 })
     }
 
     /// Takes back what was only for the while of a decoding step.
     pub(crate) fn release(&mut self, count: usize, width: usize) {
-        self.left = self.left.saturating_add(count.saturating_mul(width)).min(self.limit);
+        let bytes = count.saturating_mul(width);
+        self.change(|left| Some(left.saturating_add(bytes).min(self.limit)));
+    }
+
+    fn change(&self, to: impl Fn(usize) -> Option<usize>) -> Option<()> {
+        // Only a count: nothing else is ordered by it.
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, to).ok().map(drop)
     }
 
     /// Bytes left.
     pub(crate) fn left(&self) -> usize {
-        self.left
+        self.left.load(Ordering::Relaxed)
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         SMALL_PAGE_ROWS,
     },
     native::{Block, BlockDictionary, Dictionary, Kind, Type, put_varint},
+    shared_out,
 };
 
 /// Blocks being gathered.
@@ -126,14 +127,8 @@ impl GroupBuilder {
         let encode =
             |cut: &Cut| page::encode(columns.iter().map(|column| rows_of(cut, column)).collect(), tuning);
         for batch in cuts.chunks(threads.max(1)) {
-            let pages = std::thread::scope(|scope| {
-                let workers: Vec<_> = batch.iter().skip(1).map(|cut| scope.spawn(|| encode(cut))).collect();
-                let mut pages = vec![Ok(encode(&batch[0]))];
-                pages.extend(workers.into_iter().map(std::thread::ScopedJoinHandle::join));
-                pages
-            });
-            for (cut, page) in batch.iter().zip(pages) {
-                let page = page.map_err(|_| io::Error::other("a page's encoder ended early"))?;
+            for (cut, page) in batch.iter().zip(shared_out::each(batch, encode)) {
+                let page = page.ok_or_else(|| io::Error::other("a page's encoder ended early"))?;
                 frames.push(EncodedFrame::page(page, cut));
             }
         }

@@ -7,6 +7,7 @@ use crate::{
     column::{Column, Numbers},
     format::{MAX_GROUP_BLOCKS, MAX_GROUP_BYTES, MAX_GROUP_ROWS, MAX_STRANDS},
     native::{BlockWriter, Keys, Kind, Rows, Type},
+    shared_out,
 };
 
 /// Most memory a raw byte takes on its way: a short string of one digit is an offset, a number, a style
@@ -112,20 +113,29 @@ impl Group {
         self.head.rows
     }
 
-    /// Every page is there.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.pages == self.head.page_rows.len()
+    /// Pages that are still to come.
+    pub(crate) fn missing(&self) -> usize {
+        self.head.page_rows.len() - self.pages
     }
 
-    /// The next page; answers its rows.
-    pub(crate) fn push(&mut self, payload: &[u8], types: &[Type]) -> Result<usize, DecodeError> {
-        let rows = *self
-            .head
-            .page_rows
-            .get(self.pages)
-            .ok_or_else(|| DecodeError::Corrupt("a page without its group".into()))?;
-        let columns = page::decode(payload, types, rows, &mut self.head.budget)?;
-        for (all, page) in self.columns.iter_mut().zip(columns) {
+    /// The next pages, not more than are missing; each but the first is decoded by a thread of its own.
+    /// Answers their rows.
+    pub(crate) fn push(&mut self, pages: &[Vec<u8>], types: &[Type]) -> Result<Vec<usize>, DecodeError> {
+        let rows = self.head.page_rows.get(self.pages..self.pages + pages.len());
+        let rows = rows.ok_or_else(|| DecodeError::Corrupt("a page without its group".into()))?.to_vec();
+        let budget = &self.head.budget;
+        let pages: Vec<_> = pages.iter().zip(rows.iter().copied()).collect();
+        let decode = |(page, rows): &(&Vec<u8>, usize)| page::decode(page, types, *rows, &mut budget.clone());
+        for (columns, rows) in shared_out::each(&pages, decode).into_iter().zip(&rows) {
+            let columns =
+                columns.ok_or_else(|| DecodeError::Corrupt("a page's decoder ended early".into()))?;
+            self.append(columns?, *rows)?;
+        }
+        Ok(rows)
+    }
+
+    fn append(&mut self, page: Vec<Column>, rows: usize) -> Result<(), DecodeError> {
+        for (all, page) in self.columns.iter_mut().zip(page) {
             match (all, page) {
                 (Rows::Whole(all), page) => all.append(page),
                 (Rows::Texts(pages, starts), Column::Text(text)) => {
@@ -137,7 +147,7 @@ impl Group {
         }
         self.pages += 1;
         self.read += rows;
-        Ok(rows)
+        Ok(())
     }
 
     /// Ready to be written: block rows, raw bytes, writer.

@@ -288,9 +288,15 @@ pub fn encode(raw: &[u8], effort: Effort) -> Vec<u8> {
     encode_in(raw, effort, 1 << 16, 1)
 }
 
-/// Everything, or the error.
+/// Everything, or the error; with one thread and with three, which must agree.
 pub fn decode(bytes: &[u8], max_raw_bytes: u64) -> std::io::Result<Vec<u8>> {
-    let mut decoder = Decoder::new(bytes, Limits::raw(max_raw_bytes))?;
+    let out = decode_in(bytes, max_raw_bytes, 1);
+    assert_eq!(out.as_ref().ok(), decode_in(bytes, max_raw_bytes, 3).as_ref().ok(), "threads change nothing");
+    out
+}
+
+fn decode_in(bytes: &[u8], max_raw_bytes: u64, threads: usize) -> std::io::Result<Vec<u8>> {
+    let mut decoder = Decoder::with_threads(bytes, Limits::raw(max_raw_bytes), threads)?;
     let mut out = Vec::new();
     decoder.read_to_end(&mut out)?;
     assert!(decoder.is_proven());

@@ -45,18 +45,19 @@ pub enum LoadError {
     Interrupted,
 }
 
-/// Loads a batch into its staging table.
+/// Loads a batch into its staging table, decoded by up to `threads` threads.
 pub async fn load(
     engine: &Client,
     spool: &Arc<Spool>,
     manifest: &Arc<Manifest>,
     staging: &TableName,
+    threads: usize,
 ) -> Result<(), LoadError> {
     let (pieces, body) = mpsc::channel(PIECES);
     let decoding = {
         let (spool, manifest) = (Arc::clone(spool), Arc::clone(manifest));
         tokio::task::spawn_blocking(move || {
-            let outcome = decode(&spool, &manifest, &pieces);
+            let outcome = decode(&spool, &manifest, &pieces, threads);
             if let Err(error) = &outcome {
                 // The insert must not end as if it were whole.
                 let _ = pieces.blocking_send(Err(io::Error::other(error.to_string())));
@@ -93,9 +94,10 @@ fn decode(
     spool: &Spool,
     manifest: &Manifest,
     pieces: &mpsc::Sender<Result<Bytes, io::Error>>,
+    threads: usize,
 ) -> Result<(), LoadError> {
     let mut reader = spool.read(manifest);
-    let raw_bytes = match decode_pieces(&mut reader, manifest, pieces) {
+    let raw_bytes = match decode_pieces(&mut reader, manifest, pieces, threads) {
         Ok(raw_bytes) => raw_bytes,
         Err(Stop::NobodyListens) => return Err(LoadError::Interrupted),
         Err(Stop::Failed(error)) => {
@@ -134,10 +136,11 @@ fn decode_pieces(
     reader: &mut BatchReader,
     manifest: &Manifest,
     pieces: &mpsc::Sender<Result<Bytes, io::Error>>,
+    threads: usize,
 ) -> Result<u64, Stop> {
     let limits = batch_codec::Limits::raw(manifest.raw_bytes);
-    let mut decoder =
-        batch_codec::Decoder::new(reader, limits).map_err(|error| Stop::Failed(error.into()))?;
+    let mut decoder = batch_codec::Decoder::with_threads(reader, limits, threads)
+        .map_err(|error| Stop::Failed(error.into()))?;
     if decoder.codec() != manifest.codec {
         let text = format!("codec {:?}; the manifest says {:?}", decoder.codec(), manifest.codec);
         return Err(Stop::Failed(io::Error::new(io::ErrorKind::InvalidData, text)));

@@ -120,7 +120,8 @@ async fn fill(
     open: &OpenBatch,
     staging: &TableName,
 ) -> Result<Option<Ending>, GatewayError> {
-    let loading = load::load(&gateway.engine, &gateway.spool, &open.manifest, staging);
+    let threads = gateway.config.storage.decode_threads;
+    let loading = load::load(&gateway.engine, &gateway.spool, &open.manifest, staging, threads);
     let loaded = tokio::select! {
         loaded = loading => loaded,
         () = open.give_up.cancelled() => return Ok(Some(Ending::Gone)),

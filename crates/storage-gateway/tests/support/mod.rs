@@ -151,7 +151,7 @@ impl Gateway {
         let text = format!(
             r#"
 service: {{name: "gw", deployment: "nas", listen: "127.0.0.1:{port}", data_dir: "{data}", token_file: "{token}", drain_seconds: 5, log_format: "text"}}
-storage: {{type: "embedded", url: "http://127.0.0.1:{engine}", data_path: "{data}", compression: "zstd_ultra"}}
+storage: {{type: "embedded", url: "http://127.0.0.1:{engine}", data_path: "{data}", compression: "zstd_ultra", decompression_threads: 2}}
 connection:
   cloud_endpoint: "{cloud}"
   token_file: "{token}"
