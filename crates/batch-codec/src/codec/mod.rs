@@ -2,8 +2,8 @@
 //!
 //! A stream is a codec id (one byte) and a body; a body may hold further streams. How many values a
 //! stream has is always known before it is read, so nothing is allocated on a stream's own word.
-//! Encoders try what may win on a sample, then encode the winner whole; what they must not lose is
-//! checked while they do it, value by value.
+//! Encoders try what may win on a sample, then encode the winner whole; pco, which mostly wins, encodes the
+//! whole at once. What they must not lose is checked while they do it, value by value.
 
 mod budget;
 mod digits;

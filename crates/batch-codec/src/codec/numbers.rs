@@ -4,7 +4,7 @@ use super::{
     Budget, Earlier, MAX_DEPTH, Tuning, limbs, narrowing, pack, pcodec,
     relation::{self, Relation},
     runs,
-    wire::{Wire, corrupt, unzigzag, zigzag},
+    wire::{Wire, corrupt, put_block, unzigzag, zigzag},
 };
 use crate::{DecodeError, column::Numbers, native::Kind};
 
@@ -123,54 +123,52 @@ pub(crate) fn encode_narrow(numbers: &Numbers, kind: Kind, tuning: &Tuning, out:
 /// Everything is tried on streams up to this many bytes, whatever the effort.
 const TINY_BYTES: usize = 64;
 
-/// The last step: pco or zstd, whichever is smaller on a sample (on everything when that is small).
+/// The last step: pco, unless something else takes fewer bytes. On more than a few values only zstd is
+/// tried beside it, on all of them when it does better on a sample.
 pub(crate) fn encode_bits(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8>) {
-    let small = numbers.bytes() <= tuning.small_bytes.max(TINY_BYTES);
-    let sample = if small { None } else { narrowing::sample(numbers, tuning.sample) };
-    let tried = sample.as_ref().unwrap_or(numbers);
-    let bytes = tried.to_le();
-    let trial = tuning.of_trials();
-    let level = if small { 19 } else { trial.zstd_level };
-    let by_pco = pcodec::encode(tried, kind, trial.pco_level);
-    let by_zstd = pack::squeeze(&bytes, level);
-    let size = |tried: &Option<Vec<u8>>| tried.as_ref().map_or(usize::MAX, Vec::len);
-    let mut best = (size(&by_pco), id::PCO);
-    if size(&by_zstd) < best.0 {
-        best = (size(&by_zstd), id::ZSTD);
-    }
-    if small && bytes.len() < best.0 {
-        best = (bytes.len(), id::PLAIN);
-    }
-    if small && numbers.width() > 1 {
-        let transposed = pack::squeeze(&pack::transpose(&bytes, numbers.width()), level);
-        if size(&transposed) < best.0 {
-            best = (size(&transposed), id::TRANSPOSED);
+    let mut best = by_pco(numbers, kind, tuning).unwrap_or_else(|| plain(numbers));
+    let others = if numbers.bytes() <= tuning.small_bytes.max(TINY_BYTES) {
+        let bytes = numbers.to_le();
+        let transposed = || by_zstd(id::TRANSPOSED, &pack::transpose(&bytes, numbers.width()), 19);
+        let squeezed = by_zstd(id::ZSTD, &bytes, 19);
+        [squeezed, Some(plain(numbers)), (numbers.width() > 1).then(transposed).flatten()]
+    } else if zstd_promises_less(numbers, best.len(), tuning) {
+        [by_zstd(id::ZSTD, &numbers.to_le(), pack::level(tuning, numbers.bytes())), None, None]
+    } else {
+        [None, None, None]
+    };
+    for other in others.into_iter().flatten() {
+        if other.len() < best.len() {
+            best = other;
         }
     }
-    put_bits(best.1, numbers, kind, tuning, out);
+    out.extend_from_slice(&best);
 }
 
-fn put_bits(codec: u8, numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8>) {
-    if codec == id::PCO
-        && let Some(bytes) = pcodec::encode(numbers, kind, tuning.pco_level)
-        && (kind != Kind::Float || float_is_exact(&bytes, numbers))
-    {
-        out.push(id::PCO);
-        out.extend_from_slice(&bytes);
-        return;
-    }
-    let bytes = numbers.to_le();
-    let level = pack::level(tuning, bytes.len());
-    if codec == id::TRANSPOSED {
-        out.push(id::TRANSPOSED);
-        pack::put_squeezed(&pack::transpose(&bytes, numbers.width()), level, out);
-    } else if codec == id::PLAIN {
-        out.push(id::PLAIN);
-        out.extend_from_slice(&bytes);
-    } else {
-        out.push(id::ZSTD);
-        pack::put_squeezed(&bytes, level, out);
-    }
+/// A sample by zstd says that all of `numbers` would take less than `most` bytes.
+fn zstd_promises_less(numbers: &Numbers, most: usize, tuning: &Tuning) -> bool {
+    let sample = narrowing::sample(numbers, tuning.sample);
+    let tried = sample.as_ref().unwrap_or(numbers);
+    pack::squeeze(&tried.to_le(), tuning.of_trials().zstd_level)
+        .is_some_and(|squeezed| squeezed.len() * numbers.len() < most * tried.len())
+}
+
+fn by_pco(numbers: &Numbers, kind: Kind, tuning: &Tuning) -> Option<Vec<u8>> {
+    let bytes = pcodec::encode(numbers, kind, tuning.pco_level)?;
+    let exact = kind != Kind::Float || float_is_exact(&bytes, numbers);
+    exact.then(|| [&[id::PCO], bytes.as_slice()].concat())
+}
+
+fn by_zstd(codec: u8, bytes: &[u8], level: i32) -> Option<Vec<u8>> {
+    let mut stream = vec![codec];
+    put_block(&pack::squeeze(bytes, level)?, &mut stream);
+    Some(stream)
+}
+
+fn plain(numbers: &Numbers) -> Vec<u8> {
+    let mut stream = vec![id::PLAIN];
+    numbers.write_le(0, numbers.len(), &mut stream);
+    stream
 }
 
 /// Floats go through arithmetic inside pco: their bits are compared.

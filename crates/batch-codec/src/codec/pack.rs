@@ -1,14 +1,29 @@
 //! zstd over the bytes of values, as they are or byte by byte (all first bytes, then all second ones).
 
+use std::cell::RefCell;
+
 use super::{
     Budget, Tuning,
     wire::{Wire, corrupt, put_block},
 };
 use crate::DecodeError;
 
+/// Up to so many bytes are compressed in a context that is kept: making one takes longer than they do.
+const KEPT_CONTEXT_BYTES: usize = 64 << 10;
+
+thread_local! {
+    static CONTEXT: RefCell<zstd::bulk::Compressor<'static>> = RefCell::default();
+}
+
 /// Compresses; `None` when zstd fails, which it has no reason to.
 pub(crate) fn squeeze(bytes: &[u8], level: i32) -> Option<Vec<u8>> {
-    zstd::bulk::compress(bytes, level).ok()
+    if bytes.len() > KEPT_CONTEXT_BYTES {
+        return zstd::bulk::compress(bytes, level).ok();
+    }
+    CONTEXT.with_borrow_mut(|context| {
+        context.set_compression_level(level).ok()?;
+        context.compress(bytes).ok()
+    })
 }
 
 /// Level for this many bytes.

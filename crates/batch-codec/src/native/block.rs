@@ -2,9 +2,9 @@
 
 use super::{
     BlockDictionary, ColumnName, Type,
-    read::{ReadError, Source, read_column},
+    read::{ReadError, Source, read_column, read_strings},
 };
-use crate::column::Column;
+use crate::column::{Column, Text};
 
 /// Most columns of a block that are read.
 const MAX_COLUMNS: usize = 10_000;
@@ -46,7 +46,8 @@ pub(crate) enum Progress {
     Unknown,
 }
 
-/// Reads blocks off a buffer. Within a block, columns that were read are not read again.
+/// Reads blocks off a buffer. Within a block, columns that were read are not read again, nor strings: they
+/// are taken while their bytes are still near.
 #[derive(Debug, Default)]
 pub(crate) struct BlockReader {
     names: Vec<ColumnName>,
@@ -64,7 +65,9 @@ struct Open {
     count: usize,
     columns: Vec<Column>,
     dictionaries: Vec<Option<BlockDictionary>>,
-    /// Where the next column begins.
+    /// What there is of a column of strings whose name was read.
+    strings: Option<Text>,
+    /// Where the next column begins, or the next string.
     at: usize,
 }
 
@@ -126,22 +129,25 @@ impl BlockReader {
             return Err(ReadError::Unknown("a block of too many rows"));
         }
         let at = source.position();
-        Ok(Open { rows, count, columns: Vec::new(), dictionaries: Vec::new(), at })
+        Ok(Open { rows, count, columns: Vec::new(), dictionaries: Vec::new(), strings: None, at })
     }
 
     fn read_columns(&mut self, buffer: &[u8], open: &mut Open) -> Result<(), ReadError> {
         while open.columns.len() < open.count {
             let mut source = Source::new(&buffer[open.at..]);
-            let name = ColumnName { name: word(&mut source)?, type_name: word(&mut source)? };
             let index = open.columns.len();
-            if index == self.names.len() {
-                let ty = std::str::from_utf8(&name.type_name).ok().and_then(Type::parse);
-                self.types.push(ty.ok_or(ReadError::Unknown("a type"))?);
-                self.names.push(name);
-            } else if self.names[index] != name {
-                return Err(ReadError::Unknown("a block of other columns"));
+            if open.strings.is_none() {
+                self.read_name(index, &mut source)?;
             }
             let ty = &self.types[index];
+            if *ty == Type::Text {
+                let strings = open.strings.get_or_insert_default();
+                let read = read_strings(&mut source, open.rows, strings);
+                open.at += source.position();
+                read?;
+                open.columns.extend(open.strings.take().map(Column::Text));
+                continue;
+            }
             let before = open.dictionaries.len();
             let column = if open.rows == 0 {
                 open.dictionaries.extend((0..ty.dictionaries()).map(|_| None));
@@ -157,6 +163,19 @@ impl BlockReader {
                 }
             }
             open.at += source.position();
+        }
+        Ok(())
+    }
+
+    /// Reads a column's name and type, which must be those of the blocks before.
+    fn read_name(&mut self, index: usize, source: &mut Source<'_>) -> Result<(), ReadError> {
+        let name = ColumnName { name: word(source)?, type_name: word(source)? };
+        if index == self.names.len() {
+            let ty = std::str::from_utf8(&name.type_name).ok().and_then(Type::parse);
+            self.types.push(ty.ok_or(ReadError::Unknown("a type"))?);
+            self.names.push(name);
+        } else if self.names[index] != name {
+            return Err(ReadError::Unknown("a block of other columns"));
         }
         Ok(())
     }

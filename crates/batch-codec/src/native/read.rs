@@ -139,6 +139,17 @@ pub(super) fn read_text(source: &mut Source<'_>, rows: usize) -> Result<Text, Re
     Ok(text)
 }
 
+/// Reads on until `text` has `rows` strings; those that are there are taken for good.
+pub(super) fn read_strings(source: &mut Source<'_>, rows: usize, text: &mut Text) -> Result<(), ReadError> {
+    while text.len() < rows {
+        let mut next = *source;
+        let length = next.length()?;
+        text.push(next.take(length)?);
+        *source = next;
+    }
+    Ok(())
+}
+
 /// Sizes of arrays out of their cumulative ends, and the sum.
 fn read_sizes(source: &mut Source<'_>, rows: usize) -> Result<(Vec<u32>, usize), ReadError> {
     let length = rows.checked_mul(8).ok_or(ReadError::Unknown("a block without end"))?;

@@ -19,6 +19,8 @@ const MAX_LITERAL_BYTES: usize = 4096;
 pub(super) struct Slot {
     pub(super) mantissas: Vec<u64>,
     pub(super) styles: Vec<Style>,
+    /// Numbers of strings that were read to their end.
+    kept: usize,
 }
 
 /// All of a text.
@@ -37,10 +39,16 @@ pub(super) struct Parsed<'a> {
 /// Literals met so far.
 #[derive(Debug, Default)]
 struct Literals<'a> {
-    all: Vec<&'a [u8]>,
+    all: Vec<Known<'a>>,
     by_text: HashMap<&'a [u8], Literal>,
-    /// What came behind each literal the last times.
-    next: Vec<[Literal; 2]>,
+}
+
+/// A literal, and its first eight bytes as a word to compare at once.
+#[derive(Debug)]
+struct Known<'a> {
+    text: &'a [u8],
+    word: u64,
+    mask: u64,
 }
 
 /// One string, cut.
@@ -48,67 +56,47 @@ struct Literals<'a> {
 struct Cut {
     literals: Vec<Literal>,
     end: Literal,
-    tokens: Vec<Token>,
+}
+
+impl<'a> Known<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        let mask = u64::MAX.checked_shr(64 - 8 * text.len().min(8) as u32).unwrap_or(0);
+        Self { text, word: token::word(text), mask }
+    }
+
+    #[inline]
+    fn begins(&self, string: &[u8]) -> bool {
+        token::word(string) & self.mask == self.word
+            && string.len() >= self.text.len()
+            && (self.text.len() <= 8 || string.starts_with(self.text))
+    }
+
+    /// The number at `at` behind this literal, when that is what is there, and where it ends.
+    #[inline]
+    fn number(&self, string: &[u8], at: usize) -> Option<(Token, usize)> {
+        if !self.begins(string.get(at..)?) {
+            return None;
+        }
+        let at = at + self.text.len();
+        let token = token::number(string, at)?;
+        Some((token, at + token.length))
+    }
 }
 
 impl<'a> Literals<'a> {
-    /// Cuts `string`; false when there are too many literals.
-    fn cut(&mut self, string: &'a [u8], cut: &mut Cut) -> bool {
-        cut.literals.clear();
-        cut.tokens.clear();
-        let (mut at, mut before) = (0, usize::MAX);
+    /// Cuts `string`; `None` when there are too many literals.
+    fn cut(&mut self, string: &'a [u8]) -> Option<Cut> {
+        let mut literals = Vec::new();
+        let mut at = 0;
         loop {
-            let (literal, token, end) = match self.expected(string, at, before) {
-                Some((literal, token, end)) => (literal, Some(token), end),
-                None => {
-                    let Some((literal, token, end)) = self.search(string, at) else { return false };
-                    if let Some(next) = self.next.get_mut(before)
-                        && next[0] != literal
-                    {
-                        *next = [literal, next[0]];
-                    }
-                    (literal, token, end)
-                }
-            };
-            let Some(token) = token else {
-                cut.end = literal;
-                return true;
-            };
-            cut.literals.push(literal);
-            cut.tokens.push(token);
+            let (to, end) = next_number(string, at);
+            let literal = self.number(&string[at..to])?;
+            if end == to {
+                return Some(Cut { literals, end: literal });
+            }
+            literals.push(literal);
             at = end;
-            before = usize::from(literal);
         }
-    }
-
-    /// A literal that came here before, with a number behind it.
-    #[inline]
-    fn expected(&self, string: &[u8], at: usize, before: usize) -> Option<(Literal, Token, usize)> {
-        for literal in *self.next.get(before)? {
-            let text = *self.all.get(usize::from(literal))?;
-            if !text.is_empty() && string[at..].starts_with(text) {
-                let token = token::number(string, at + text.len())?;
-                return Some((literal, token, at + text.len() + token.length));
-            }
-        }
-        None
-    }
-
-    /// The next number, wherever it begins, and the literal before it.
-    fn search(&mut self, string: &'a [u8], at: usize) -> Option<(Literal, Option<Token>, usize)> {
-        let mut to = at;
-        let token = loop {
-            match string.get(to) {
-                None => break None,
-                Some(b'-' | b'0'..=b'9') => match token::number(string, to) {
-                    None => to += 1,
-                    found => break found,
-                },
-                Some(_) => to += 1,
-            }
-        };
-        let literal = self.number(&string[at..to])?;
-        Some((literal, token, to + token.map_or(0, |token| token.length)))
     }
 
     fn number(&mut self, text: &'a [u8]) -> Option<Literal> {
@@ -119,18 +107,56 @@ impl<'a> Literals<'a> {
             return None;
         }
         let number = self.all.len() as Literal;
-        self.all.push(text);
+        self.all.push(Known::new(text));
         self.by_text.insert(text, number);
-        self.next.push([Literal::MAX; 2]);
         Some(number)
     }
+
+    #[inline]
+    fn get(&self, literal: Literal) -> &Known<'a> {
+        &self.all[usize::from(literal)]
+    }
+}
+
+/// Where the next number from `at` on begins and ends; twice the end of the string when there is none.
+fn next_number(string: &[u8], at: usize) -> (usize, usize) {
+    let found = (at..string.len()).find_map(|from| Some((from, from + token::number(string, from)?.length)));
+    found.unwrap_or((string.len(), string.len()))
+}
+
+/// Reads `string` as one of this shape, its numbers into `columns`: how often the unit repeats. `None`
+/// when it is of another.
+fn follow(shape: &Shape, literals: &Literals<'_>, columns: &mut [Slot], string: &[u8]) -> Option<u32> {
+    let mut at = 0;
+    let mut read = |literal: Literal, slot: &mut Slot| {
+        let (token, end) = literals.get(literal).number(string, at)?;
+        slot.push(&token);
+        at = end;
+        Some(())
+    };
+    for (place, literal) in shape.head.iter().enumerate() {
+        read(*literal, &mut columns[shape.head_column(place)])?;
+    }
+    let mut repeats = 0;
+    // What follows the units does not begin like one.
+    if let Some((first, others)) = shape.unit.split_first() {
+        while read(*first, &mut columns[0]).is_some() {
+            for (literal, slot) in others.iter().zip(&mut columns[1..]) {
+                read(*literal, slot)?;
+            }
+            repeats += 1;
+        }
+    }
+    for (place, literal) in shape.tail.iter().enumerate() {
+        read(*literal, &mut columns[shape.tail_column(place)])?;
+    }
+    (string[at..] == *literals.get(shape.end).text).then_some(repeats)
 }
 
 impl<'a> Parsed<'a> {
     /// Cuts all of `text`; `None` when more than `most` strings fit no template, or it is too much.
     pub(super) fn of(text: &'a Text, most: usize) -> Option<Self> {
         let mut literals = Literals::default();
-        let mut cut = Cut::default();
         let mut parsed = Self {
             literals: Vec::new(),
             shapes: Vec::new(),
@@ -142,20 +168,18 @@ impl<'a> Parsed<'a> {
         let mut scouts: Vec<usize> = (0..text.len()).step_by((text.len() / SCOUTS).max(1)).collect();
         scouts.sort_by_key(|at| std::cmp::Reverse(text.get(*at).len()));
         for at in scouts {
-            if literals.cut(text.get(at), &mut cut) {
-                parsed.shape_of(&cut, 0);
+            if let Some((id, _)) = parsed.read(&mut literals, text.get(at), 0) {
+                parsed.columns[id].iter_mut().for_each(Slot::undo);
             }
         }
         let (mut last, mut numbers) = (0, 0);
         for (row, string) in text.iter().enumerate() {
-            let found = literals.cut(string, &mut cut).then(|| parsed.shape_of(&cut, last)).flatten();
-            match found {
+            match parsed.read(&mut literals, string, last) {
                 Some((id, repeats)) => {
                     last = id;
                     parsed.ids.push(id as u32);
                     parsed.repeats.push(repeats);
-                    parsed.take(id, &cut.tokens);
-                    numbers += cut.tokens.len();
+                    numbers += parsed.columns[id].iter_mut().map(Slot::keep).sum::<usize>();
                     if numbers > MAX_NUMBERS {
                         return None;
                     }
@@ -172,48 +196,43 @@ impl<'a> Parsed<'a> {
         }
         let none = parsed.shapes.len() as u32;
         parsed.ids.iter_mut().for_each(|id| *id = (*id).min(none));
-        parsed.literals = literals.all;
+        parsed.literals = literals.all.iter().map(|known| known.text).collect();
         parsed.columns.iter_mut().flatten().for_each(Slot::settle);
         Some(parsed)
     }
 
-    /// The template of a cut and its repeats; a new one when there is room.
-    fn shape_of(&mut self, cut: &Cut, last: usize) -> Option<(usize, u32)> {
-        let matching = |shape: &Shape| shape.matches(&cut.literals, cut.end);
-        if let Some(repeats) = self.shapes.get(last).and_then(matching) {
-            return Some((last, repeats));
-        }
-        for (id, shape) in self.shapes.iter().enumerate() {
-            if let Some(repeats) = matching(shape) {
+    /// Reads a string's numbers, to be kept or undone: its template and its repeats. Most strings have
+    /// the template of the `last` one; a new one is made where there is room.
+    fn read(&mut self, literals: &mut Literals<'a>, string: &'a [u8], last: usize) -> Option<(usize, u32)> {
+        let known = std::iter::once(last).chain((0..self.shapes.len()).filter(|id| *id != last));
+        for id in known {
+            if let Some(repeats) = self.follow(id, literals, string) {
                 return Some((id, repeats));
             }
         }
+        let id = self.learn(&literals.cut(string)?)?;
+        Some((id, self.follow(id, literals, string)?))
+    }
+
+    fn follow(&mut self, id: usize, literals: &Literals<'_>, string: &[u8]) -> Option<u32> {
+        let (shape, columns) = (self.shapes.get(id)?, self.columns.get_mut(id)?);
+        let repeats = follow(shape, literals, columns, string);
+        if repeats.is_none() {
+            columns.iter_mut().for_each(Slot::undo);
+        }
+        repeats
+    }
+
+    /// Adds the template of a string.
+    fn learn(&mut self, cut: &Cut) -> Option<usize> {
         let columns: usize = self.shapes.iter().map(Shape::columns).sum();
         if self.shapes.len() == MAX_TEMPLATES || columns > MAX_SLOTS {
             return None;
         }
         let shape = Shape::of(&cut.literals, cut.end)?;
-        let repeats = shape.matches(&cut.literals, cut.end)?;
         self.columns.push((0..shape.columns()).map(|_| Slot::default()).collect());
         self.shapes.push(shape);
-        Some((self.shapes.len() - 1, repeats))
-    }
-
-    fn take(&mut self, id: usize, tokens: &[Token]) {
-        let (Some(shape), Some(columns)) = (self.shapes.get(id), self.columns.get_mut(id)) else { return };
-        let (head, rest) = tokens.split_at(shape.head.len());
-        let (units, tail) = rest.split_at(rest.len() - shape.tail.len());
-        for (at, token) in head.iter().enumerate() {
-            columns[shape.head_column(at)].push(token);
-        }
-        if !shape.unit.is_empty() {
-            for unit in units.chunks_exact(shape.unit.len()) {
-                unit.iter().zip(columns.iter_mut()).for_each(|(token, column)| column.push(token));
-            }
-        }
-        for (at, token) in tail.iter().enumerate() {
-            columns[shape.tail_column(at)].push(token);
-        }
+        Some(self.shapes.len() - 1)
     }
 
     /// Strings of a template.
@@ -223,9 +242,22 @@ impl<'a> Parsed<'a> {
 }
 
 impl Slot {
+    #[inline]
     fn push(&mut self, token: &Token) {
         self.mantissas.push(token.mantissa.cast_unsigned());
         self.styles.push(token.style);
+    }
+
+    /// Keeps what was read; says how many numbers that were.
+    fn keep(&mut self) -> usize {
+        let kept = std::mem::replace(&mut self.kept, self.styles.len());
+        self.kept - kept
+    }
+
+    /// Forgets what was read and not kept.
+    fn undo(&mut self) {
+        self.mantissas.truncate(self.kept);
+        self.styles.truncate(self.kept);
     }
 
     /// Padded numbers beside plain ones of as many digits: those are called padded too, so that all
@@ -238,5 +270,44 @@ impl Slot {
                 *style = padded;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(strings: &[&str], then: impl FnOnce(&Parsed<'_>)) {
+        let mut text = Text::default();
+        strings.iter().for_each(|string| text.push(string.as_bytes()));
+        then(&Parsed::of(&text, strings.len()).unwrap());
+    }
+
+    #[test]
+    fn arrays_of_any_length_share_a_template() {
+        parsed(&["[[1,2],[3,4],[5,6]]", "[[7,8]]", "[[9,10],[11,12]]"], |parsed| {
+            assert_eq!((parsed.shapes.len(), parsed.ids.as_slice()), (1, &[0, 0, 0][..]));
+            assert_eq!(parsed.repeats, [2, 0, 1]);
+            assert_eq!(parsed.columns[0][0].mantissas, [1, 3, 5, 7, 9, 11]);
+            assert_eq!(parsed.columns[0][1].mantissas, [2, 4, 6, 8, 10, 12]);
+        });
+    }
+
+    #[test]
+    fn a_template_that_fits_in_part_leaves_no_numbers() {
+        let strings = ["a1 b2 b3 b4 c5 d6!", "a1 b2 b3 c4 e5!", "a1 b2 b3 c4 d5?", "a7 b8 c9 d10!"];
+        parsed(&strings, |parsed| {
+            assert_eq!(parsed.ids, [0, 1, 2, 0]);
+            assert_eq!(parsed.repeats, [3, 2, 2, 1]);
+            let columns: Vec<_> = parsed.columns[0].iter().map(|slot| slot.mantissas.as_slice()).collect();
+            assert_eq!(columns, [&[1, 2, 3, 4, 7, 8][..], &[5, 9], &[6, 10]]);
+        });
+    }
+
+    #[test]
+    fn literals_longer_than_a_word_are_compared_whole() {
+        parsed(&["a long literal 1", "a long lateral 2", "a long literal 3", "no number"], |parsed| {
+            assert_eq!((parsed.ids.as_slice(), parsed.shapes.len()), (&[0, 1, 0, 2][..], 3));
+        });
     }
 }

@@ -12,24 +12,46 @@ use crate::{
     native::Kind,
 };
 
-/// Writes one string after the other.
-struct Pen<'a> {
-    literals: &'a [&'a [u8]],
-    /// Values given out of each column of each template.
-    used: Vec<Vec<usize>>,
-    text: Text,
+/// A literal, the short ones also as bytes that are copied at once.
+struct Words<'a> {
+    text: &'a [u8],
+    short: [u8; 16],
 }
 
-impl Pen<'_> {
+impl<'a> Words<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        let mut short = [0; 16];
+        if let Some(start) = short.get_mut(..text.len()) {
+            start.copy_from_slice(text);
+        }
+        Self { text, short }
+    }
+
     #[inline]
-    fn put(&mut self, literal: Literal, values: &Values, used: (usize, usize)) -> Result<(), DecodeError> {
-        let at = &mut self.used[used.0][used.1];
-        let mantissa = values.mantissas.get(*at).ok_or_else(|| corrupt("a template without its numbers"))?;
-        let style = values.style(*at);
-        *at += 1;
-        let out = self.text.tail();
-        out.extend_from_slice(self.literals[usize::from(literal)]);
-        token::put(mantissa.cast_signed(), style, out);
+    fn put(&self, out: &mut Vec<u8>) {
+        if self.text.len() <= self.short.len() {
+            token::put_first(self.text.len(), &self.short, out);
+        } else {
+            out.extend_from_slice(self.text);
+        }
+    }
+}
+
+/// The numbers of a column, and how many were given out.
+struct Column<'a> {
+    values: &'a Values,
+    given: usize,
+}
+
+impl Column<'_> {
+    /// Appends a literal and the next number.
+    #[inline]
+    fn put(&mut self, literal: &Words<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        let mantissa = self.values.mantissas.get(self.given);
+        let mantissa = mantissa.ok_or_else(|| corrupt("a template without its numbers"))?;
+        literal.put(out);
+        token::put(mantissa.cast_signed(), self.values.style(self.given), out);
+        self.given += 1;
         Ok(())
     }
 }
@@ -43,41 +65,43 @@ pub(super) fn render(
     columns: &[Vec<Values>],
     budget: &mut Budget,
 ) -> Result<Text, DecodeError> {
-    let used = columns.iter().map(|slots| vec![0; slots.len()]).collect();
-    let mut pen = Pen { literals, used, text: Text::default() };
-    pen.text.reserve(repeats.len(), 0);
+    let literals: Vec<_> = literals.iter().map(|text| Words::new(text)).collect();
+    let word = |literal: &Literal| &literals[usize::from(*literal)];
+    let column = |values| Column { values, given: 0 };
+    let mut columns: Vec<Vec<_>> = columns.iter().map(|slots| slots.iter().map(column).collect()).collect();
+    let mut text = Text::default();
+    text.reserve(repeats.len(), 0);
     budget.spend(repeats.len(), 4)?;
     let mut exceptions = exceptions.iter().peekable();
     let mut paid = 0;
     for (row, repeats) in repeats.iter().enumerate() {
         let id = ids.wrapping_u64(row, Kind::Unsigned) as usize;
+        let out = text.tail();
         match shapes.get(id) {
             None => match exceptions.next_if(|(place, _)| *place == row) {
-                Some((_, string)) => pen.text.tail().extend_from_slice(string),
+                Some((_, string)) => out.extend_from_slice(string),
                 None => return Err(corrupt("a string without its template")),
             },
             Some(shape) => {
-                let slots = &columns[id];
+                let columns = &mut columns[id];
                 for (at, literal) in shape.head.iter().enumerate() {
-                    let column = shape.head_column(at);
-                    pen.put(*literal, &slots[column], (id, column))?;
+                    columns[shape.head_column(at)].put(word(literal), out)?;
                 }
                 for _ in 0..if shape.unit.is_empty() { 0 } else { *repeats } {
-                    for (column, literal) in shape.unit.iter().enumerate() {
-                        pen.put(*literal, &slots[column], (id, column))?;
+                    for (literal, column) in shape.unit.iter().zip(columns.iter_mut()) {
+                        column.put(word(literal), out)?;
                     }
                 }
                 for (at, literal) in shape.tail.iter().enumerate() {
-                    let column = shape.tail_column(at);
-                    pen.put(*literal, &slots[column], (id, column))?;
+                    columns[shape.tail_column(at)].put(word(literal), out)?;
                 }
-                pen.text.tail().extend_from_slice(literals[usize::from(shape.end)]);
+                word(&shape.end).put(out);
             }
         }
-        let bytes = pen.text.bytes().len();
+        let bytes = out.len();
         budget.spend(bytes - paid, 1)?;
         paid = bytes;
-        pen.text.end();
+        text.end();
     }
-    Ok(pen.text)
+    Ok(text)
 }

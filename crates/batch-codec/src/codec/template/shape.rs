@@ -44,21 +44,6 @@ impl Shape {
         (self.head.len() <= MAX_HEAD && self.tail.len() <= MAX_HEAD).then_some(self)
     }
 
-    /// How often the unit repeats in a sequence of this shape; `None` when it is of another.
-    pub(super) fn matches(&self, literals: &[Literal], end: Literal) -> Option<u32> {
-        let middle = literals.len().checked_sub(self.head.len() + self.tail.len())?;
-        if self.end != end || !literals.starts_with(&self.head) || !literals.ends_with(&self.tail) {
-            return None;
-        }
-        if self.unit.is_empty() {
-            return (middle == 0).then_some(0);
-        }
-        let units = &literals[self.head.len()..self.head.len() + middle];
-        let whole = middle.is_multiple_of(self.unit.len());
-        (whole && units.chunks(self.unit.len()).all(|unit| unit == self.unit))
-            .then_some((middle / self.unit.len()) as u32)
-    }
-
     /// The head ends with what is as good as a first repeat.
     fn led(&self) -> bool {
         !self.unit.is_empty() && self.head.len() >= self.unit.len()
@@ -141,10 +126,6 @@ mod tests {
         // [["p","q"],["p","q"],["p","q"]]
         let shape = Shape::of(&[0, 1, 2, 1, 2, 1], 3).unwrap();
         assert_eq!(shape, Shape { head: vec![0, 1], unit: vec![2, 1], tail: Vec::new(), end: 3 });
-        assert_eq!(shape.matches(&[0, 1], 3), Some(0));
-        assert_eq!(shape.matches(&[0, 1, 2, 1], 3), Some(1));
-        assert_eq!(shape.matches(&[0, 1, 2], 3), None);
-        assert_eq!(shape.matches(&[0, 1], 4), None);
         assert_eq!((shape.columns(), shape.alone()), (2, 0));
         assert_eq!(shape.values_in(0, &[0, 5]), Some(vec![1, 6]));
     }

@@ -20,8 +20,64 @@ pub(super) struct Token {
     pub(super) length: usize,
 }
 
-/// Reads a number whose first byte is a digit.
+/// The first eight bytes as a number, lowest first, zeros behind the end.
 #[inline]
+pub(super) fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+/// How many of a word's bytes are digits before the first that is none.
+#[inline]
+fn leading_digits(word: u64) -> usize {
+    let values = word ^ 0x3030_3030_3030_3030;
+    // Of a value above 9 the highest bit is set, or comes to be; carries only reach what is behind it.
+    let others = (values | values.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
+    others.trailing_zeros() as usize / 8
+}
+
+/// The value of a word's eight digits, zero bytes counting as zeros: neighbours are joined to pairs,
+/// those to fours, and those to one, several at once.
+#[inline]
+fn eight_digits(word: u64) -> u64 {
+    let digits = word & 0x0f0f_0f0f_0f0f_0f0f;
+    let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    fours.wrapping_mul(10_000 << 32 | 1) >> 32
+}
+
+const POWERS_OF_TEN: [u64; 9] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// The number in front, when it has at most seven digits before the point and eight behind it, as nearly
+/// all have. As [`unsigned`], but a word at a time.
+#[inline]
+fn short(bytes: &[u8]) -> Option<Token> {
+    let bytes: &[u8; 18] = bytes.first_chunk()?;
+    let front = word(bytes);
+    let whole = leading_digits(front);
+    if whole == 8 || whole == 0 {
+        return None;
+    }
+    let mantissa = eight_digits(front << (64 - 8 * whole));
+    let token = |mantissa: u64, style, length| Token { mantissa: mantissa.cast_signed(), style, length };
+    if bytes[0] == b'0' && whole > 1 {
+        return Some(token(mantissa, PADDED + whole as u8, whole));
+    }
+    if bytes[whole] != b'.' {
+        return Some(token(mantissa, 0, whole));
+    }
+    let back = word(&bytes[whole + 1..]);
+    let scale = leading_digits(back);
+    if scale == 0 || bytes[whole + 1 + scale].is_ascii_digit() {
+        return None;
+    }
+    let mantissa = mantissa * POWERS_OF_TEN[scale] + eight_digits(back << (64 - 8 * scale));
+    Some(token(mantissa, scale as u8, whole + 1 + scale))
+}
+
+/// Reads a number whose first byte is a digit.
 fn unsigned(bytes: &[u8]) -> Token {
     let (mut mantissa, mut at) = (0_i64, 0);
     while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d <= 9)
@@ -52,7 +108,7 @@ fn unsigned(bytes: &[u8]) -> Token {
 #[inline]
 pub(super) fn number(text: &[u8], at: usize) -> Option<Token> {
     match text.get(at)? {
-        b'0'..=b'9' => Some(unsigned(&text[at..])),
+        b'0'..=b'9' => Some(short(&text[at..]).unwrap_or_else(|| unsigned(&text[at..]))),
         b'-' if text.get(at + 1).is_some_and(u8::is_ascii_digit) => {
             let joined = at.checked_sub(1).and_then(|before| text.get(before));
             if joined.is_some_and(u8::is_ascii_alphanumeric) {
@@ -69,6 +125,52 @@ pub(super) fn number(text: &[u8], at: usize) -> Option<Token> {
     }
 }
 
+/// A number below 10^8 as eight digits, the first in the lowest byte: cut into fours, those into pairs,
+/// those into digits, all at once.
+#[inline]
+fn as_eight_digits(value: u64) -> u64 {
+    let fours = (value / 10_000) | (value % 10_000) << 32;
+    let hundreds = (fours * 10_486) >> 20 & 0x0000_007f_0000_007f;
+    let pairs = hundreds | (fours - 100 * hundreds) << 16;
+    let tens = (pairs * 103) >> 10 & 0x000f_000f_000f_000f;
+    tens | (pairs - 10 * tens) << 8
+}
+
+/// Appends the first `length` of the bytes. A copy whose length is known ahead takes a fraction of the time.
+#[inline]
+pub(super) fn put_first<const N: usize>(length: usize, bytes: &[u8; N], out: &mut Vec<u8>) {
+    out.extend_from_slice(bytes);
+    out.truncate(out.len() + length - N);
+}
+
+/// Digits behind the point by a style, and how many digits there are at least.
+#[inline]
+fn digits_of(style: Style) -> (usize, usize) {
+    match style.checked_sub(PADDED) {
+        None => (usize::from(style.min(19)), usize::from(style.min(19)) + 1),
+        Some(least) => (0, usize::from(least.clamp(1, 20))),
+    }
+}
+
+/// Writes a number the way its style says. Any mantissa and style is written somehow.
+#[inline]
+pub(super) fn put(mantissa: i64, style: Style, out: &mut Vec<u8>) {
+    let (scale, least) = digits_of(style);
+    if !(0..100_000_000).contains(&mantissa) || least > 8 {
+        return put_any(mantissa, style, out);
+    }
+    let digits = as_eight_digits(mantissa.unsigned_abs());
+    let zeros = (digits.trailing_zeros() as usize / 8).min(8 - least);
+    let text = (digits | 0x3030_3030_3030_3030) >> (8 * zeros);
+    let whole = 8 - zeros - scale;
+    put_first(whole, &text.to_le_bytes(), out);
+    if scale > 0 {
+        // One digit is before the point at least, and one byte is free for the point.
+        let behind = u64::from(b'.') | (text >> (8 * whole)) << 8;
+        put_first(1 + scale, &behind.to_le_bytes(), out);
+    }
+}
+
 /// Two digits of every number below 100.
 const PAIRS: [u8; 200] = {
     let mut pairs = [0; 200];
@@ -81,17 +183,12 @@ const PAIRS: [u8; 200] = {
     pairs
 };
 
-/// Writes a number the way its style says. Any mantissa and style is written somehow.
-#[inline]
-pub(super) fn put(mantissa: i64, style: Style, out: &mut Vec<u8>) {
+/// As [`put`], two digits at a time.
+fn put_any(mantissa: i64, style: Style, out: &mut Vec<u8>) {
     let mut buffer = [b'0'; 40];
     let mut at = buffer.len();
     let mut rest = mantissa.unsigned_abs();
-    let (scale, least) = if style < PADDED {
-        (usize::from(style.min(19)), usize::from(style.min(19)) + 1)
-    } else {
-        (0, usize::from((style - PADDED).min(20)))
-    };
+    let (scale, least) = digits_of(style);
     let end = buffer.len();
     // Digits behind the point go one place further right than those before it.
     if scale > 0 {
@@ -177,8 +274,25 @@ mod tests {
         }
 
         #[test]
+        fn words_at_a_time_read_the_same(text in "[0-9]{1,10}([.,][0-9]{0,10})?[.,x]?") {
+            let padded = [text.as_bytes(), &[0; 18]].concat();
+            if let Some(token) = short(&padded) {
+                prop_assert_eq!(token, unsigned(&padded));
+            }
+        }
+
+        #[test]
         fn anything_can_be_written(mantissa: i64, style: u8) {
             put(mantissa, style, &mut Vec::new());
+        }
+
+        #[test]
+        fn words_at_a_time_write_the_same(bits in any::<u64>(), shift in 0..64_u32, style in 0..60_u8) {
+            let mantissa = (bits >> shift).cast_signed();
+            let (mut quick, mut plain) = (b"[".to_vec(), b"[".to_vec());
+            put(mantissa, style, &mut quick);
+            put_any(mantissa, style, &mut plain);
+            prop_assert_eq!(quick, plain);
         }
     }
 }
