@@ -49,6 +49,8 @@ struct Known<'a> {
     text: &'a [u8],
     word: u64,
     mask: u64,
+    /// It ends with a minus, which belongs to a number behind it unless that is zero or padded.
+    minus: bool,
 }
 
 /// One string, cut.
@@ -61,7 +63,7 @@ struct Cut {
 impl<'a> Known<'a> {
     fn new(text: &'a [u8]) -> Self {
         let mask = u64::MAX.checked_shr(64 - 8 * text.len().min(8) as u32).unwrap_or(0);
-        Self { text, word: token::word(text), mask }
+        Self { text, word: token::word(text), mask, minus: text.ends_with(b"-") }
     }
 
     #[inline]
@@ -78,6 +80,9 @@ impl<'a> Known<'a> {
             return None;
         }
         let at = at + self.text.len();
+        if self.minus && token::number(string, at - 1).is_some() {
+            return None;
+        }
         let token = token::number(string, at)?;
         Some((token, at + token.length))
     }
@@ -301,6 +306,14 @@ mod tests {
             assert_eq!(parsed.repeats, [3, 2, 2, 1]);
             let columns: Vec<_> = parsed.columns[0].iter().map(|slot| slot.mantissas.as_slice()).collect();
             assert_eq!(columns, [&[1, 2, 3, 4, 7, 8][..], &[5, 9], &[6, 10]]);
+        });
+    }
+
+    #[test]
+    fn a_minus_stays_with_its_number() {
+        parsed(&["[-0.0]", "[-5.0]", "[-2.5]"], |parsed| {
+            assert_eq!((parsed.shapes.len(), parsed.ids.as_slice()), (2, &[0, 1, 1][..]));
+            assert_eq!(parsed.columns[1][0].mantissas, [-50_i64, -25].map(i64::cast_unsigned));
         });
     }
 
