@@ -1,11 +1,15 @@
 //! The second proof: count and hash of every batch, computed afresh in the NAS's live table.
 
+use futures::{StreamExt as _, stream};
 use storage_types::BatchState;
 
 use crate::{
     catalog::{BatchRecord, MoveRecord},
     migrator::{GatewayClient, StepError},
 };
+
+/// Batches asked for at a time: one computes while the answer of another is on its way.
+const AT_ONCE: usize = 2;
 
 /// Fails unless every published batch of the move still counts and hashes to what was sent, and all of
 /// them together to what was snapshotted.
@@ -15,8 +19,15 @@ pub async fn reprove(
     batches: &[BatchRecord],
 ) -> Result<(), StepError> {
     let mut sum = storage_types::Proof::default();
-    for batch in batches.iter().filter(|batch| batch.state == BatchState::Published) {
-        let found = gateway.proof(batch.id).await?;
+    let published: Vec<_> = batches.iter().filter(|batch| batch.state == BatchState::Published).collect();
+    let ids: Vec<_> = published.iter().map(|batch| batch.id).collect();
+    let ask = |id| {
+        let gateway = gateway.clone();
+        async move { gateway.proof(id).await }
+    };
+    let mut answers = stream::iter(ids).map(ask).buffered(AT_ONCE).zip(stream::iter(published));
+    while let Some((found, batch)) = answers.next().await {
+        let found = found?;
         if found != batch.proof {
             tracing::error!(batch = %batch.id, move_id = %record.id, ?found, expected = ?batch.proof,
                 "the cold copy is not what was sent: the hot copy stays");
