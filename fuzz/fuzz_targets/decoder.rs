@@ -10,14 +10,15 @@ use libfuzzer_sys::fuzz_target;
 const MAX_RAW_BYTES: u64 = 4 << 20;
 
 fuzz_target!(|data: &[u8]| {
-    decode(data);
+    decode(data, 1);
     if let Some(repaired) = repair(data) {
-        decode(&repaired);
+        decode(&repaired, 2);
     }
 });
 
-fn decode(bytes: &[u8]) {
-    let Ok(mut decoder) = Decoder::new(bytes, Limits::raw(MAX_RAW_BYTES)) else { return };
+fn decode(bytes: &[u8], threads: usize) {
+    let limits = Limits::raw(MAX_RAW_BYTES);
+    let Ok(mut decoder) = Decoder::with_threads(bytes, limits, threads) else { return };
     let mut piece = vec![0; 64 << 10];
     let mut out = 0;
     while let Ok(got) = decoder.read(&mut piece) {
