@@ -193,8 +193,7 @@ impl Rounds {
         let (port, counts) = (near.local_addr().unwrap().port(), Arc::clone(&most));
         supervisor.spawn_brief(async move {
             let mut held: [Vec<Vec<u8>>; 2] = Default::default();
-            let (mut nas, mut bytes) = (None, vec![0; 65_536]);
-            let mut buffers = vec![0; 65_536];
+            let (mut nas, mut to_cloud, mut to_nas) = (None, vec![0; 65_536], vec![0; 65_536]);
             let mut clock = tokio::time::interval(Self::LENGTH);
             loop {
                 let (way, length) = tokio::select! {
@@ -207,17 +206,17 @@ impl Rounds {
                         }
                         continue;
                     }
-                    Ok((length, from)) = near.recv_from(&mut bytes) => {
+                    Ok((length, from)) = near.recv_from(&mut to_cloud) => {
                         nas = Some(from);
                         (0, length)
                     }
-                    Ok(length) = far.recv(&mut buffers) => (1, length),
+                    Ok(length) = far.recv(&mut to_nas) => (1, length),
                 };
                 if *cuts[way].borrow() {
                     losing.send_modify(|lost| *lost += 1);
                     continue;
                 }
-                held[way].push(if way == 0 { &bytes } else { &buffers }[..length].to_vec());
+                held[way].push(if way == 0 { &to_cloud } else { &to_nas }[..length].to_vec());
                 let full = held[way].iter().filter(|datagram| datagram.len() >= Self::FULL).count();
                 counts[way].fetch_max(full, Ordering::Relaxed);
             }

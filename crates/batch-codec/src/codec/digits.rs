@@ -59,7 +59,7 @@ pub(crate) fn decode(
     wire: &mut Wire<'_>,
     count: usize,
     earlier: Earlier<'_>,
-    budget: &mut Budget,
+    budget: &Budget,
     depth: u32,
 ) -> Result<Text, DecodeError> {
     let before = budget.left();
@@ -139,7 +139,7 @@ impl Exceptions {
     pub(crate) fn decode(
         wire: &mut Wire<'_>,
         count: usize,
-        budget: &mut Budget,
+        budget: &Budget,
         depth: u32,
     ) -> Result<Self, DecodeError> {
         let exceptions = wire.count(count, "exceptions")?;

@@ -27,24 +27,18 @@ pub(crate) fn encode(
         return crate::native::put_varint(leaf as u64, out);
     }
     let level = pack::level(tuning, bytes.len());
-    let mut best = vec![id::ZSTD];
-    pack::put_squeezed(bytes, level, &mut best);
-    let mut transposed = vec![id::TRANSPOSED];
-    pack::put_squeezed(&pack::transpose(bytes, *width), level, &mut transposed);
-    let mut tries = vec![transposed];
-    if width % 8 == 0 && *width <= 32 {
+    let transposed = pack::transpose(bytes, *width);
+    let squeezed = [(id::ZSTD, bytes), (id::TRANSPOSED, &transposed)]
+        .into_iter()
+        .filter_map(|(codec, bytes)| pack::stream(codec, bytes, level));
+    let limbs = (width % 8 == 0 && *width <= 32).then(|| {
         let mut limbs = vec![id::LIMBS];
         for limb in split(bytes, *width) {
             encode_alone(&limb, Kind::Signed, tuning, &mut limbs);
         }
-        tries.push(limbs);
-    }
-    for other in tries {
-        if other.len() < best.len() {
-            best = other;
-        }
-    }
-    out.extend_from_slice(&best);
+        limbs
+    });
+    pack::put_shortest(squeezed.chain(limbs), out);
 }
 
 /// Lowest eight bytes of all values, then the next eight, and so on.
@@ -63,7 +57,7 @@ pub(crate) fn decode(
     wire: &mut Wire<'_>,
     width: usize,
     count: usize,
-    budget: &mut Budget,
+    budget: &Budget,
     depth: u32,
 ) -> Result<Numbers, DecodeError> {
     if !width.is_multiple_of(8) || width <= 8 || width > 32 {

@@ -4,7 +4,7 @@ use super::{
     Budget, Earlier, MAX_DEPTH, Tuning, limbs, narrowing, pack, pcodec,
     relation::{self, Relation},
     runs,
-    wire::{Wire, corrupt, put_block, unzigzag, zigzag},
+    wire::{Wire, corrupt, unzigzag, zigzag},
 };
 use crate::{DecodeError, column::Numbers, native::Kind};
 
@@ -126,23 +126,18 @@ const TINY_BYTES: usize = 64;
 /// The last step: pco, unless something else takes fewer bytes. On more than a few values only zstd is
 /// tried beside it, on all of them when it does better on a sample.
 pub(crate) fn encode_bits(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8>) {
-    let mut best = by_pco(numbers, kind, tuning).unwrap_or_else(|| plain(numbers));
+    let best = by_pco(numbers, kind, tuning).unwrap_or_else(|| plain(numbers));
     let others = if numbers.bytes() <= tuning.small_bytes.max(TINY_BYTES) {
         let bytes = numbers.to_le();
-        let transposed = || by_zstd(id::TRANSPOSED, &pack::transpose(&bytes, numbers.width()), 19);
-        let squeezed = by_zstd(id::ZSTD, &bytes, 19);
+        let transposed = || pack::stream(id::TRANSPOSED, &pack::transpose(&bytes, numbers.width()), 19);
+        let squeezed = pack::stream(id::ZSTD, &bytes, 19);
         [squeezed, Some(plain(numbers)), (numbers.width() > 1).then(transposed).flatten()]
     } else if zstd_promises_less(numbers, best.len(), tuning) {
-        [by_zstd(id::ZSTD, &numbers.to_le(), pack::level(tuning, numbers.bytes())), None, None]
+        [pack::stream(id::ZSTD, &numbers.to_le(), pack::level(tuning, numbers.bytes())), None, None]
     } else {
         [None, None, None]
     };
-    for other in others.into_iter().flatten() {
-        if other.len() < best.len() {
-            best = other;
-        }
-    }
-    out.extend_from_slice(&best);
+    pack::put_shortest(std::iter::once(best).chain(others.into_iter().flatten()), out);
 }
 
 /// A sample by zstd says that all of `numbers` would take less than `most` bytes.
@@ -159,12 +154,6 @@ fn by_pco(numbers: &Numbers, kind: Kind, tuning: &Tuning) -> Option<Vec<u8>> {
     exact.then(|| [&[id::PCO], bytes.as_slice()].concat())
 }
 
-fn by_zstd(codec: u8, bytes: &[u8], level: i32) -> Option<Vec<u8>> {
-    let mut stream = vec![codec];
-    put_block(&pack::squeeze(bytes, level)?, &mut stream);
-    Some(stream)
-}
-
 fn plain(numbers: &Numbers) -> Vec<u8> {
     let mut stream = vec![id::PLAIN];
     numbers.write_le(0, numbers.len(), &mut stream);
@@ -173,8 +162,8 @@ fn plain(numbers: &Numbers) -> Vec<u8> {
 
 /// Floats go through arithmetic inside pco: their bits are compared.
 fn float_is_exact(bytes: &[u8], numbers: &Numbers) -> bool {
-    let mut budget = Budget::new(numbers.bytes());
-    pcodec::decode(&mut Wire::new(bytes), numbers.width(), Kind::Float, numbers.len(), &mut budget)
+    let budget = Budget::new(numbers.bytes());
+    pcodec::decode(&mut Wire::new(bytes), numbers.width(), Kind::Float, numbers.len(), &budget)
         .is_ok_and(|decoded| decoded == *numbers)
 }
 
@@ -184,11 +173,11 @@ pub(crate) fn decode_numbers(
     (width, kind): (usize, Kind),
     count: usize,
     earlier: Earlier<'_>,
-    budget: &mut Budget,
+    budget: &Budget,
     depth: u32,
 ) -> Result<Numbers, DecodeError> {
     let depth = depth.checked_add(1).filter(|d| *d <= MAX_DEPTH).ok_or_else(|| corrupt("deep streams"))?;
-    let nested = |wire: &mut Wire<'_>, kind, count, budget: &mut Budget| {
+    let nested = |wire: &mut Wire<'_>, kind, count, budget: &Budget| {
         decode_numbers(wire, kind, count, Earlier(&[]), budget, depth)
     };
     match wire.u8()? {
@@ -247,7 +236,7 @@ fn constant(
     wire: &mut Wire<'_>,
     (width, kind): (usize, Kind),
     count: usize,
-    budget: &mut Budget,
+    budget: &Budget,
 ) -> Result<Numbers, DecodeError> {
     if count == 0 {
         return Ok(Numbers::empty(width));

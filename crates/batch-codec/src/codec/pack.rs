@@ -38,12 +38,22 @@ pub(crate) fn put_squeezed(bytes: &[u8], level: i32, out: &mut Vec<u8>) {
     }
 }
 
+/// The stream of a codec whose body is compressed bytes; `None` as of [`squeeze`].
+pub(crate) fn stream(codec: u8, bytes: &[u8], level: i32) -> Option<Vec<u8>> {
+    let mut stream = vec![codec];
+    put_block(&squeeze(bytes, level)?, &mut stream);
+    Some(stream)
+}
+
+/// Appends the shortest of these streams, of equals the first.
+pub(crate) fn put_shortest(streams: impl Iterator<Item = Vec<u8>>, out: &mut Vec<u8>) {
+    if let Some(shortest) = streams.min_by_key(Vec::len) {
+        out.extend_from_slice(&shortest);
+    }
+}
+
 /// Decompresses to exactly `length` bytes, which the caller has paid for in `budget`.
-pub(crate) fn expand(
-    wire: &mut Wire<'_>,
-    length: usize,
-    budget: &mut Budget,
-) -> Result<Vec<u8>, DecodeError> {
+pub(crate) fn expand(wire: &mut Wire<'_>, length: usize, budget: &Budget) -> Result<Vec<u8>, DecodeError> {
     budget.spend(length, 1)?;
     let squeezed = wire.block()?;
     let mut bytes = Vec::with_capacity(length);

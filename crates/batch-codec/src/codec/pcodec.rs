@@ -59,7 +59,7 @@ pub(crate) fn decode(
     width: usize,
     kind: Kind,
     count: usize,
-    budget: &mut Budget,
+    budget: &Budget,
 ) -> Result<Numbers, DecodeError> {
     budget.spend(count, width)?;
     fn unsigned<A: Copy, B>(values: Vec<A>, cast: impl Fn(A) -> B) -> Vec<B> {
@@ -129,8 +129,8 @@ mod tests {
     fn round(numbers: &Numbers, kind: Kind) {
         let bytes = encode(numbers, kind, 8).unwrap();
         let mut wire = Wire::new(&bytes);
-        let mut budget = Budget::new(1 << 30);
-        assert_eq!(decode(&mut wire, numbers.width(), kind, numbers.len(), &mut budget).unwrap(), *numbers);
+        let budget = Budget::new(1 << 30);
+        assert_eq!(decode(&mut wire, numbers.width(), kind, numbers.len(), &budget).unwrap(), *numbers);
         wire.end().unwrap();
     }
 

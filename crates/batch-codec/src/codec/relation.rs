@@ -130,7 +130,7 @@ pub(crate) fn decode_mapped(
     shape: (usize, Kind),
     count: usize,
     earlier: Earlier<'_>,
-    budget: &mut Budget,
+    budget: &Budget,
     depth: u32,
 ) -> Result<Numbers, DecodeError> {
     let other = any_leaf(earlier, wire, count)?;

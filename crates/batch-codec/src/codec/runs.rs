@@ -59,7 +59,7 @@ pub(crate) fn decode(
     wire: &mut Wire<'_>,
     (width, kind): (usize, Kind),
     count: usize,
-    budget: &mut Budget,
+    budget: &Budget,
     depth: u32,
 ) -> Result<Numbers, DecodeError> {
     let runs = wire.count(count, "runs")?;

@@ -143,7 +143,7 @@ pub(crate) fn decode_text(
     wire: &mut Wire<'_>,
     count: usize,
     earlier: Earlier<'_>,
-    budget: &mut Budget,
+    budget: &Budget,
     depth: u32,
 ) -> Result<Text, DecodeError> {
     let depth = depth.checked_add(1).filter(|d| *d <= MAX_DEPTH).ok_or_else(|| corrupt("deep streams"))?;
@@ -182,12 +182,7 @@ pub(crate) fn decode_text(
     }
 }
 
-fn decode_zstd(
-    wire: &mut Wire<'_>,
-    count: usize,
-    budget: &mut Budget,
-    depth: u32,
-) -> Result<Text, DecodeError> {
+fn decode_zstd(wire: &mut Wire<'_>, count: usize, budget: &Budget, depth: u32) -> Result<Text, DecodeError> {
     let lengths = decode_numbers(wire, (4, Kind::Unsigned), count, Earlier(&[]), budget, depth)?;
     let Numbers::U32(lengths) = lengths else { return Err(corrupt("lengths of another width")) };
     let total: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
@@ -199,7 +194,7 @@ fn decode_zstd(
 fn decode_dictionary(
     wire: &mut Wire<'_>,
     count: usize,
-    budget: &mut Budget,
+    budget: &Budget,
     depth: u32,
 ) -> Result<Text, DecodeError> {
     let distinct = wire.count(count, "strings of a dictionary")?;

@@ -86,9 +86,9 @@ impl Order {
         wire: &mut Wire<'_>,
         strands: usize,
         rows: usize,
-        budget: &mut Budget,
+        budget: &Budget,
     ) -> Result<Self, DecodeError> {
-        let mut numbers = |wire: &mut Wire<'_>, count: usize| {
+        let numbers = |wire: &mut Wire<'_>, count: usize| {
             let width = index_width(strands);
             budget.spend(count, 4)?;
             let values = decode_numbers(wire, (width, Kind::Unsigned), count, Earlier(&[]), budget, 0)?;

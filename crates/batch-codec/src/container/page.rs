@@ -41,7 +41,7 @@ pub(crate) fn decode(
     payload: &[u8],
     types: &[Type],
     rows: usize,
-    budget: &mut Budget,
+    budget: &Budget,
 ) -> Result<Vec<Column>, DecodeError> {
     let mut wire = Wire::new(payload);
     let mut leaves = Vec::new();
@@ -57,9 +57,9 @@ fn read_leaves(
     ty: &Type,
     rows: usize,
     leaves: &mut Vec<Leaf>,
-    budget: &mut Budget,
+    budget: &Budget,
 ) -> Result<(), DecodeError> {
-    let mut numbers = |leaves: &mut Vec<Leaf>, width, kind, budget: &mut Budget| {
+    let mut numbers = |leaves: &mut Vec<Leaf>, width, kind, budget: &Budget| {
         let numbers = decode_numbers(wire, (width, kind), rows, Earlier(leaves), budget, 0)?;
         leaves.push(Leaf::Numbers(numbers, kind));
         Ok::<_, DecodeError>(())

@@ -38,34 +38,34 @@ impl GroupHead {
         }
         // What is to be made bounds the work as well: a group of few raw bytes costs little.
         let share = usize::try_from(raw_bytes).unwrap_or(usize::MAX).saturating_mul(MEMORY_PER_RAW_BYTE);
-        let mut budget = Budget::new(share.saturating_add(1 << 20).min(MAX_GROUP_BYTES));
+        let budget = Budget::new(share.saturating_add(1 << 20).min(MAX_GROUP_BYTES));
         let rows = wire.count(MAX_GROUP_ROWS, "rows in a group")?;
         let blocks = wire.count(MAX_GROUP_BLOCKS, "blocks in a group")?;
-        let block_rows = indices(&mut wire, blocks, &mut budget)?;
+        let block_rows = indices(&mut wire, blocks, &budget)?;
         if block_rows.iter().map(|rows| u64::from(*rows)).sum::<u64>() != rows as u64 {
             return Err(corrupt("blocks of other rows than the group"));
         }
         let count: usize = types.iter().map(Type::dictionaries).sum();
         let mut dictionaries = Vec::new();
         for _ in 0..count {
-            dictionaries.push(read_keys(&mut wire, blocks, &mut budget)?);
+            dictionaries.push(read_keys(&mut wire, blocks, &budget)?);
         }
         let page_rows = shares(&mut wire, rows, rows.max(1), "pages")?;
         let strand_rows = shares(&mut wire, rows, MAX_STRANDS, "strands")?;
-        let order = Order::decode(&mut wire, strand_rows.len(), rows, &mut budget)?;
+        let order = Order::decode(&mut wire, strand_rows.len(), rows, &budget)?;
         wire.end()?;
         Ok(Self { raw_bytes, rows, block_rows, dictionaries, page_rows, strand_rows, order, budget })
     }
 }
 
-fn indices(wire: &mut Wire<'_>, count: usize, budget: &mut Budget) -> Result<Vec<u32>, DecodeError> {
+fn indices(wire: &mut Wire<'_>, count: usize, budget: &Budget) -> Result<Vec<u32>, DecodeError> {
     match decode_numbers(wire, (4, Kind::Unsigned), count, Earlier(&[]), budget, 0)? {
         Numbers::U32(values) => Ok(values),
         _ => Err(DecodeError::Corrupt("numbers of another width".into())),
     }
 }
 
-fn read_keys(wire: &mut Wire<'_>, blocks: usize, budget: &mut Budget) -> Result<Keys, DecodeError> {
+fn read_keys(wire: &mut Wire<'_>, blocks: usize, budget: &Budget) -> Result<Keys, DecodeError> {
     let count = wire.count(budget.left(), "keys")?;
     let keys = decode_text(wire, count, Earlier(&[]), budget, 0)?;
     let count = wire.count(blocks, "blocks with keys")?;
@@ -125,7 +125,7 @@ impl Group {
         let rows = rows.ok_or_else(|| DecodeError::Corrupt("a page without its group".into()))?.to_vec();
         let budget = &self.head.budget;
         let pages: Vec<_> = pages.iter().zip(rows.iter().copied()).collect();
-        let decode = |(page, rows): &(&Vec<u8>, usize)| page::decode(page, types, *rows, &mut budget.clone());
+        let decode = |(page, rows): &(&Vec<u8>, usize)| page::decode(page, types, *rows, budget);
         for (columns, rows) in shared_out::each(&pages, decode).into_iter().zip(&rows) {
             let columns =
                 columns.ok_or_else(|| DecodeError::Corrupt("a page's decoder ended early".into()))?;

@@ -96,7 +96,7 @@ pub(crate) fn decode(
     wire: &mut Wire<'_>,
     count: usize,
     earlier: Earlier<'_>,
-    budget: &mut Budget,
+    budget: &Budget,
     depth: u32,
 ) -> Result<Text, DecodeError> {
     let literals =

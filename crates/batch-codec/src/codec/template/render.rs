@@ -63,7 +63,7 @@ pub(super) fn render(
     exceptions: &Exceptions,
     (ids, repeats): (&Numbers, &[u32]),
     columns: &[Vec<Values>],
-    budget: &mut Budget,
+    budget: &Budget,
 ) -> Result<Text, DecodeError> {
     let literals: Vec<_> = literals.iter().map(|text| Words::new(text)).collect();
     let word = |literal: &Literal| &literals[usize::from(*literal)];

@@ -210,7 +210,7 @@ pub(super) fn decode(
     rows: &[u32],
     lengths: Option<&[u32]>,
     earlier: Earlier<'_>,
-    budget: &mut Budget,
+    budget: &Budget,
     depth: u32,
 ) -> Result<Values, DecodeError> {
     let total = match lengths {
@@ -226,18 +226,17 @@ pub(super) fn decode(
         return Err(corrupt("a style of writing numbers that is none"));
     }
     let style = styles.first().copied().filter(|first| styles.iter().all(|style| style == first));
-    let numbers =
-        |wire: &mut Wire<'_>, count, earlier: Earlier<'_>, budget: &mut Budget| match decode_numbers(
-            wire,
-            (8, Kind::Signed),
-            count,
-            earlier,
-            budget,
-            depth,
-        )? {
-            Numbers::U64(values) => Ok(values),
-            _ => Err(corrupt("numbers in text of another width")),
-        };
+    let numbers = |wire: &mut Wire<'_>, count, earlier: Earlier<'_>, budget: &Budget| match decode_numbers(
+        wire,
+        (8, Kind::Signed),
+        count,
+        earlier,
+        budget,
+        depth,
+    )? {
+        Numbers::U64(values) => Ok(values),
+        _ => Err(corrupt("numbers in text of another width")),
+    };
     let mantissas = match (wire.u8()?, lengths) {
         (0, None) => numbers(wire, count, earlier, budget)?,
         (0, Some(_)) => numbers(wire, count, Earlier(&[]), budget)?,
