@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use axum::Router;
 use axum::response::Response;
+use clickhouse_http::server::drained;
 use clickhouse_http::server::long_url::{Answering, Conversation, LongUrlStream};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -136,44 +138,45 @@ fn connect(connections: &mut JoinSet<()>, graceful: &GracefulShutdown, stream: T
     });
 }
 
-/// The routes, for one connection: puts a long URL's query string back, and says when an answer is over.
+/// The routes, for one connection: puts a long URL's query string back, and says when a request is over.
 struct Conversing {
     router: Router,
     conversation: Conversation,
 }
 
-impl hyper::service::Service<hyper::Request<hyper::body::Incoming>> for Conversing {
-    type Response = Response<Answer>;
+impl hyper::service::Service<hyper::Request<Incoming>> for Conversing {
+    type Response = Response<Held<axum::body::Body>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, mut request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
-        let answering = self.conversation.next_request();
+    fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
+        let answering = Arc::new(self.conversation.next_request());
         if let Some(query) = self.conversation.take_query(request.headers_mut()) {
             request.extensions_mut().insert(LongQuery(query));
         }
+        let request = drained(request.map(|body| Held { body, _answering: Arc::clone(&answering) }));
         let answer = TowerToHyperService::new(self.router.clone()).call(request);
         Box::pin(async move {
             let response = answer.await?;
-            Ok(response.map(|body| Answer { body, _answering: answering }))
+            Ok(response.map(|body| Held { body, _answering: answering }))
         })
     }
 }
 
-/// An answer's body that ends the answering when it is dropped.
-struct Answer {
-    body: axum::body::Body,
-    _answering: Answering,
+/// A request's or an answer's body: once both are dropped, the next request may be looked at.
+struct Held<B> {
+    body: B,
+    _answering: Arc<Answering>,
 }
 
-impl hyper::body::Body for Answer {
-    type Data = bytes::Bytes;
-    type Error = axum::Error;
+impl<B: Body + Unpin> Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -181,7 +184,7 @@ impl hyper::body::Body for Answer {
         self.body.is_end_stream()
     }
 
-    fn size_hint(&self) -> hyper::body::SizeHint {
+    fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
 }

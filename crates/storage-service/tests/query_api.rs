@@ -118,6 +118,10 @@ async fn strangers_large_bodies_and_unknown_routes_are_turned_away() {
         let status = fixture.status_with_token(token, Method::GET, "/api/v1/status").await;
         assert_eq!(status, StatusCode::UNAUTHORIZED);
     }
+    for (who, refusal, next) in fixture.refused_halfway().await {
+        assert!(refusal.starts_with("HTTP/1.1 40"), "{who}: {refusal}");
+        assert_eq!(next, "HTTP/1.1 200 OK", "{who}");
+    }
     for health in ["/healthz", "/readyz"] {
         assert_eq!(fixture.status_with_token(None, Method::GET, health).await, StatusCode::OK);
     }

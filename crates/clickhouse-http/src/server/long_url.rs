@@ -5,8 +5,9 @@
 //! where `take_query` finds it. Every other byte passes unchanged.
 //!
 //! Only the parser knows where a request ends, so the service tells: [`Conversation::next_request`] hands
-//! out a value for each answer, and when that is dropped the next line is a request's first. A client that
-//! pipelines a long URL behind another request gets the parser's own refusal.
+//! out a value for each request, to be kept as long as its body is read and its answer written; when that is
+//! dropped the next line is a request's first. A client that pipelines a long URL behind another request, or
+//! sends it right behind a body that was refused unread, gets the parser's own refusal.
 
 use std::io;
 use std::pin::Pin;
@@ -29,7 +30,7 @@ pub struct Conversation {
     header: HeaderName,
 }
 
-/// Held as long as a request is being answered.
+/// Held as long as a request is being read or answered.
 pub struct Answering(Arc<AtomicBool>);
 
 impl Drop for Answering {

@@ -6,10 +6,12 @@
 
 pub mod body;
 pub mod credentials;
+pub mod drain;
 pub mod long_url;
 pub mod parameters;
 pub mod status;
 
 pub use credentials::{Credentials, Gate};
+pub use drain::drained;
 pub use parameters::RequestParameters;
 pub use status::http_status;

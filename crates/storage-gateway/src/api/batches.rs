@@ -75,12 +75,7 @@ pub async fn chunk(
         length: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         digest: headers.get("content-digest").and_then(|value| value.to_str().ok()),
     };
-    let mut pieces = body.into_data_stream();
-    let received = chunk::receive(&gateway, batch, n, head, &mut pieces).await;
-    if received.is_err() {
-        bodies::drain(&mut pieces).await;
-    }
-    received?;
+    chunk::receive(&gateway, batch, n, head, &mut body.into_data_stream()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

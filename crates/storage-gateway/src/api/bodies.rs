@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use bytes::BytesMut;
 use futures::StreamExt;
 use serde::de::DeserializeOwned;
@@ -11,12 +11,6 @@ use crate::error::GatewayError;
 
 /// Longest time for a whole JSON body.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Of a refused body this much is read, so that the sender gets to read the refusal: a connection
-/// closed on unread bytes is reset, and the answer is lost with it.
-const DRAIN_BYTES: u64 = 16 * 1024 * 1024;
-/// And no longer than this.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// Reads a body of at most `limit` bytes as JSON.
 pub async fn json<T: DeserializeOwned>(body: Body, limit: u64) -> Result<T, GatewayError> {
@@ -33,11 +27,7 @@ pub async fn json<T: DeserializeOwned>(body: Body, limit: u64) -> Result<T, Gate
         serde_json::from_slice(&bytes).map_err(|e| GatewayError::InvalidBody(format!("the JSON body: {e}")))
     };
     let stalled = |_| GatewayError::Stalled { seconds: DEADLINE.as_secs() };
-    let read = tokio::time::timeout(DEADLINE, read).await.map_err(stalled).flatten();
-    if read.is_err() {
-        drain(&mut pieces).await;
-    }
-    read
+    tokio::time::timeout(DEADLINE, read).await.map_err(stalled).flatten()
 }
 
 /// Reads a body of at most `limit` bytes and throws it away.
@@ -55,19 +45,4 @@ pub async fn discard(body: Body, limit: u64) -> Result<(), GatewayError> {
     };
     let stalled = |_| GatewayError::Stalled { seconds: DEADLINE.as_secs() };
     tokio::time::timeout(DEADLINE, read).await.map_err(stalled).flatten()
-}
-
-/// Reads on and throws away, within bounds.
-pub async fn drain(pieces: &mut BodyDataStream) {
-    let reading = async {
-        let mut bytes = 0;
-        while let Some(Ok(piece)) = pieces.next().await {
-            bytes += piece.len() as u64;
-            if bytes > DRAIN_BYTES {
-                return;
-            }
-        }
-    };
-    // Out of time: the sender may find its connection reset.
-    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
 }

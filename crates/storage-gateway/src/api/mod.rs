@@ -15,10 +15,13 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    body::Body,
+    extract::{DefaultBodyLimit, Request},
     http::Uri,
+    middleware::map_request,
     routing::{get, post, put},
 };
+use clickhouse_http::server::drained;
 use link::{BearerToken, auth::require_bearer};
 
 use crate::{error::GatewayError, gateway::Gateway};
@@ -48,6 +51,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .merge(guarded)
+        .layer(map_request(async |request: Request| drained(request).map(Body::new)))
         .with_state(gateway)
 }
 

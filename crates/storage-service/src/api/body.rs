@@ -43,6 +43,7 @@ fn rejected(rejection: &JsonRejection) -> ApiError {
         _ => (StatusCode::BAD_REQUEST, "bad_json"),
     };
     let error = ApiError::new(status, code, rejection.body_text());
-    // The rest of the body is not read: the connection cannot be used again, and the caller must know.
+    // What is left may be more than is read on: then the connection cannot be used again, and the caller must
+    // know.
     if code == TOO_LARGE { error.header("connection", "close") } else { error }
 }

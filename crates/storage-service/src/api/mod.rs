@@ -20,11 +20,13 @@ use std::sync::Arc;
 use ::link::{BearerToken, Supervisor};
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    body::Body,
+    extract::{DefaultBodyLimit, Request},
     http::{Method, StatusCode, Uri},
+    middleware::map_request,
     routing::{get, post, put},
 };
-use clickhouse_http::client::Client;
+use clickhouse_http::{client::Client, server::drained};
 
 pub use body::JsonBody;
 pub use error::ApiError;
@@ -82,6 +84,7 @@ pub fn routes(app: Arc<App>, token: Option<BearerToken>, max_body_bytes: usize) 
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(map_request(async |request: Request| drained(request).map(Body::new)))
         .with_state(app)
 }
 

@@ -152,6 +152,18 @@ impl Fixture {
         String::from_utf8(all).unwrap()
     }
 
+    /// Sends a stranger's requests to the hot engine and both daemons: the rest of the body when its refusal
+    /// was read, then the next request over the same connection. Each one's answers.
+    pub async fn refused_halfway(&self) -> [(&'static str, String, String); 3] {
+        let info = self.stack.info();
+        [
+            ("hot", refused_halfway(&info.hot.url, "POST /", "/ping").await),
+            ("service", refused_halfway(&info.service.url, "POST /api/v1/query", "/healthz").await),
+            ("gateway", refused_halfway(&info.gateway.url, "PUT /v1/batches/1/chunks/0", "/healthz").await),
+        ]
+        .map(|(who, (refusal, next))| (who, refusal, next))
+    }
+
     /// Any request with the right token; the body as JSON when it is some.
     pub async fn raw(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let service = self.stack.info().service;
@@ -222,4 +234,31 @@ impl Fixture {
     pub fn stop(self) {
         self.stack.stop().unwrap();
     }
+}
+
+/// One connection: `method_and_path` with a body of which a part is sent, its answer's first line, the rest,
+/// `GET next`, and its answer's first line.
+async fn refused_halfway(url: &str, method_and_path: &str, next: &str) -> (String, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    // The rest is such that it might be taken for the beginning of a request with a long URL.
+    let (part, rest) = ("x".repeat(100), "x ?".repeat(100_000));
+    let mut connection = tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
+    let mut exchange = async |sent: String| {
+        connection.write_all(sent.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let mut piece = [0; 4096];
+        // No body here has an empty line in it; what is left of the last one comes first.
+        while !answer.windows(4).any(|at| at == b"\r\n\r\n") {
+            let count = tokio::time::timeout(LIMIT, connection.read(&mut piece)).await.unwrap().unwrap();
+            assert!(count > 0, "{url} closed the connection: {}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&piece[..count]);
+        }
+        let text = String::from_utf8_lossy(&answer);
+        text[text.find("HTTP/1.1 ").unwrap()..].lines().next().unwrap_or_default().to_owned()
+    };
+    let length = part.len() + rest.len();
+    let head = format!("{method_and_path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let refusal = exchange(head + &part).await;
+    let next = exchange(rest + &format!("GET {next} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+    (refusal, next)
 }
