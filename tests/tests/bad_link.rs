@@ -12,7 +12,7 @@ use std::{
 };
 
 use e2e::logs;
-use storage_config::wireguard::{PrivateKey, write_secret_file};
+use storage_config::wireguard::{PresharedKey, PrivateKey, write_secret_file};
 use xtask::{binaries, clients::Service, lab::namespace, stack::free_port};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -38,17 +38,29 @@ impl Drop for Alone {
 impl Alone {
     /// A daemon whose peer is nowhere; `interface` and `peer` are further lines of its wg-quick file.
     fn new(daemon: &'static str, mode: &str, interface: &str, peer: &str) -> Self {
+        let [own, nobody] = [PrivateKey::generate(), PrivateKey::generate()];
+        Self::with_keys(daemon, mode, [&own, &nobody], interface, peer)
+    }
+
+    /// A daemon with its own key, and the public half of its peer's.
+    fn with_keys(
+        daemon: &'static str,
+        mode: &str,
+        [own, theirs]: [&PrivateKey; 2],
+        interface: &str,
+        peer: &str,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port(&[]).unwrap();
         let at = dir.path();
         let cloud = daemon == "storage-service";
         write_secret_file(&at.join("token"), TOKEN).unwrap();
-        let [ours, theirs] = if cloud { ["10.0.1.1", "10.0.1.2"] } else { ["10.0.1.2", "10.0.1.1"] };
+        let [here, there] = if cloud { ["10.0.1.1", "10.0.1.2"] } else { ["10.0.1.2", "10.0.1.1"] };
         let keys = format!(
-            "[Interface]\nPrivateKey = {}\nAddress = {ours}/24\n{interface}\n\
-             [Peer]\nPublicKey = {}\nAllowedIPs = {theirs}/32\n{peer}\n",
-            PrivateKey::generate().expose_base64(),
-            PrivateKey::generate().public()
+            "[Interface]\nPrivateKey = {}\nAddress = {here}/24\n{interface}\n\
+             [Peer]\nPublicKey = {}\nAllowedIPs = {there}/32\n{peer}\n",
+            own.expose_base64(),
+            theirs.public()
         );
         write_secret_file(&at.join("wg0.conf"), &keys).unwrap();
         let of_daemon = if cloud {
@@ -242,12 +254,9 @@ async fn a_name_without_an_address_is_said_once_shown_and_tried_again() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_peer_with_another_key_is_said_once_and_shown_on_both_ends() {
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    // Each made its keys for itself: neither knows the other.
-    let mut cloud = Alone::new("storage-service", "userspace", &format!("ListenPort = {udp}"), "");
-    let mut nas = Alone::new("storage-gateway", "userspace", "", &format!("Endpoint = 127.0.0.1:{udp}"));
+/// The NAS calls a cloud that cannot make a session with it: the NAS says so once, and the cloud shows it, each
+/// with `advice`.
+async fn no_session_is_said_once_and_shown(udp: u16, mut cloud: Alone, mut nas: Alone, advice: &str) {
     cloud.start(&[]);
     cloud.says("the tunnel is open");
     nas.start(&[]);
@@ -256,10 +265,39 @@ async fn a_peer_with_another_key_is_said_once_and_shown_on_both_ends() {
     let warned: Vec<&str> =
         said.lines().filter(|line| line.contains("\"WARN\"") && line.contains(&text)).collect();
     assert_eq!(warned.len(), 1, "{said}");
-    assert!(warned[0].contains("public key and the same preshared key"), "{said}");
+    assert!(warned[0].contains("preshared key"), "{said}");
+    assert!(said.lines().any(|line| line.contains(&text) && line.contains(advice)), "{said}");
     let service = Service::new(&format!("http://127.0.0.1:{}", cloud.port), TOKEN).unwrap();
     let link = service.status().await.unwrap().link.unwrap();
     let problem = link.problem.unwrap_or_default();
     assert_eq!(link.state, "down");
-    assert!(problem.contains("no handshake") && problem.contains("public key"), "{problem}");
+    assert!(problem.contains("no handshake") && problem.contains(advice), "{problem}");
+}
+
+fn free_udp_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_with_another_key_is_said_once_and_shown_on_both_ends() {
+    let udp = free_udp_port();
+    // Each made its keys for itself: neither knows the other.
+    let cloud = Alone::new("storage-service", "userspace", &format!("ListenPort = {udp}"), "");
+    let nas = Alone::new("storage-gateway", "userspace", "", &format!("Endpoint = 127.0.0.1:{udp}"));
+    let advice = "do both ends have each other's public key and the same preshared key?";
+    no_session_is_said_once_and_shown(udp, cloud, nas, advice).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_preshared_key_is_said_once_and_shown_on_both_ends() {
+    let udp = free_udp_port();
+    let keys = [PrivateKey::generate(), PrivateKey::generate()];
+    let preshared = || format!("PresharedKey = {}", PresharedKey::generate().expose_base64());
+    let listen = format!("ListenPort = {udp}");
+    let dial = format!("{}\nEndpoint = 127.0.0.1:{udp}", preshared());
+    let [ours, theirs] = &keys;
+    let cloud = Alone::with_keys("storage-service", "userspace", [ours, theirs], &listen, &preshared());
+    let nas = Alone::with_keys("storage-gateway", "userspace", [theirs, ours], "", &dial);
+    let advice = "is the preshared key the same on both ends";
+    no_session_is_said_once_and_shown(udp, cloud, nas, advice).await;
 }

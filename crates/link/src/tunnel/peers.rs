@@ -19,6 +19,9 @@ use super::{
     probe::{Echo, Prober, Traffic},
 };
 
+/// A handshake's first message (type 1): it shows who it is from, not yet that both ends have the same
+/// preshared key.
+const INITIATION: u8 = 1;
 /// A cookie reply (type 3): the answer to a handshake under load; it proves nothing about its sender.
 const COOKIE_REPLY: u8 = 3;
 /// A peer that was heard within this time is talking.
@@ -49,7 +52,10 @@ struct Peer {
     missed: bool,
     address: Option<SocketAddr>,
     allowed: Vec<Cidr>,
+    /// Its last datagram that a session authenticated, or that made one.
     heard: Option<Instant>,
+    /// Its last call for a session.
+    knocked: Option<Instant>,
     data_heard: Option<Instant>,
     /// Since when what we sent has met no answer.
     unanswered: Option<Instant>,
@@ -66,12 +72,22 @@ struct Peer {
 impl Peer {
     /// Why there is no session, in words that say what to do.
     fn problem(&self) -> Option<String> {
-        if self.core.handshake_age().is_some_and(|age| age < SESSION) {
+        if self.handshake_age().is_some_and(|age| age < SESSION) {
             return None;
         }
         let keys = "do both ends have each other's public key and the same preshared key?";
+        let half = "is the preshared key the same on both ends, and do datagrams pass both ways?";
+        let knocks = self.knocked.is_some_and(|at| at.elapsed() < TALKING);
         Some(match (&self.unresolved, &self.dial, self.address) {
             (Some(problem), ..) => problem.clone(),
+            (None, Some(endpoint), Some(address)) if knocks => {
+                format!(
+                    "no handshake with the peer at {endpoint} ({address}), though it asks for one: {half}"
+                )
+            }
+            (None, None, _) if knocks => {
+                format!("no handshake with the peer {}, though it asks for one: {half}", self.name)
+            }
             (None, Some(endpoint), Some(address)) => format!(
                 "no handshake with the peer at {endpoint} ({address}): is it running, is its UDP port open, and {keys}"
             ),
@@ -81,6 +97,13 @@ impl Peer {
                 self.name
             ),
         })
+    }
+
+    /// Since the last handshake that both ends finished. A core counts from its answer too, which the other
+    /// end may not have been able to open.
+    fn handshake_age(&self) -> Option<Duration> {
+        let proven = self.heard?.elapsed();
+        self.core.handshake_age().map(|age| age.max(proven))
     }
 }
 
@@ -95,7 +118,7 @@ pub struct PeerStats {
     pub problem: Option<String>,
     /// Since the last finished handshake.
     pub handshake_age: Option<Duration>,
-    /// Since its last authenticated datagram.
+    /// Since its last datagram that a session authenticated, or that made one.
     pub heard: Option<Duration>,
     /// What questions to it have shown; all empty for a peer without an IPv4 address.
     pub echo: Echo,
@@ -129,6 +152,7 @@ impl Peers {
             address: None,
             allowed: peer.allowed_ips.clone(),
             heard: None,
+            knocked: None,
             data_heard: None,
             unanswered: None,
             greeted: now,
@@ -193,9 +217,15 @@ impl Peers {
             if peer.address.replace(from) != Some(from) {
                 peer.prober.iter_mut().for_each(Prober::moved);
             }
-            peer.heard = Some(Instant::now());
-            peer.missed = false;
-            peer.unanswered = None;
+            let now = Instant::now();
+            if datagram.first() == Some(&INITIATION) {
+                // What comes of it takes a round trip: no call of our own meanwhile.
+                (peer.knocked, peer.greeted) = (Some(now), now);
+            } else {
+                peer.heard = Some(now);
+                peer.missed = false;
+                peer.unanswered = None;
+            }
         }
         match outcome {
             Outcome::Nothing => None,
@@ -365,7 +395,7 @@ impl Peers {
             public_key: peer.name,
             address: peer.address,
             problem: peer.problem(),
-            handshake_age: peer.core.handshake_age(),
+            handshake_age: peer.handshake_age(),
             heard: peer.heard.map(|at| at.elapsed()),
             echo: peer.prober.as_ref().map(Prober::echo).unwrap_or_default(),
             sent_bytes: peer.sent_bytes,
@@ -508,6 +538,13 @@ mod tests {
         assert_eq!(b.refused_datagrams, 256 * 15);
     }
 
+    /// `from` calls `to` for a session, whether it has one or not.
+    fn call(from: &mut Peers, at: SocketAddr, to: &mut Peers, to_at: SocketAddr) {
+        let mut outbox = Outbox::default();
+        outbox.add(to_at, MIN_OUT, |out| network(from.peers[0].core.greet(out)));
+        assert!(carry(from, at, to, to_at, outbox).is_empty());
+    }
+
     #[test]
     fn a_preshared_key_that_differs_makes_no_session() {
         let (cloud, nas) = (PrivateKey::generate(), PrivateKey::generate());
@@ -521,6 +558,16 @@ mod tests {
         a.resolved(0, at_b, &mut outbox);
         a.outbound(&packet([10, 0, 1, 2], [10, 0, 1, 1], 7), &mut outbox);
         assert!(carry(&mut a, at_a, &mut b, at_b, outbox).is_empty());
-        assert!(a.stats()[0].handshake_age.is_none());
+        // Each calls the other, often enough for every place that a core has for its answers.
+        for _ in 0..10 {
+            call(&mut a, at_a, &mut b, at_b);
+            call(&mut b, at_b, &mut a, at_a);
+            for (end, name) in [(&a, "the dialling end"), (&b, "the dialled end")] {
+                let stats = &end.stats()[0];
+                assert!(stats.handshake_age.is_none() && stats.heard.is_none(), "{name}: {stats:?}");
+                let problem = stats.problem.as_deref().unwrap_or_default();
+                assert!(problem.contains("is the preshared key the same on both ends"), "{name}: {problem}");
+            }
+        }
     }
 }
