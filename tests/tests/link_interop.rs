@@ -8,6 +8,7 @@ use storage_config::wireguard::PresharedKey;
 use xtask::lab::{
     namespace::{self, Nat},
     pair::{Pair, Running},
+    rekey,
 };
 
 const PORT: &str = "9000";
@@ -148,4 +149,20 @@ fn tun_outlives_a_new_address() {
 #[test]
 fn userspace_outlives_a_new_address() {
     outlives_a_new_address("userspace");
+}
+
+/// How long may pass without a byte: less than WireGuard's wait for another try (`REKEY_TIMEOUT`, 5 s), which
+/// is what a session that lapses costs. That it is under a second is the benchmark's to say.
+const LAPSED_S: f64 = 4.0;
+
+#[test]
+fn keys_are_renewed_while_data_flow() {
+    if !possible() {
+        return;
+    }
+    for (case, stall) in rekey::longest_stalls() {
+        let stall = stall.unwrap();
+        assert!(stall < LAPSED_S, "{case:?}: data stood still for {stall} s");
+        println!("{case:?}: data stood still for {stall:.2} s");
+    }
 }

@@ -6,10 +6,10 @@
 //! Processor time is that of both tunnels and both ends of the stream; what the kernel spends on its own
 //! account is not in it. The veth pair hands bursts over whole, as a network card with offloads does.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{Arguments, Figures};
-use crate::lab::{namespace, pair::Pair};
+use crate::lab::{namespace, pair::Pair, rekey};
 
 /// The sink's TCP port.
 const PORT: u16 = 9000;
@@ -142,56 +142,20 @@ fn lines(figures: &mut Figures, quick: bool) -> Result<()> {
     Ok(())
 }
 
-/// The longest time in which no byte arrived, while a transfer runs for longer than a session's keys live
-/// (120 s): between two ends of ours, and with wireguard-go at either end. All at the same time.
+/// The longest time in which no byte arrived over a rekey.
 fn rekey(figures: &mut Figures) -> Result<()> {
-    let cases: Vec<(Carrier, [bool; 2])> = [Carrier::Tun, Carrier::Userspace]
-        .into_iter()
-        .flat_map(|ours| [[true, true], [true, false], [false, true]].map(|ends| (ours, ends)))
-        .collect();
     eprintln!("10 Mbit/s, 20 ms, 150 s: both modes, with themselves and with wireguard-go");
-    let stalls = std::thread::scope(|scope| {
-        let running: Vec<_> =
-            cases.iter().map(|(ours, ends)| scope.spawn(|| rekeyed(*ours, *ends))).collect();
-        running.into_iter().map(|run| run.join().unwrap_or_else(|_| bail!("it panicked"))).collect::<Vec<_>>()
-    });
-    for ((ours, ends), stall) in cases.into_iter().zip(stalls) {
-        let (key, with) = match ends {
+    for (case, stall) in rekey::longest_stalls() {
+        let (key, with) = match case.ours {
             [true, true] => ("rekey_stall_s", "its like"),
             [true, false] => ("rekey_to_wireguard_go_stall_s", "wireguard-go, which is dialled"),
             _ => ("rekey_from_wireguard_go_stall_s", "wireguard-go, which dials"),
         };
-        let key = format!("{}_{key}", ours.key());
+        let key = format!("{}_{key}", case.mode);
         let stall = stall.with_context(|| key.clone())?;
         figures.add(&key, stall, &format!("longest stall over a rekey with {with}, s"));
     }
     Ok(())
-}
-
-/// `ends`: which of them are ours; side 0 dials and sends.
-fn rekeyed(ours: Carrier, ends: [bool; 2]) -> Result<f64> {
-    let pair = Pair::create()?;
-    let (to, port) = (format!("{}:{PORT}", pair.sides[1].inner), PORT.to_string());
-    let (_line, dial) = pair.bad_line(&["--rate", "10", "--rtt", "20"])?;
-    let mut tunnels = Vec::new();
-    let mut sink = if ends[1] {
-        pair.tunnel_end(1, ours.key(), None, &["--serve", &port])?
-    } else {
-        tunnels.push(pair.wireguard_go(1, None)?);
-        pair.sink(PORT)?
-    };
-    if ends[1] {
-        ensure!(sink.line()? == "ready", "the sink does not listen");
-    }
-    // Within the line: what stalls is the rekey, and no full queue.
-    let send = ["--send", &to, "--seconds", "150", "--warmup", "5", "--limit", "1000000"];
-    let mut source = if ends[0] {
-        pair.tunnel_end(0, ours.key(), Some(dial), &send)?
-    } else {
-        tunnels.push(pair.wireguard_go(0, Some(dial))?);
-        pair.end(0, &[&["--mode", "external"], &send[..]].concat())?
-    };
-    number(&source.line()?, "longest_stall_s")
 }
 
 fn flood(figures: &mut Figures) -> Result<()> {

@@ -141,7 +141,11 @@ async fn end(arguments: &Arguments) -> Result<()> {
             let (monitor, limiter) = (BandwidthMonitor::new(tunnel.clone()), limiter.clone());
             supervisor.spawn_brief(async move { monitor.give_way(&limiter).await });
         }
-        send(arguments, to, &limiter, &supervisor).await?;
+        let mut said = send(arguments, to, &limiter, &supervisor).await?;
+        if let Some(age) = tunnel.and_then(|tunnel| tunnel.peers().first()?.handshake_age) {
+            said["handshake_age_s"] = age.as_secs_f64().into();
+        }
+        println!("{said}");
     } else if let Some(to) = arguments.ping {
         ping(dial_address(tunnel.as_ref(), to).await?).await?;
     } else {
@@ -266,12 +270,13 @@ async fn connect(to: SocketAddr, bbr: bool) -> Result<TcpStream> {
     Ok(stream)
 }
 
+/// Sends, and says what was measured.
 async fn send(
     arguments: &Arguments,
     to: SocketAddr,
     limiter: &RateLimiter,
     supervisor: &Supervisor,
-) -> Result<()> {
+) -> Result<serde_json::Value> {
     ensure!((1..=MOST).contains(&arguments.connections), "1 to {MOST} connections");
     let span = Duration::try_from_secs_f64(arguments.warmup + arguments.seconds)?;
     let mut counts = Vec::new();
@@ -342,8 +347,7 @@ async fn send(
         said["added_rtt_ms"] = at(0.5).into();
         said["added_rtt_p95_ms"] = at(0.95).into();
     }
-    println!("{said}");
-    Ok(())
+    Ok(said)
 }
 
 /// Milliseconds of every round trip to the sink over `span` but its first `warmup`, sorted; at least one.

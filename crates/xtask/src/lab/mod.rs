@@ -8,4 +8,5 @@ pub mod impair;
 pub mod namespace;
 pub mod nginx;
 pub mod pair;
+pub mod rekey;
 pub mod tool;
