@@ -18,6 +18,8 @@ use storage_types::{
 
 /// Longest one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(600);
+/// An idle connection is given up before the engine does (30 s): never while a request is on its way.
+const POOL_IDLE: Duration = Duration::from_secs(10);
 
 /// A client for plain HTTP on loopback.
 pub fn http() -> Result<reqwest::Client> {
@@ -28,6 +30,7 @@ pub fn http() -> Result<reqwest::Client> {
         .no_proxy()
         .connect_timeout(Duration::from_secs(5))
         .timeout(REQUEST_LIMIT)
+        .pool_idle_timeout(POOL_IDLE)
         .build()
         .context("make an HTTP client")
 }

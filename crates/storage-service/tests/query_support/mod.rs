@@ -42,7 +42,8 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// All rows are hot: one every few seconds, from twelve days ago until now.
+    /// All rows are hot: one every few seconds, from twelve days ago until now, but none within an hour of a
+    /// whole number of days ago, so that what `now()` picks does not change while a test runs.
     pub async fn hot() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tables = vec![ManagedTable::named("ticks", "market", "market_cold", "ts")];
@@ -58,10 +59,11 @@ impl Fixture {
             .await;
         fixture
             .sql(&format!(
-                "INSERT INTO market.ticks SELECT number, now64(3) - toIntervalMillisecond(({ROWS} - number) * {}), \
+                "WITH {ROWS} - 1 - number AS k, {ROWS} / 12 AS of_a_day, 3600 AS hour, \
+                 intDiv(k, of_a_day) * {DAY} + hour + k % of_a_day * 22 * hour / of_a_day AS age_s \
+                 INSERT INTO market.ticks SELECT number, now64(3) - toIntervalMillisecond(age_s * 1000), \
                  substring('ABCDE', number % 5 + 1, 1), number / 4 + 0.25, concat('n', toString(number)) \
-                 FROM numbers({ROWS})",
-                12 * DAY * 1000 / ROWS as i64
+                 FROM numbers({ROWS})"
             ))
             .await;
         // The service looks at its tables by itself; wait until it knows this one.
