@@ -109,7 +109,10 @@ impl Mover {
         };
         let encoded_ms = begun.elapsed().as_millis();
         at("send", "before_journal").await;
-        self.catalog.set_batch_state(batch.id, BatchState::Sending)?;
+        // What was received is announced again all the same: the gateway may have lost it since.
+        if batch.state != BatchState::Received {
+            self.catalog.set_batch_state(batch.id, BatchState::Sending)?;
+        }
         at("send", "after_journal").await;
         let status = match self.gateway.announce(&manifest).await? {
             Ok(status) => status,

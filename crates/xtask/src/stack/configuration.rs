@@ -250,7 +250,7 @@ cold_storage_proxy:
   connection: {{{connection}, timeout: {timeout}, retry_attempts: 3, token_file: {gateway_token}}}
   fallback: {{enabled: false}}
 {link}migration:
-  schedule: \"0 2 * * *\"
+  schedule: \"off\"
   bandwidth_limit: {bandwidth}
   compression_level: {effort}
   chunk_size: {chunk}
