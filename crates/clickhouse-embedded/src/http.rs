@@ -14,9 +14,11 @@ use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request, Stat
 use axum::response::Response;
 use axum::routing::{any, get};
 use axum::{Router, http::StatusCode};
+use bytes::Bytes;
 use clickhouse_http::server::body::{BodyReader, Piece, Unpacking};
+use clickhouse_http::server::flushed::Flushed;
 use clickhouse_http::server::{Credentials, Gate, RequestParameters, http_status};
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -25,7 +27,7 @@ use crate::cancel::{CancelGuard, Finished};
 use crate::confine::Confinement;
 use crate::external;
 use crate::failure::{Failure, code};
-use crate::reply::{CHUNKS, Chunk, Head, Packing, Reply};
+use crate::reply::{CHUNKS, Chunk, Head, Packing, Reply, STALL};
 use crate::run::{self, Job, Service};
 
 /// How long a request waits for a slot.
@@ -125,7 +127,8 @@ async fn answer(
     mut parameters: RequestParameters,
     query_id: &str,
 ) -> Result<Response, Failure> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let flushed: Flushed = head.extensions.remove().unwrap_or_default();
     let credentials = Credentials::of(&head.headers, &parameters);
     if !front.gate.admits(&credentials) {
         return Err(Failure::new(
@@ -183,7 +186,7 @@ async fn answer(
     };
     let head =
         head.map_err(|_| Failure::new(code::UNKNOWN_EXCEPTION, "the statement ended without an answer"))?;
-    Ok(respond(head, chunks, guard, packing, &exception_tag))
+    Ok(respond(head, chunks, guard, packing, &exception_tag, flushed))
 }
 
 /// The level that the request may do: a GET reads only (but may change settings, as in ClickHouse), and
@@ -260,6 +263,7 @@ fn respond(
     guard: CancelGuard,
     packing: Packing,
     exception_tag: &str,
+    flushed: Flushed,
 ) -> Response {
     if let Some(failure) = &head.failure {
         guard.release();
@@ -271,21 +275,8 @@ fn respond(
          \"total_rows_to_read\":\"0\",\"result_rows\":\"0\",\"result_bytes\":\"0\",\"elapsed_ns\":\"0\"}}",
         counts.read_rows, counts.read_bytes, counts.written_rows, counts.written_bytes
     );
-    let stream = futures::stream::unfold((chunks, guard), |(mut chunks, guard)| async move {
-        match chunks.recv().await {
-            Some(Chunk::Data(bytes)) => Some((Ok(bytes), (chunks, guard))),
-            Some(Chunk::Cut) => {
-                // Let hyper flush the tail before the error closes the connection.
-                tokio::task::yield_now().await;
-                Some((Err(std::io::Error::other("the answer was cut")), (chunks, guard)))
-            }
-            None => {
-                guard.release();
-                None
-            }
-        }
-    });
-    let mut response = Response::new(Body::from_stream(stream));
+    let over = move || guard.release();
+    let mut response = Response::new(Body::from_stream(whole_or_cut(chunks, over, flushed)));
     let headers = response.headers_mut();
     set_headers(
         headers,
@@ -303,6 +294,28 @@ fn respond(
         Packing::Plain | Packing::Frames => {}
     }
     response
+}
+
+/// The bytes of `chunks`: to their end, then `over` is called; or, when they stop before it, up to an error,
+/// which closes the connection behind what was said.
+fn whole_or_cut(
+    chunks: mpsc::Receiver<Chunk>,
+    over: impl FnOnce() + Send + 'static,
+    flushed: Flushed,
+) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
+    futures::stream::unfold((chunks, over, flushed), |(mut chunks, over, flushed)| async move {
+        match chunks.recv().await {
+            Some(Chunk::Data(bytes)) => Some((Ok(bytes), (chunks, over, flushed))),
+            Some(Chunk::End) => {
+                over();
+                None
+            }
+            None => {
+                let _ = tokio::time::timeout(STALL, flushed.next()).await;
+                Some((Err(std::io::Error::other("the answer was cut")), (chunks, over, flushed)))
+            }
+        }
+    })
 }
 
 fn content_type(format: &str) -> &'static str {
@@ -324,5 +337,27 @@ fn content_type(format: &str) -> &'static str {
             "text/tab-separated-values; charset=UTF-8"
         }
         _ => "text/plain; charset=UTF-8",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_an_end_is_an_end() {
+        for whole in [true, false] {
+            let (sender, chunks) = mpsc::channel(CHUNKS);
+            sender.try_send(Chunk::Data(Bytes::from_static(b"1"))).unwrap();
+            if whole {
+                sender.try_send(Chunk::End).unwrap();
+            }
+            drop(sender);
+            let (told, mut over) = oneshot::channel();
+            let stream = whole_or_cut(chunks, move || told.send(()).unwrap(), Flushed::default());
+            let pieces: Vec<_> = stream.take(3).collect().await;
+            assert_eq!(pieces.iter().filter(|piece| piece.is_ok()).count(), 1);
+            assert_eq!((pieces.len() == 1, over.try_recv().is_ok()), (whole, whole));
+        }
     }
 }

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::response::Response;
 use clickhouse_http::server::drained;
+use clickhouse_http::server::flushed::{Flushed, FlushedStream};
 use clickhouse_http::server::long_url::{Answering, Conversation, LongUrlStream};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -123,8 +124,10 @@ fn connect(connections: &mut JoinSet<()>, graceful: &GracefulShutdown, stream: T
     let _ = stream.set_nodelay(true);
     let secret = uuid::Uuid::new_v4().simple().to_string();
     let Ok(conversation) = Conversation::new(&secret) else { return };
+    let flushed = Flushed::default();
+    let stream = FlushedStream::new(stream, flushed.clone());
     let stream = LongUrlStream::new(stream, conversation.clone());
-    let service = Conversing { router: router.clone(), conversation };
+    let service = Conversing { router: router.clone(), conversation, flushed };
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WAIT)
@@ -142,6 +145,7 @@ fn connect(connections: &mut JoinSet<()>, graceful: &GracefulShutdown, stream: T
 struct Conversing {
     router: Router,
     conversation: Conversation,
+    flushed: Flushed,
 }
 
 impl hyper::service::Service<hyper::Request<Incoming>> for Conversing {
@@ -154,6 +158,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Conversing {
         if let Some(query) = self.conversation.take_query(request.headers_mut()) {
             request.extensions_mut().insert(LongQuery(query));
         }
+        request.extensions_mut().insert(self.flushed.clone());
         let request = drained(request.map(|body| Held { body, _answering: Arc::clone(&answering) }));
         let answer = TowerToHyperService::new(self.router.clone()).call(request);
         Box::pin(async move {

@@ -22,7 +22,7 @@ use crate::spill::Spill;
 /// What is held back before the answer begins.
 const HOLD_BYTES: usize = 256 << 10;
 /// How long a caller may take nothing.
-const STALL: Duration = Duration::from_secs(300);
+pub const STALL: Duration = Duration::from_secs(300);
 /// Chunks between engine and connection.
 pub const CHUNKS: usize = 4;
 
@@ -50,13 +50,13 @@ pub struct Head {
     pub failure: Option<Failure>,
 }
 
-/// A piece of an answer's body.
+/// A piece of an answer's body. One that ends without [`Chunk::End`] is not whole: its connection is cut.
 #[derive(Debug)]
 pub enum Chunk {
     /// Bytes.
     Data(Bytes),
-    /// The connection is to be cut: what was sent is not whole.
-    Cut,
+    /// All bytes were sent.
+    End,
 }
 
 enum Packer {
@@ -150,7 +150,6 @@ impl Reply {
                     Ok(count) => self.pack(&piece[..count])?,
                     Err(error) => {
                         tracing::error!(%error, "a kept answer cannot be read back");
-                        self.send(Chunk::Cut)?;
                         return Err(Gone);
                     }
                 }
@@ -168,7 +167,8 @@ impl Reply {
         match outcome {
             Ok(counts) => {
                 self.begin(counts)?;
-                self.flush()
+                self.flush()?;
+                self.send(Chunk::End)
             }
             Err(failure) => match self.head.take() {
                 Some(head) => {
@@ -178,8 +178,7 @@ impl Reply {
                 None => {
                     let tail = tail(&failure, &self.tag);
                     self.pack(tail.as_bytes())?;
-                    self.flush()?;
-                    self.send(Chunk::Cut)
+                    self.flush()
                 }
             },
         }

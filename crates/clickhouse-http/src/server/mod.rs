@@ -7,6 +7,7 @@
 pub mod body;
 pub mod credentials;
 pub mod drain;
+pub mod flushed;
 pub mod long_url;
 pub mod parameters;
 pub mod status;
