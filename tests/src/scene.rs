@@ -53,6 +53,8 @@ pub struct Scene {
     pub faults: Faults,
     /// Both tables' truths: coarse, daily.
     pub truths: Vec<Arc<Truth>>,
+    /// Rows before this have expired, ms; a midnight that comes meanwhile changes nothing.
+    cut_ms: u64,
     _dir: tempfile::TempDir,
 }
 
@@ -94,11 +96,12 @@ impl Scene {
         stack.daemons().await?;
         let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
         let start = now / DAY_MS * DAY_MS - (RETENTION_DAYS + 2) * DAY_MS;
+        let cut_ms = start + 2 * DAY_MS;
         let truths = [COARSE, DAILY]
             .iter()
             .map(|name| Arc::new(Truth::new(&format!("{HOT}.{name}"), start, 4 * DAY_MS)))
             .collect();
-        Ok(Self { stack, hot, cold, service, faults, truths, _dir: dir })
+        Ok(Self { stack, hot, cold, service, faults, truths, cut_ms, _dir: dir })
     }
 
     /// An oracle over both tables.
@@ -200,8 +203,7 @@ impl Scene {
             .await
             .context("look")?;
         ensure!(beside.trim().is_empty(), "left beside the heads: {beside}");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let cut = now / 86_400 * 86_400 - RETENTION_DAYS * 86_400;
+        let cut = self.cut_ms / 1000;
         for truth in &self.truths {
             let sql = format!("SELECT count() FROM {} WHERE ts < toDateTime64({cut}, 3, 'UTC')", truth.table);
             let left = self.hot.number(&sql).await?;

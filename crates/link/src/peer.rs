@@ -183,21 +183,27 @@ impl Peer {
     }
 
     /// `POST path` with a JSON body → the answer's bytes as they come, once its status is known to be
-    /// 200. Ends in an error when the other side broke off. Dropping it hangs up.
+    /// 200. Ends in an error when the other side broke off. Dropping it hangs up. For what only reads: a
+    /// connection that breaks before the answer begins may be one to a daemon that is no more (it was started
+    /// anew), so it is asked for once more.
     pub async fn post_stream<B: Serialize + ?Sized>(
         &self,
         path: &str,
         body: &B,
     ) -> Result<ByteStream, PeerError> {
-        let request = self.request(Method::POST, path)?.json(body);
         // Bulk data stand back until the answer begins.
         let waiting = self.pulse.query();
-        let answer = tokio::time::timeout(STREAM_SILENCE, request.send()).await;
+        let ask = async || {
+            let answer = self.request(Method::POST, path)?.json(body).send();
+            let answer = tokio::time::timeout(STREAM_SILENCE, answer).await;
+            answer.map_err(|_| self.unknown(path, "no answer in time"))
+        };
+        let answer = match ask().await? {
+            Err(error) if broke_off(&error) => ask().await?,
+            answer => answer,
+        };
         drop(waiting);
-        let response = answer
-            .map_err(|_| self.unknown(path, "no answer in time"))?
-            .map_err(|error| self.failure(path, &error))?;
-        let response = self.accept(path, response).await?;
+        let response = self.accept(path, answer.map_err(|error| self.failure(path, &error))?).await?;
         let url = self.at(path)?.to_string();
         // Without either, an answer that was cut looks whole.
         let framed =
@@ -338,6 +344,11 @@ impl Peer {
             reason: reason.into(),
         }
     }
+}
+
+/// Whether a connection that stood broke before an answer began.
+fn broke_off(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
 }
 
 /// `length` bytes of `reader` in the limiter's slices; each one that leaves is a sign of life.

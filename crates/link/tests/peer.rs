@@ -92,6 +92,41 @@ async fn a_stream_that_breaks_off_ends_in_an_error() {
     assert!(ended_in_error, "a short answer passed for a whole one");
 }
 
+/// The other daemon was started anew: what is left of a connection to the old one is noticed by asking.
+#[tokio::test]
+async fn a_stream_is_asked_for_again_when_an_old_connection_breaks() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let peer = peer(&url, TOKEN, 0);
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nrows";
+    let serving = async {
+        let mut piece = vec![0; 4096];
+        let (mut old, _) = listener.accept().await.unwrap();
+        assert!(old.read(&mut piece).await.unwrap() > 0);
+        old.write_all(answer).await.unwrap();
+        // The second question breaks it off.
+        assert!(old.read(&mut piece).await.unwrap() > 0);
+        drop(old);
+        let (mut fresh, _) = listener.accept().await.unwrap();
+        assert!(fresh.read(&mut piece).await.unwrap() > 0);
+        fresh.write_all(answer).await.unwrap();
+        assert!(fresh.read(&mut piece).await.unwrap() > 0);
+        drop(fresh);
+        let (mut broken, _) = listener.accept().await.unwrap();
+        assert!(broken.read(&mut piece).await.unwrap() > 0);
+    };
+    let asking = async {
+        for _ in 0..2 {
+            let stream = peer.post_stream("/x", &1).await.unwrap();
+            let pieces: Vec<_> = stream.collect().await;
+            assert!(pieces.iter().all(Result::is_ok), "{pieces:?}");
+        }
+        let error = peer.post_stream("/x", &1).await.map(drop).unwrap_err();
+        assert!(matches!(error, PeerError::Unknown { .. }), "once more, not for ever: {error}");
+    };
+    tokio::join!(serving, asking);
+}
+
 #[tokio::test]
 async fn put_sends_every_byte_in_slices() {
     let echo_length = |body: Bytes| async move {

@@ -159,10 +159,8 @@ impl Cloud {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cloud_hears_heartbeats_and_how_every_commit_ended_even_if_it_was_away() {
-    // The port is taken but nobody answers there until later.
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Nobody answers there until later.
+    let address = format!("127.0.0.1:{}", xtask::stack::free_port(&[]).unwrap());
     let settings = Settings { cloud: format!("http://{address}"), ..Settings::default() };
     let Stage { mut gateway, engine, dir: _dir } = Stage::with(settings).await;
     let proven = Batch::make(&engine, 0, 1_000).await;
@@ -176,6 +174,11 @@ async fn the_cloud_hears_heartbeats_and_how_every_commit_ended_even_if_it_was_aw
     // What is owed survives a restart.
     gateway.restart().await;
     gateway.ready().await;
+    let away = "the cloud does not answer";
+    eventually("it was missed at each start", async || {
+        (gateway.log().matches(away).count() == 2).then_some(())
+    })
+    .await;
 
     let cloud = Cloud::default();
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
@@ -192,6 +195,6 @@ async fn the_cloud_hears_heartbeats_and_how_every_commit_ended_even_if_it_was_aw
             eventually("a confirmation", async || cloud.find(|b| b["status"]["batch"] == id.as_str())).await;
         assert_eq!(told["status"]["state"], state);
     }
-    assert_eq!(gateway.log().matches("the cloud does not answer").count(), 2, "once per start, not per beat");
+    assert_eq!(gateway.log().matches(away).count(), 2, "once per start, not per beat");
     assert_eq!(gateway.terminate().await, Some(0));
 }

@@ -147,7 +147,7 @@ mod tests {
     async fn a_silent_connection_ends_and_frees_its_place() {
         let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = inner.local_addr().unwrap();
-        let mut listener = Listener::with(inner, 1, Duration::from_millis(100));
+        let mut listener = Listener::with(inner, 1, Duration::from_secs(1));
         let mut first = TcpStream::connect(address).await.unwrap();
         let _second = TcpStream::connect(address).await.unwrap();
         let (mut served, _) = listener.accept().await;

@@ -5,7 +5,6 @@
 use std::{
     fs,
     io::Write as _,
-    net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -21,6 +20,7 @@ use storage_types::{
     schema_hash,
 };
 use url::Url;
+use xtask::stack::free_port;
 
 pub const TOKEN: &str = "a-token-for-tests-only";
 pub const CHUNK: u64 = 64 * 1024;
@@ -38,10 +38,6 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
         assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 struct Process(Child);
@@ -63,7 +59,7 @@ pub struct Engine {
 
 impl Engine {
     pub async fn start(dir: &Path) -> Self {
-        let port = free_port();
+        let port = free_port(&[]).unwrap();
         let url = Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap();
         let client = Client::new(NodeList::single(url, "default", "")).unwrap();
         let mut engine = Self { dir: dir.join("engine"), port, process: None, client };
@@ -143,7 +139,7 @@ impl Gateway {
         let _ = link::Peer::new("http://127.0.0.1".parse().unwrap(), None, PATIENCE, 0);
         let dir = dir.join("gateway");
         fs::create_dir_all(dir.join("faults")).unwrap();
-        let port = free_port();
+        let port = free_port(&[]).unwrap();
         let token = dir.join("token");
         fs::write(&token, TOKEN).unwrap();
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();

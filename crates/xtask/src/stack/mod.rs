@@ -58,7 +58,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// In the order of starting; stopping goes backwards.
+    /// Stopping goes backwards through them.
     pub const ALL: [Self; 4] = [Self::Hot, Self::Cold, Self::Gateway, Self::Service];
 
     /// Lower-case name, also of its log and data folder.
@@ -123,21 +123,22 @@ impl Stack {
         configuration::keys(&options.dir, &record, &options.knobs)?;
         configuration::write(&options.dir, &record, &options.knobs)?;
         let mut stack = Self { options, record, running: BTreeMap::new(), way };
-        stack.both([Role::Hot, Role::Cold]).await?;
+        for role in [Role::Hot, Role::Cold] {
+            stack.launch(role)?;
+        }
+        for role in [Role::Hot, Role::Cold] {
+            stack.ready(role).await?;
+        }
+        stack.save()?;
         Ok(stack)
     }
 
     /// Starts the two daemons as well.
     pub async fn daemons(&mut self) -> Result<()> {
         self.way.start(&self.options, &mut self.record)?;
-        self.both([Role::Gateway, Role::Service]).await
-    }
-
-    async fn both(&mut self, roles: [Role; 2]) -> Result<()> {
-        for role in roles {
+        // The service listens before it is dialled: a handshake that nobody heard costs three seconds.
+        for role in [Role::Service, Role::Gateway] {
             self.launch(role)?;
-        }
-        for role in roles {
             self.ready(role).await?;
         }
         self.save()
