@@ -311,6 +311,7 @@ fn whole_or_cut(
                 None
             }
             None => {
+                // As long as for one chunk, for all that hyper holds (2 MiB).
                 let _ = tokio::time::timeout(STALL, flushed.next()).await;
                 Some((Err(std::io::Error::other("the answer was cut")), (chunks, over, flushed)))
             }

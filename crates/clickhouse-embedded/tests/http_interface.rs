@@ -74,6 +74,41 @@ async fn an_url_may_have_a_mebibyte() {
     assert_eq!(engine.ok("SELECT 1").await, "1");
 }
 
+/// What is read on of a refused body ends with that body: the next request's is its own.
+#[tokio::test]
+async fn the_request_behind_a_refused_body_is_read_as_it_is() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let engine = Engine::start();
+    let mut connection =
+        tokio::net::TcpStream::connect(engine.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let mut exchange = async |sent: String, end: &str| {
+        connection.write_all(sent.as_bytes()).await.unwrap();
+        let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&answer).ends_with(end) {
+            let read =
+                tokio::time::timeout(std::time::Duration::from_secs(20), connection.read(&mut piece)).await;
+            let count = read.expect("an answer within 20 s").unwrap();
+            assert!(count > 0, "closed: {}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&piece[..count]);
+        }
+        String::from_utf8(answer).unwrap()
+    };
+    let head = |pairs: &str, more: &str, length: usize| {
+        format!("POST /?{pairs} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n{more}\r\n")
+    };
+    let right = format!("user={USER}&password=p%3Ass+w%C3%B6rd");
+    for _ in 0..3 {
+        let (part, rest) = ("x".repeat(100), "x ?".repeat(100_000));
+        let refused = exchange(head("user=nobody", "", 300_100) + &part, ")\n").await;
+        assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+        // The body is asked for once the head is read, so that it comes alone.
+        let asked = exchange(rest + &head(&right, "Expect: 100-continue\r\n", 8), "\r\n\r\n").await;
+        assert!(asked.starts_with("HTTP/1.1 100 "), "{asked}");
+        let answer = exchange("SELECT 1".into(), "\r\n0\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\r\n1\n"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn headers_tell_about_the_answer() {
     let engine = Engine::start();

@@ -1,9 +1,9 @@
 //! Speaking to the other daemon: JSON both ways, chunks out, streams in.
 //!
-//! Every wait has a deadline: a call that is collected in all, a transfer between two bytes. Calls that may be repeated (all of both APIs are
-//! idempotent by design: an id names the effect) are retried with backoff and jitter while the other
-//! side is away, at most `retry_attempts` times; what the last attempt met is the error. A stream is
-//! never retried: part of it may have been used.
+//! Every wait has a deadline: a call that is collected in all, a transfer between two bytes. Calls that may
+//! be repeated (all of both APIs are idempotent by design: an id names the effect) are retried with backoff
+//! and jitter while the other side is away, at most `retry_attempts` times; what the last attempt met is the
+//! error. A stream is never retried once it has begun: part of it may have been used.
 
 use std::{pin::Pin, time::Duration};
 
@@ -184,8 +184,8 @@ impl Peer {
 
     /// `POST path` with a JSON body → the answer's bytes as they come, once its status is known to be
     /// 200. Ends in an error when the other side broke off. Dropping it hangs up. For what only reads: a
-    /// connection that breaks before the answer begins may be one to a daemon that is no more (it was started
-    /// anew), so it is asked for once more.
+    /// connection that breaks at once may be one to a daemon that is no more (it was started anew), so it is
+    /// asked for once more.
     pub async fn post_stream<B: Serialize + ?Sized>(
         &self,
         path: &str,
@@ -198,8 +198,9 @@ impl Peer {
             let answer = tokio::time::timeout(STREAM_SILENCE, answer).await;
             answer.map_err(|_| self.unknown(path, "no answer in time"))
         };
+        let begun = tokio::time::Instant::now();
         let answer = match ask().await? {
-            Err(error) if broke_off(&error) => ask().await?,
+            Err(error) if broke_off(&error) && begun.elapsed() < self.timeout => ask().await?,
             answer => answer,
         };
         drop(waiting);

@@ -121,7 +121,7 @@ states!(
         Encoded = "encoded",
         /// Chunks are on their way (receiver: some chunks are missing).
         Sending = "sending",
-        /// Every chunk is there.
+        /// Every chunk was there (the sender asks again after a restart).
         Received = "received",
         /// Count and hash, computed by the receiver's engine, match the manifest; the rows are in
         /// the cold table under the batch's id.

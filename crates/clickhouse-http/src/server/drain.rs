@@ -95,7 +95,8 @@ async fn drain<B: Body + Unpin>(mut body: B) {
     while let Some(Ok(frame)) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
     {
         bytes += frame.into_data().map_or(0, |data| data.remaining() as u64);
-        if bytes > DRAIN_BYTES {
+        // Whoever waits for more than the last byte of a body whose answer is out waits for the next request.
+        if bytes > DRAIN_BYTES || body.is_end_stream() {
             return;
         }
     }

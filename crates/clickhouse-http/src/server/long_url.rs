@@ -12,7 +12,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderName};
@@ -26,16 +26,48 @@ pub const MAX_LINE_BYTES: usize = (1 << 20) + 1024;
 /// What one connection's stream and service know together.
 #[derive(Clone)]
 pub struct Conversation {
-    at_head: Arc<AtomicBool>,
+    turn: Arc<Turn>,
     header: HeaderName,
 }
 
+/// The number of the request that was begun last, doubled; one more once it is over, so that the next line is
+/// a request's first.
+struct Turn(AtomicU64);
+
+impl Turn {
+    const AT_HEAD: u64 = 1;
+
+    fn is_at_head(&self) -> bool {
+        self.0.load(Ordering::Acquire) & Self::AT_HEAD != 0
+    }
+
+    /// The first line was found.
+    fn begin(&self) {
+        self.0.fetch_and(!Self::AT_HEAD, Ordering::AcqRel);
+    }
+
+    fn next_request(&self) -> u64 {
+        let next = |turn: u64| Some((turn & !Self::AT_HEAD).wrapping_add(2));
+        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        before.ok().and_then(next).unwrap_or_default()
+    }
+
+    /// Request `number` is over. Nothing happens when another was begun meanwhile: its body is no head.
+    fn end(&self, number: u64) {
+        let over = number | Self::AT_HEAD;
+        let _ = self.0.compare_exchange(number, over, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
 /// Held as long as a request is being read or answered.
-pub struct Answering(Arc<AtomicBool>);
+pub struct Answering {
+    turn: Arc<Turn>,
+    number: u64,
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
+        self.turn.end(self.number);
     }
 }
 
@@ -46,13 +78,13 @@ impl Conversation {
     /// When `secret` has other characters.
     pub fn new(secret: &str) -> Result<Self, http::Error> {
         let header = HeaderName::try_from(format!("x-long-query-{secret}"))?;
-        Ok(Self { at_head: Arc::new(AtomicBool::new(true)), header })
+        Ok(Self { turn: Arc::new(Turn(AtomicU64::new(Turn::AT_HEAD))), header })
     }
 
     /// Says that a request is being answered until the returned value is dropped.
     #[must_use]
     pub fn next_request(&self) -> Answering {
-        Answering(Arc::clone(&self.at_head))
+        Answering { turn: Arc::clone(&self.turn), number: self.turn.next_request() }
     }
 
     /// The query string that was moved out of the URL of the request with `headers`.
@@ -115,7 +147,7 @@ impl<S> LongUrlStream<S> {
         };
         self.given = 0;
         self.searched = 0;
-        self.conversation.at_head.store(false, Ordering::Release);
+        self.conversation.turn.begin();
     }
 }
 
@@ -137,7 +169,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for LongUrlStream<S> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if !this.conversation.at_head.load(Ordering::Acquire) {
+            if !this.conversation.turn.is_at_head() {
                 return Pin::new(&mut this.inner).poll_read(cx, buffer);
             }
             let mut piece = [0; 16 << 10];
@@ -223,10 +255,14 @@ mod tests {
             stream.read_exact(&mut rest).await.unwrap();
             if answered {
                 // No value was handed out: the stream passes bytes through until one is dropped.
-                assert!(!conversation.at_head.load(Ordering::Acquire));
+                assert!(!conversation.turn.is_at_head());
             }
         }
-        drop(conversation.next_request());
-        assert!(conversation.at_head.load(Ordering::Acquire));
+        let first = conversation.next_request();
+        let second = conversation.next_request();
+        drop(first);
+        assert!(!conversation.turn.is_at_head(), "the second was begun");
+        drop(second);
+        assert!(conversation.turn.is_at_head());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Handlers turn a request into a call of the rooms behind, and an error into its status and code
 //! (one table, `refusal`). They hold no state. Everything but health asks for the bearer token
-//! before anything of the request is read.
+//! before anything of the request is used.
 
 mod batches;
 mod bodies;
