@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::response::Response;
 use clickhouse_http::server::drained;
-use clickhouse_http::server::flushed::{Flushed, FlushedStream};
-use clickhouse_http::server::long_url::{Answering, Conversation, LongUrlStream};
+use clickhouse_http::server::flushed::{Flushed, FlushedWriter};
+use clickhouse_http::server::long_url::{Answering, Conversation, LongUrlReader};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -125,8 +125,9 @@ fn connect(connections: &mut JoinSet<()>, graceful: &GracefulShutdown, stream: T
     let secret = uuid::Uuid::new_v4().simple().to_string();
     let Ok(conversation) = Conversation::new(&secret) else { return };
     let flushed = Flushed::default();
-    let stream = FlushedStream::new(stream, flushed.clone());
-    let stream = LongUrlStream::new(stream, conversation.clone());
+    let (reader, writer) = stream.into_split();
+    let reader = LongUrlReader::new(reader, conversation.clone());
+    let stream = tokio::io::join(reader, FlushedWriter::new(writer, flushed.clone()));
     let service = Conversing { router: router.clone(), conversation, flushed };
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -9,10 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 
-/// Tells of a stream's flushes; clones tell of the same ones.
+/// Tells of a writer's flushes; clones tell of the same ones.
 #[derive(Clone, Default)]
 pub struct Flushed(Arc<Notify>);
 
@@ -23,30 +23,20 @@ impl Flushed {
     }
 }
 
-/// A stream whose flushes are told.
-pub struct FlushedStream<S> {
-    inner: S,
+/// A writer whose flushes are told.
+pub struct FlushedWriter<W> {
+    inner: W,
     flushed: Flushed,
 }
 
-impl<S> FlushedStream<S> {
-    /// Wraps a connection's stream.
-    pub fn new(inner: S, flushed: Flushed) -> Self {
+impl<W> FlushedWriter<W> {
+    /// Wraps a connection's writing half.
+    pub fn new(inner: W, flushed: Flushed) -> Self {
         Self { inner, flushed }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for FlushedStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for FlushedStream<S> {
+impl<W: AsyncWrite + Unpin> AsyncWrite for FlushedWriter<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
@@ -104,7 +94,8 @@ mod tests {
             let body = futures::StreamExt::chain(pieces, futures::stream::once(end));
             async { Ok::<_, Infallible>(hyper::Response::new(Body::from_stream(body))) }
         });
-        let stream = TokioIo::new(FlushedStream::new(server, flushed));
+        let (reader, writer) = tokio::io::split(server);
+        let stream = TokioIo::new(tokio::io::join(reader, FlushedWriter::new(writer, flushed)));
         let serving = hyper::server::conn::http1::Builder::new().serve_connection(stream, answer);
         let reading = async {
             client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();

@@ -1,6 +1,6 @@
 //! URLs of up to 1 MiB, which ClickHouse takes and the `http` crate does not (its limit is 64 KiB).
 //!
-//! [`LongUrlStream`] stands between socket and HTTP parser. It looks at the first line of each request; when
+//! [`LongUrlReader`] stands between socket and HTTP parser. It looks at the first line of each request; when
 //! that is longer than the parser takes, it moves the query string into a header of a name nobody can guess,
 //! where `take_query` finds it. Every other byte passes unchanged.
 //!
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderName};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// Lines up to this long are the parser's own business.
 const SHORT_BYTES: usize = 32 << 10;
@@ -115,7 +115,7 @@ impl Conversation {
 }
 
 /// See the module.
-pub struct LongUrlStream<S> {
+pub struct LongUrlReader<S> {
     inner: S,
     conversation: Conversation,
     held: Vec<u8>,
@@ -124,8 +124,8 @@ pub struct LongUrlStream<S> {
     given: usize,
 }
 
-impl<S> LongUrlStream<S> {
-    /// Wraps a fresh connection's stream.
+impl<S> LongUrlReader<S> {
+    /// Wraps a fresh connection's reading half.
     pub fn new(inner: S, conversation: Conversation) -> Self {
         Self { inner, conversation, held: Vec::new(), searched: 0, ready: Vec::new(), given: 0 }
     }
@@ -151,7 +151,7 @@ impl<S> LongUrlStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for LongUrlStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for LongUrlReader<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -185,32 +185,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for LongUrlStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for LongUrlStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt as _;
@@ -219,7 +193,7 @@ mod tests {
 
     async fn through(input: &[u8]) -> (Conversation, String) {
         let conversation = Conversation::new("0").unwrap();
-        let mut stream = LongUrlStream::new(input, conversation.clone());
+        let mut stream = LongUrlReader::new(input, conversation.clone());
         let mut output = Vec::new();
         stream.read_to_end(&mut output).await.unwrap();
         (conversation, String::from_utf8(output).unwrap())
@@ -245,7 +219,7 @@ mod tests {
         let long = format!("GET /?{} HTTP/1.1\r\n\r\n", "q".repeat(SHORT_BYTES));
         let (mut client, server) = tokio::io::duplex(1 << 20);
         let conversation = Conversation::new("0").unwrap();
-        let mut stream = LongUrlStream::new(server, conversation.clone());
+        let mut stream = LongUrlReader::new(server, conversation.clone());
         for answered in [true, false] {
             tokio::io::AsyncWriteExt::write_all(&mut client, long.as_bytes()).await.unwrap();
             let mut seen = vec![0; 64];
