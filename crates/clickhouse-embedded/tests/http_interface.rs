@@ -328,13 +328,12 @@ async fn sessions_keep_what_statements_set_and_nothing_else() {
 
     // A second query at the same time is refused, until the first is over.
     let slow = engine.request(Method::POST, &[("session_id", "s"), ("query_id", "slow")]);
-    let slow = slow.body("SELECT sum(sleepEachRow(0.01)) FROM numbers(100000) SETTINGS max_block_size = 10");
+    let slow = slow.body("SELECT sum(sleepEachRow(0.01)) FROM numbers(500) SETTINGS max_block_size = 10");
     let slow = tokio::spawn(Engine::send(slow));
     engine.until("SELECT count() FROM system.processes WHERE query LIKE 'SELECT sum(sleep%'", "1").await;
     assert_eq!(in_session(&[], "SELECT 1").await.code(), 373);
     assert_eq!(engine.ask_with(&[("query_id", "slow")], "SELECT 1").await.code(), 216);
-    engine.ok("KILL QUERY WHERE query_id = 'slow'").await;
-    assert_eq!(slow.await.unwrap().code(), 394);
+    assert_eq!(slow.await.unwrap().status, 200);
     assert_eq!(in_session(&[], "SELECT 1").await.text(), "1");
 
     // A session that has made itself read-only works on.
