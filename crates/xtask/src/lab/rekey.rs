@@ -25,7 +25,7 @@ pub struct Case {
 
 impl Case {
     /// Both modes, with their like, with wireguard-go dialled, and with wireguard-go dialling.
-    pub fn all() -> impl Iterator<Item = Self> {
+    fn all() -> impl Iterator<Item = Self> {
         ["tun", "userspace"]
             .into_iter()
             .flat_map(|mode| [[true, true], [true, false], [false, true]].map(|ours| Self { mode, ours }))
@@ -37,15 +37,14 @@ impl Case {
         let (to, port) = (format!("{}:{PORT}", pair.sides[1].inner), PORT.to_string());
         let (_line, dial) = pair.bad_line(&["--rate", "10", "--rtt", "20"])?;
         let mut tunnels = Vec::new();
-        let mut sink = if self.ours[1] {
-            pair.tunnel_end(1, self.mode, None, &["--serve", &port])?
+        let _sink = if self.ours[1] {
+            let mut sink = pair.tunnel_end(1, self.mode, None, &["--serve", &port])?;
+            ensure!(sink.line()? == "ready", "the sink does not listen");
+            sink
         } else {
             tunnels.push(pair.wireguard_go(1, None)?);
             pair.sink(PORT)?
         };
-        if self.ours[1] {
-            ensure!(sink.line()? == "ready", "the sink does not listen");
-        }
         // Within the line: what stalls is the rekey, and no full queue.
         let send = ["--send", &to, "--seconds", SECONDS, "--warmup", "5", "--limit", "1000000"];
         let mut source = if self.ours[0] {
