@@ -1,61 +1,91 @@
-//! The command line, and the log.
+//! The command line.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 
-/// ClickHouse in one process: libchdb behind ClickHouse's HTTP interface.
+use crate::log::Format;
+
+/// ClickHouse itself, in one confined process: its HTTP and native-TCP servers, its accounts and limits.
 ///
-/// Serves clients of ClickHouse's HTTP interface unchanged. Prints its address as one JSON line once it
-/// listens. Touches only its own folder.
-#[derive(Debug, Parser)]
+/// Prints its addresses as one JSON line once it listens. Touches only its own folder. Any ClickHouse
+/// client connects to it unchanged, as the account that --user names. ClickHouse's own account `default`
+/// is locked: it can do nothing from outside.
+#[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Folder of this engine: `data`, `user_files` and `tmp` are made in it.
+    /// Folder of this engine: its tables (`data`), `user_files`, and its log are made in it.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
 
-    /// Address to listen on; port 0 takes a free one.
+    /// Address of the HTTP interface; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8123")]
     pub listen: SocketAddr,
 
+    /// Address of the native protocol, on the same host; port 0 takes a free one. Not given: not served.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub tcp_listen: Option<SocketAddr>,
+
     /// The engine's library; else $LIBCHDB_PATH, else the cache that `cargo xtask fetch-engine` fills.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "clickhouse")]
     pub libchdb: Option<PathBuf>,
 
-    /// The one user.
-    #[arg(long, default_value = "default")]
+    /// Run this `clickhouse` program (as `clickhouse server`) instead of the library, from the same
+    /// configuration. Taken from $PATH by itself where there is no library.
+    #[arg(long, value_name = "PROGRAM")]
+    pub clickhouse: Option<PathBuf>,
+
+    /// The owner account: it may do everything but shut the engine down.
+    #[arg(long, default_value = "owner", value_name = "NAME")]
     pub user: String,
 
-    /// File with the user's password; without it the password is empty.
+    /// File with the owner's password. Without it the password is empty, which is accepted on loopback only.
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
 
-    /// Statements that may run at once; more wait, then are refused.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    /// YAML file that names further accounts with their grants, settings and limits.
+    #[arg(long, value_name = "FILE")]
+    pub accounts: Option<PathBuf>,
+
+    /// A piece of ClickHouse configuration (XML or YAML: remote_servers, storage_configuration, …) merged
+    /// into the engine's; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+
+    /// Connections open at once, HTTP and native together.
+    #[arg(long, value_name = "N", default_value_t = 256,
+          value_parser = RangedU64ValueParser::<usize>::new().range(4..=4096))]
     pub max_connections: usize,
 
-    /// Memory of all statements together; half of the machine's when not given.
+    /// Statements that may run at once; more are refused (code 202).
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub max_queries: usize,
+
+    /// Memory of the engine, bytes; half of the machine's when not given.
     #[arg(long, value_name = "BYTES")]
     pub memory_limit: Option<u64>,
 
-    /// How the log on stderr looks.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
+    /// How long running statements may go on after SIGTERM, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub drain_seconds: u64,
 
-    /// File to write the address to (`127.0.0.1:8123`), whole at once, when listening.
+    /// How long the engine may take to load its tables and listen, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub start_seconds: u64,
+
+    /// How the log on stderr looks.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub log_format: Format,
+
+    /// File to write the HTTP address to (`127.0.0.1:8123`), whole at once, when listening.
     #[arg(long, value_name = "FILE")]
     pub port_file: Option<PathBuf>,
-}
-
-/// The two looks of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object per line.
-    Json,
-    /// For people.
-    Text,
 }
 
 impl Options {
@@ -67,15 +97,10 @@ impl Options {
             (system.totalram as u64).saturating_mul(u64::from(system.mem_unit)) / 2
         })
     }
-}
 
-/// Starts the log on stderr; `RUST_LOG` chooses what is logged (default `info`).
-pub fn start_logging(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => log.json().init(),
-        LogFormat::Text => log.with_ansi(false).init(),
+    /// How long running statements may go on after a stop was asked for.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
     }
 }

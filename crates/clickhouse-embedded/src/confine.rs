@@ -1,53 +1,54 @@
-//! Confinement: what the process may touch on the file system, enforced by Landlock.
+//! Confinement: what the engine may touch on the file system, enforced by Landlock
+//! (<https://docs.kernel.org/userspace-api/landlock.html>).
 //!
-//! SQL reaches files in many ways (`file()`, `FROM 'path'`, `ENGINE = File`, dictionaries, backups,
-//! `executable()`), and libchdb, made for the user's own machine, allows them all. So the kernel forbids:
-//! after [`enter`] the calling thread, and every thread it starts later, reads and writes only the engine's
-//! three folders, reads the library and a few files of `/proc` and `/sys` that the engine's memory
-//! accounting watches, and executes nothing. It cannot be undone.
-//!
-//! It must run before the engine or the runtime start threads, and after the library is loaded.
-//! `url()` therefore cannot read `/etc/hosts` or `/etc/resolv.conf`: it dials addresses, not names.
-//!
-//! Where the kernel has no Landlock, [`refuse_files`] refuses by their names the functions and engines that
-//! reach files; that is a fence, not a wall, and the log says so.
+//! ClickHouse's grants decide which accounts may use `file()`, dictionaries, backups and the other ways from
+//! SQL to files. No grant holds the scalar function `file()`, and `clickhouse local`, which the library is,
+//! does not shut it into a folder as a server does. So the kernel does: after [`enter`] the calling thread,
+//! and every thread and program it starts later, reads and writes only the engine's own folders, reads the
+//! library, the C library and a few files that ClickHouse's accounting and name resolution need. The
+//! network stays. It cannot be undone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset,
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
 };
 
-use crate::engine::Folders;
-use crate::failure::{Failure, code};
-use crate::statement::lexer::{Kind, Lexer};
+use crate::folders::Folders;
+use crate::program::Program;
 
-/// What the engine reads outside its folders: memory and processor accounting, its own time zone.
-const READABLE: [&str; 7] = [
+/// What the engine reads outside its folders: memory and processor accounting, names of hosts, its time
+/// zone, certificates of those it calls.
+const READABLE: [&str; 17] = [
     "/proc/self/statm",
     "/proc/self/status",
     "/proc/meminfo",
     "/proc/cpuinfo",
-    "/dev/null",
-    "/dev/urandom",
+    "/proc/stat",
     "/sys/fs/cgroup",
+    "/sys/devices/system/cpu",
+    "/dev/urandom",
+    "/etc/localtime",
+    "/etc/timezone",
+    "/usr/share/zoneinfo",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/services",
+    "/etc/ssl",
+    "/usr/share/ca-certificates",
 ];
+/// Where the C library and its like are.
+const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 
-/// Who keeps the engine in its folders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Confinement {
-    /// The kernel.
-    Kernel,
-    /// Only [`refuse_files`].
-    NamesOnly,
-}
-
-/// Confines this thread and those it will start to `folders` and the library at `library`.
+/// Confines this thread and those it will start to `folders` and what `program` needs to run.
+///
+/// A kernel without Landlock confines nothing; that is said on standard error.
 ///
 /// # Errors
 /// When the kernel has Landlock and refuses the rules.
-pub fn enter(folders: &Folders, library: &Path) -> anyhow::Result<Confinement> {
+pub fn enter(folders: &Folders, program: &Program) -> anyhow::Result<()> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let own = read
         | AccessFs::WriteFile
@@ -56,122 +57,36 @@ pub fn enter(folders: &Folders, library: &Path) -> anyhow::Result<Confinement> {
         | AccessFs::MakeReg
         | AccessFs::MakeDir
         | AccessFs::MakeSym
-        | AccessFs::MakeFifo
         | AccessFs::Refer
         | AccessFs::Truncate;
-    let ruleset = Ruleset::default()
+    let run = AccessFs::ReadFile | AccessFs::Execute;
+    let mut rules: Vec<(PathBuf, BitFlags<AccessFs>)> = Vec::new();
+    for folder in [&folders.data, &folders.user_files, &folders.run, &folders.log] {
+        rules.push((folder.clone(), own));
+    }
+    rules.push((program.file().to_owned(), run));
+    rules.extend(LIBRARIES.map(|folder| (folder.into(), run | AccessFs::ReadDir)));
+    rules.extend(READABLE.map(|path| (path.into(), read)));
+    rules.push(("/dev/null".into(), AccessFs::ReadFile | AccessFs::WriteFile));
+    let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI::V5))?
         .create()?;
-    let mut ruleset = ruleset;
-    for folder in [&folders.data, &folders.user_files, &folders.tmp] {
-        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(folder)?, own))?;
-    }
-    ruleset =
-        ruleset.add_rule(PathBeneath::new(PathFd::new(library)?, AccessFs::ReadFile | AccessFs::Execute))?;
-    for path in READABLE {
+    for (path, access) in rules {
         // What this machine lacks needs no rule.
-        let Ok(handle) = PathFd::new(path) else { continue };
-        let access: BitFlags<AccessFs> =
-            if Path::new(path).is_dir() { read } else { AccessFs::ReadFile.into() };
-        ruleset = ruleset.add_rule(PathBeneath::new(handle, access))?;
+        let Ok(handle) = PathFd::new(&path) else { continue };
+        ruleset = ruleset.add_rule(PathBeneath::new(handle, of_its_kind(&path, access)))?;
     }
-    let status = ruleset.restrict_self()?;
-    if status.ruleset == RulesetStatus::NotEnforced {
-        tracing::warn!(
-            "this kernel has no Landlock: functions that reach files are refused by their names, which is less"
+    if ruleset.restrict_self()?.ruleset == RulesetStatus::NotEnforced {
+        eprintln!(
+            "this kernel has no Landlock: every account that may SELECT reads, by the function file(), whatever \
+             the engine's system user may read; run it as a user of its own that owns nothing else"
         );
-        return Ok(Confinement::NamesOnly);
-    }
-    Ok(Confinement::Kernel)
-}
-
-/// Functions and engines whose arguments name files of this machine.
-const FILE_WORDS: [&str; 20] = [
-    "file",
-    "fileCluster",
-    "executable",
-    "executablePool",
-    "sqlite",
-    "filesystem",
-    "icebergLocal",
-    "icebergLocalCluster",
-    "deltaLakeLocal",
-    "deltaLakeLocalCluster",
-    "paimonLocal",
-    "paimonLocalCluster",
-    "hudi",
-    "disk",
-    "local",
-    "loadFile",
-    "library",
-    "url",
-    "backup",
-    "restore",
-];
-
-/// Refuses a statement that names a function or engine of [`FILE_WORDS`], or a table whose name is a path.
-///
-/// # Errors
-/// 497 (ACCESS_DENIED).
-pub fn refuse_files(text: &[u8]) -> Result<(), Failure> {
-    let mut tokens = Lexer::new(text).peekable();
-    let mut first = true;
-    while let Some(token) = tokens.next() {
-        let calls = tokens.peek().is_some_and(|next| next.is_symbol(b'('));
-        let word = FILE_WORDS.iter().find(|word| token.is(text, word) && !is_url(word, text, token.end));
-        let statement = first && word.is_some_and(|word| matches!(*word, "backup" | "restore"));
-        let path = token.kind == Kind::Quoted && text[token.start..token.end].contains(&b'/');
-        first = false;
-        if word.is_some() && (calls || statement) || path {
-            let what = String::from_utf8_lossy(&text[token.start..token.end]).into_owned();
-            return Err(Failure::new(
-                code::ACCESS_DENIED,
-                format!(
-                    "{what} would reach files outside the engine's folders, and this kernel cannot forbid that"
-                ),
-            ));
-        }
     }
     Ok(())
 }
 
-/// `url('http…')` reaches no file; `url('file:…')` does.
-fn is_url(word: &str, text: &[u8], end: usize) -> bool {
-    word == "url"
-        && !text[end..]
-            .iter()
-            .take(64)
-            .copied()
-            .collect::<Vec<u8>>()
-            .to_ascii_lowercase()
-            .windows(5)
-            .any(|w| w == b"file:")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_refused_by_name() {
-        for sql in [
-            "SELECT file('/etc/hostname')",
-            "SELECT * FROM File ('x', CSV)",
-            "SELECT * FROM `/etc/hostname`",
-            "CREATE TABLE t (a Int8) ENGINE = Executable('x', TSV)",
-            "SELECT * FROM url('file:///etc/hostname', LineAsString)",
-            "BACKUP TABLE t TO Disk('d', 'x')",
-        ] {
-            assert_eq!(refuse_files(sql.as_bytes()).unwrap_err().code, 497, "{sql}");
-        }
-        for sql in [
-            "SELECT file FROM t",
-            "SELECT 'file(1)'",
-            "SELECT * FROM url('http://127.0.0.1/', CSV)",
-            "SELECT `a b`",
-        ] {
-            refuse_files(sql.as_bytes()).unwrap();
-        }
-    }
+/// A file has no folder's rights.
+fn of_its_kind(path: &Path, access: BitFlags<AccessFs>) -> BitFlags<AccessFs> {
+    if path.is_dir() { access } else { access & AccessFs::from_file(ABI::V5) }
 }

@@ -9,9 +9,13 @@ pub const FETCH_COMMAND: &str = "cargo xtask fetch-engine";
 
 /// No library in any of the places.
 #[derive(Debug, thiserror::Error)]
-#[error("no libchdb: {tried}; run `{FETCH_COMMAND}`, or name the file by --libchdb or LIBCHDB_PATH")]
+#[error(
+    "no libchdb: {tried}; run `{FETCH_COMMAND}`, or name the file by --libchdb or LIBCHDB_PATH, or a ClickHouse by --clickhouse"
+)]
 pub struct NotFound {
     tried: String,
+    /// Somebody named the file: looking elsewhere would not be what they asked for.
+    pub named: bool,
 }
 
 /// The library's path: `given` (`--libchdb`), else `LIBCHDB_PATH`, else the cache. A place that is named
@@ -23,17 +27,26 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, NotFound> {
     let named = given
         .map(|path| ("--libchdb", path.to_owned()))
         .or_else(|| std::env::var_os("LIBCHDB_PATH").map(|path| ("LIBCHDB_PATH", path.into())));
+    let is_named = named.is_some();
     let (source, path) = match named {
         Some(named) => named,
         None => match cached() {
             Some(path) => ("the cache", path),
-            None => return Err(NotFound { tried: "neither HOME nor XDG_CACHE_HOME is set".into() }),
+            None => {
+                return Err(NotFound {
+                    tried: "neither HOME nor XDG_CACHE_HOME is set".into(),
+                    named: false,
+                });
+            }
         },
     };
     if path.is_file() {
         return Ok(path);
     }
-    Err(NotFound { tried: format!("{source} names {}, which is no file", path.display()) })
+    Err(NotFound {
+        tried: format!("{source} names {}, which is no file", path.display()),
+        named: is_named,
+    })
 }
 
 fn cached() -> Option<PathBuf> {

@@ -7,6 +7,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
@@ -22,6 +23,9 @@ pub struct Engine {
     child: Child,
     /// `http://127.0.0.1:PORT`
     pub url: String,
+    /// The native protocol's port, where it was asked for.
+    pub tcp_port: Option<u16>,
+    log: Arc<Mutex<String>>,
     /// The folder it works in.
     pub folder: PathBuf,
     kept: Option<TempDir>,
@@ -91,13 +95,21 @@ impl Engine {
             panic!("clickhouse-embedded did not start: {reason}");
         }
         // The log must not fill its pipe: somebody has to read it.
-        let log = child.stderr.take().unwrap();
-        std::thread::spawn(move || std::io::copy(&mut BufReader::new(log), &mut std::io::stderr()));
+        let pipe = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in pipe.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                kept.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
         let listening: serde_json::Value = serde_json::from_str(&line).unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(120)).build().unwrap();
         let url = listening["url"].as_str().unwrap().to_owned();
-        Self { child, url, folder: folder.to_owned(), kept: None, client }
+        let tcp_port = listening["tcp_port"].as_u64().map(|port| port as u16);
+        Self { child, url, tcp_port, log, folder: folder.to_owned(), kept: None, client }
     }
 
     /// A request with the right password; `query` is the URL's query string, already encoded pairs.
@@ -110,6 +122,11 @@ impl Engine {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Answer { status, headers, body: response.bytes().await.unwrap().to_vec() }
+    }
+
+    /// The same, where the connection may break.
+    pub async fn send_or_not(request: reqwest::RequestBuilder) {
+        let _ = request.send().await;
     }
 
     /// POSTs `sql` with parameters.
@@ -142,16 +159,59 @@ impl Engine {
         }
     }
 
-    /// The process.
+    /// The supervisor's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The most memory that the process has had resident, MiB.
-    pub fn peak_rss_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    /// The engine's own process, the supervisor's one child.
+    pub fn engine_pid(&self) -> Option<u32> {
+        let pid = self.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Sends `signal` (`KILL`, `STOP`) to the engine's own process.
+    pub fn signal_engine(&self, signal: &str) {
+        let pid = self.engine_pid().expect("an engine runs").to_string();
+        assert!(Command::new("kill").arg(format!("-{signal}")).arg(pid).status().unwrap().success());
+    }
+
+    /// What the supervisor has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// `http://`-less address of the HTTP interface.
+    pub fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// Waits until `/ping` is answered.
+    pub async fn until_up(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let ping = format!("{}/ping", self.url);
+        while self.client.get(&ping).send().await.is_err() {
+            assert!(Instant::now() < deadline, "the engine does not come back");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn memory_mib(&self, line: &str) -> u64 {
+        let pid = self.engine_pid().expect("an engine runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|found| found.starts_with(line)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    }
+
+    /// The most memory that the engine has had resident, MiB.
+    pub fn peak_rss_mib(&self) -> u64 {
+        self.memory_mib("VmHWM")
+    }
+
+    /// The memory that the engine has resident, MiB.
+    pub fn rss_mib(&self) -> u64 {
+        self.memory_mib("VmRSS")
     }
 
     /// `kill -9`, and wait until it is gone.
@@ -174,4 +234,14 @@ impl Drop for Engine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A program of the machine; `None`, and said, where it is missing. CI owes the proof.
+pub fn tool(name: &str, package: &str) -> Option<PathBuf> {
+    let found = std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(name)).find(|f| f.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI needs {name} (Debian: {package}) for this test");
+        println!("SKIPPED: {name} is not on this machine (Debian: {package})");
+    }
+    found
 }
