@@ -49,7 +49,10 @@ fn main() -> ExitCode {
     };
     match supervisor::run(engine) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => ended(&error, 1),
+        Err(error) => {
+            let unusable = matches!(error.downcast_ref(), Some(process::StartError::Unusable(_)));
+            ended(&error, if unusable { EX_CONFIG } else { 1 })
+        }
     }
 }
 

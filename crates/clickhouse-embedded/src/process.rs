@@ -36,7 +36,7 @@ pub enum StartError {
     /// The library is none, or not for this machine.
     #[error("{0}")]
     Unusable(String),
-    /// It ended, or said that it cannot listen.
+    /// It ended, or refused its configuration or its addresses.
     #[error("the engine did not start ({status}):\n{words}")]
     Failed {
         /// How it ended.
@@ -101,7 +101,7 @@ impl Process {
                 let words = self.console.last_words().await;
                 self.kill().await;
                 return Err(match refused {
-                    true => StartError::Failed { status: "it cannot listen".into(), words },
+                    true => StartError::Failed { status: "it refused".into(), words },
                     false => StartError::TimedOut { seconds: within.as_secs(), words },
                 });
             }

@@ -96,39 +96,69 @@ async fn the_rust_client_is_served() {
     assert!(stranger.to_string().contains("Code: 516"), "{stranger}");
 }
 
-/// A Python with clickhouse-connect 1.12.0, in a virtual environment under the target folder; made once.
-/// `None` on a machine without Python, which the project does not ask for; CI owes the proof.
-fn python() -> Option<PathBuf> {
-    let venv = Command::new("python3").args(["-m", "venv", "--help"]).output();
-    if !venv.is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "CI needs python3 with venv for this test");
-        println!("skipped: clickhouse-connect needs python3 with venv, which is not on this machine");
-        return None;
-    }
+/// A folder under the target folder with `package` installed by `install`, made once; whole or not there.
+fn installed(package: &str, install: impl FnOnce(&Path)) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned();
-    let folder = target.join("clients").join("clickhouse-connect-1.12.0");
-    let python = folder.join("bin").join("python");
-    if folder.join("complete").is_file() {
-        return Some(python);
+    let folder = target.join("clients").join(package);
+    if !folder.join("complete").is_file() {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        install(&folder);
+        std::fs::write(folder.join("complete"), "").unwrap();
     }
-    let run = |command: &mut Command| {
-        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "clickhouse-connect==1.12.0"]));
-    std::fs::write(folder.join("complete"), "").unwrap();
-    Some(python)
+    folder
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// A Python with `package`, in a virtual environment. `None` on a machine without Python, which the project
+/// does not ask for; CI owes the proof.
+fn python_with(package: &str) -> Option<PathBuf> {
+    let python = engine::tool("python3", "python3-venv")?;
+    let folder = installed(package, |folder| {
+        run(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder));
+        run(Command::new(folder.join("bin/python")).args(["-m", "pip", "install", "--quiet", package]));
+    });
+    Some(folder.join("bin/python"))
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client_scripts").join(name)
 }
 
 #[tokio::test]
 async fn clickhouse_connect_is_served() {
-    let Some(python) = python() else { return };
+    let Some(python) = python_with("clickhouse-connect==1.12.0") else { return };
     let engine = Engine::start();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("clickhouse_connect_client.py");
     let port = engine.url.rsplit(':').next().unwrap();
-    let output = Command::new(python).arg(script).args([port, USER, PASSWORD]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let said = run(Command::new(python).arg(script("with_clickhouse_connect.py")).args([port, USER, PASSWORD]));
+    assert_eq!(said.trim(), "served");
+}
+
+#[tokio::test]
+async fn clickhouse_driver_is_served_by_the_native_protocol() {
+    let Some(python) = python_with("clickhouse-driver[lz4,zstd]==0.2.11") else { return };
+    let engine = Engine::start_with(&["--tcp-listen", "127.0.0.1:0"]);
+    let port = engine.tcp_port.unwrap().to_string();
+    let said = run(Command::new(python).arg(script("with_clickhouse_driver.py")).args([&port, USER, PASSWORD]));
+    assert_eq!(said.trim(), "served");
+}
+
+#[tokio::test]
+async fn the_node_client_is_served() {
+    let (Some(node), Some(npm)) = (engine::tool("node", "nodejs"), engine::tool("npm", "npm")) else { return };
+    let folder = installed("clickhouse-node-client-1.23.1", |folder| {
+        let install = ["install", "--silent", "--no-audit", "--no-fund", "--prefix"];
+        run(Command::new(npm).args(install).arg(folder).arg("@clickhouse/client@1.23.1"));
+    });
+    let engine = Engine::start();
+    let port = engine.url.rsplit(':').next().unwrap();
+    let mut command = Command::new(node);
+    let said = run(command.arg(script("with_clickhouse_client.mjs")).arg(folder).args([port, USER, PASSWORD]));
     assert_eq!(said.trim(), "served");
 }

@@ -45,6 +45,8 @@ async fn a_distributed_table_over_three_engines_answers() {
     engines[0].ok("INSERT INTO everywhere SELECT number, toString(number) FROM numbers(90000)").await;
     for engine in &engines {
         engine.until("SELECT count() FROM t", "30000").await;
+    }
+    for engine in &engines {
         assert_eq!(
             engine.ok("SELECT count(), sum(a), uniqExact(s), uniqExact(_shard_num) FROM everywhere").await,
             "90000\t4049955000\t90000\t3"

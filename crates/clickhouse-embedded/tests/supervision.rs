@@ -162,7 +162,7 @@ fn an_address_that_is_taken_and_a_grant_that_is_wrong_are_told() {
     let accounts = folder.path().join("accounts.yaml");
     let text = "accounts: [{name: a, password_file: p, grants: [GRANT FROB ON *.*]}]";
     std::fs::write(&accounts, text).unwrap();
-    refused(&["--accounts", accounts.to_str().unwrap()], 1, "FROB");
+    refused(&["--accounts", accounts.to_str().unwrap()], 1, "while parsing user 'a'");
 }
 
 /// x86-64 without AVX2, by an emulator: one line, exit code 78, never an illegal instruction.
@@ -182,29 +182,13 @@ fn a_processor_without_avx2_gets_one_clear_line() {
     assert!(lines[0].contains("avx2") && lines[0].contains("25.8"), "{stderr}");
 }
 
-/// No `clickhouse` program can be had where the tests run: a script stands in for it, and shows how it would
-/// be started, watched and ended. That a server takes the configuration is not shown here.
+/// No `clickhouse` program can be had where the tests run: a program of our own stands in for it, and shows
+/// how it would be started, watched and ended. That a server takes the configuration is not shown here.
 #[test]
 fn a_named_clickhouse_is_run_as_a_server() {
     use std::io::{BufRead as _, BufReader};
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("clickhouse");
-    let script = format!(
-        "#!{}\nimport http.server, os, re, shutil, signal, sys\n\
-         config = sys.argv[2].removeprefix('--config-file=')\n\
-         text = open(config).read()\n\
-         users = open(os.path.dirname(config) + '/users.xml').read()\n\
-         shutil.copy(config, 'config.seen'); open('users.seen', 'w').write(users)\n\
-         open('argv.seen', 'w').write(' '.join(sys.argv[1:2]) + ' ' + str(sorted(os.environ)))\n\
-         signal.signal(signal.SIGTERM, lambda *_: (open('terminated', 'w').write('yes'), os._exit(0)))\n\
-         class Handler(http.server.BaseHTTPRequestHandler):\n    \
-             def do_GET(self): self.send_response(200); self.end_headers(); self.wfile.write(b'Ok.\\n')\n\
-         port = int(re.search('<http_port>([0-9]+)<', text)[1])\n\
-         http.server.HTTPServer(('127.0.0.1', port), Handler).serve_forever()\n",
-        engine::tool("python3", "python3").unwrap().canonicalize().unwrap().display()
-    );
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_clickhouse-embedded")).with_file_name("examples/stand_in_server");
     let password = folder.path().join("password");
     std::fs::write(&password, PASSWORD).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_clickhouse-embedded"))
@@ -214,6 +198,7 @@ fn a_named_clickhouse_is_run_as_a_server() {
         .arg(&password)
         .arg("--data")
         .arg(folder.path().join("engine"))
+        .env("SECRET", "of the supervisor's own")
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -221,7 +206,8 @@ fn a_named_clickhouse_is_run_as_a_server() {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("\"listening\""), "{line}");
     let seen = |name: &str| std::fs::read_to_string(folder.path().join("engine/user_files").join(name)).unwrap();
-    assert_eq!(seen("argv.seen"), "server []");
+    assert_eq!(seen("arguments.seen"), "server");
+    assert_eq!(seen("environment.seen"), "");
     assert!(seen("users.seen").contains("<tester>") && !seen("users.seen").contains("<default><password>"));
     assert!(seen("config.seen").contains("<shutdown_wait_unfinished>10<"));
     let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();

@@ -74,4 +74,22 @@ client.command("SET max_threads = 3")
 assert client.query("SELECT getSetting('max_threads')").result_rows == [(3,)]
 external = ExternalData(file_name="m.csv", data=b"1,a\n2,b\n", fmt="CSV", structure="id Int32, name String")
 assert client.query("SELECT * FROM m ORDER BY id", external_data=external).result_rows == [(1, "a"), (2, "b")]
+
+# Progress while a query works, in headers, and in a session that keeps its settings.
+session = clickhouse_connect.get_client(session_id="kept-by-name", **where)
+session.command("SET max_block_size = 1000")
+again = clickhouse_connect.get_client(session_id="kept-by-name", **where)
+assert again.query("SELECT getSetting('max_block_size')").result_rows == [(1000,)]
+summary = session.query("SELECT sum(number) FROM numbers(1000000)", settings={"send_progress_in_http_headers": 1}).summary
+assert int(summary["read_rows"]) == 1000000, summary
+
+# Numpy-free streaming of blocks, in order, with back-pressure.
+with session.query_row_block_stream("SELECT number FROM numbers(500000)") as stream:
+    expected = 0
+    for block in stream:
+        assert block[0][0] == expected
+        expected += len(block)
+    assert expected == 500000
+raw = session.raw_stream("SELECT number FROM numbers(100000)", fmt="JSONEachRow")
+assert sum(len(piece) for piece in iter(lambda: raw.read(65536), b"")) == sum(len('{"number":%d}\n' % n) for n in range(100000))
 print("served")
