@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|script: &[u8]| link::tunnel::rehearsal::attack(script));
+fuzz_target!(|script: &[u8]| tunnel::rehearsal::attack(script));

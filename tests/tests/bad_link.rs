@@ -12,7 +12,8 @@ use std::{
 };
 
 use e2e::logs;
-use storage_config::wireguard::{PresharedKey, PrivateKey, write_secret_file};
+use secret_file::write as write_secret_file;
+use wireguard::{PresharedKey, PrivateKey};
 use xtask::{binaries, clients::Service, lab::namespace, stack::free_port};
 
 const LIMIT: Duration = Duration::from_secs(60);

@@ -10,7 +10,6 @@ use std::{
 use crate::{
     ConfigError, ConfigErrors, DEPLOYMENT_TYPE, Deployment, LogFormat, Secret,
     node::{Node, Step},
-    secret,
     section::{Problems, Section},
     values,
 };
@@ -190,7 +189,7 @@ impl Document<'_> {
         let Some(file) = section.opt(key, values::path(&self.base)).or(by_default) else {
             return Token::default();
         };
-        match secret::read(&file, min_len) {
+        match secret_file::read(&file, min_len) {
             Ok(secret) => Token { file: Some(file), secret: Some(secret) },
             Err(message) => {
                 section.problem(key, message);

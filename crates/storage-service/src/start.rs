@@ -10,20 +10,20 @@ use std::{
 
 use anyhow::{Context, Result};
 use clickhouse_http::client::{Client, NodeList};
-use link::{BandwidthMonitor, BearerToken, Peer, Supervisor, tunnel::Mode};
+use link::{BearerToken, Peer, Supervisor};
 use storage_config::{CloudConfig, LinkMethod, LogFormat};
 use storage_service::{
     api::{self, App, LastHeartbeat},
     catalog::Catalog,
-    link_watch::LinkWatch,
+    link::{BandwidthMonitor, LinkWatch, Pace},
     migrator::Migrator,
-    pace::Pace,
     router::{Router, cold::Gateway},
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+use tunnel::Mode;
 
 /// Longest wait for a connection to the hot engine.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -82,7 +82,7 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
     // The tunnel outlives the tasks, so that what they are answering can leave.
     let tunnel = Supervisor::new();
     let remote = config.cold.gateway_url.clone();
-    let attached = link::tunnel::attach(&config.link, remote, address, service.token.is_some(), &tunnel)
+    let attached = tunnel::attach(&config.link, remote, address, service.token.is_some(), &tunnel)
         .await
         .context("link")?;
     let mode = match config.cold.method {

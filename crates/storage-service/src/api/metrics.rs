@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ::link::LinkState;
 use axum::{
     extract::State,
     http::{HeaderName, StatusCode, header::CONTENT_TYPE},
@@ -15,7 +14,7 @@ use prometheus_client::{
 };
 
 use super::{ApiError, App};
-use crate::link_watch::LinkWatch;
+use crate::link::{LinkState, LinkWatch};
 
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

@@ -32,7 +32,12 @@ pub use body::JsonBody;
 pub use error::ApiError;
 pub use status::LastHeartbeat;
 
-use crate::{catalog::Catalog, link_watch::LinkWatch, migrator::Migrator, pace::Pace, router};
+use crate::{
+    catalog::Catalog,
+    link::{LinkWatch, Pace},
+    migrator::Migrator,
+    router,
+};
 
 /// What the handlers reach.
 pub struct App {

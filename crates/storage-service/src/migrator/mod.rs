@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 
 use chrono::{DateTime, Utc};
 use clickhouse_http::Client;
-use link::{BandwidthMonitor, Parallel, Peer};
+use link::Peer;
 use storage_config::CloudConfig;
 use storage_types::{
     MigrationId,
@@ -58,7 +58,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     catalog::{Catalog, MigrationRecord},
     hot::Hot,
-    pace::Pace,
+    link::{BandwidthMonitor, Pace, Parallel},
 };
 use mover::{Mover, new_migration_id, now};
 use schedule::Schedule;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use link::{BandwidthMonitor, Parallel, RateLimiter};
+use link::RateLimiter;
 use storage_config::{MigrationConfig, TableConfig};
 use storage_types::{BatchId, MigrationId, MoveId, MoveState};
 use tokio::sync::{Notify, Semaphore};
@@ -17,6 +17,7 @@ use super::{GatewayClient, Spool, StepError};
 use crate::{
     catalog::{Catalog, MoveKind, MoveRecord},
     hot::{Described, Hot},
+    link::{BandwidthMonitor, Parallel},
 };
 
 /// Everything a step needs. One per process.

@@ -16,6 +16,7 @@
 //! come from. Nothing here is written to disk: after a crash a handshake (one round trip) is all.
 
 mod attach;
+mod delay_controller;
 mod error;
 mod forward;
 mod mender;
@@ -28,6 +29,7 @@ pub mod rehearsal;
 mod tun;
 mod udp;
 mod userspace;
+mod yielding;
 
 use std::{
     fmt,
@@ -41,12 +43,12 @@ pub use error::TunnelError;
 pub use peers::PeerStats;
 use peers::Peers;
 pub use probe::Echo;
-use storage_config::wireguard::{LinkMode, PeerEndpoint, TunnelConfig};
 use tokio_util::sync::CancellationToken;
 use udp::Udp;
 use userspace::Userspace;
+use wireguard::{LinkMode, PeerEndpoint, TunnelConfig};
 
-use crate::Supervisor;
+use link::Supervisor;
 
 /// WireGuard's usual inner MTU: 1500 less IPv6, UDP and WireGuard's own headers.
 const MTU: u16 = 1420;

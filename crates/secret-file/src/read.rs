@@ -19,7 +19,7 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// The bytes of a file that only its owner may read, at most 64 KiB. The error has no path and no
 /// content: it goes on after "PATH " or "PATH: ".
-pub(crate) fn private_bytes(path: &Path) -> Result<Vec<u8>, String> {
+pub fn private_bytes(path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |e: io::Error| format!("cannot be read: {e} ({})", remedy(e.kind()));
     // Before it is opened: opening a pipe would wait for a writer.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
@@ -52,7 +52,7 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
 
 /// Reads a secret: the file's text without surrounding white space. The error says what to do and
 /// never shows the content.
-pub(crate) fn read(path: &Path, min_len: usize) -> Result<Secret, String> {
+pub fn read(path: &Path, min_len: usize) -> Result<Secret, String> {
     text(path, min_len).map_err(|message| format!("{} {message}", path.display()))
 }
 

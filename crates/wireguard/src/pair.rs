@@ -73,7 +73,7 @@ pub fn pair(endpoint: PeerEndpoint, cloud_address: Cidr, nas_address: Cidr) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wireguard::parse_wg_quick;
+    use crate::parse_wg_quick;
 
     #[test]
     fn the_ends_fit_each_other() {

@@ -8,40 +8,54 @@ use super::{Cidr, PeerEndpoint, PresharedKey, PrivateKey, PublicKey, TunnelConfi
 /// Smallest MTU of a link that carries IPv6 (RFC 8200, section 5), bytes.
 const MIN_MTU_IPV6: u16 = 1280;
 /// Smallest MTU, bytes: what every IPv4 host can take (RFC 791).
-pub(crate) const MIN_MTU: u16 = 576;
+pub const MIN_MTU: u16 = 576;
 
 /// [`TunnelConfig`] with holes.
 #[derive(Default)]
-pub(crate) struct Draft {
-    pub(crate) private_key: Option<PrivateKey>,
-    pub(crate) addresses: Vec<Cidr>,
-    pub(crate) listen_port: Option<u16>,
-    pub(crate) mtu: Option<u16>,
-    pub(crate) peers: Vec<DraftPeer>,
+pub struct Draft {
+    /// Our key.
+    pub private_key: Option<PrivateKey>,
+    /// Our inner addresses.
+    pub addresses: Vec<Cidr>,
+    /// UDP port to listen on; `None`: any.
+    pub listen_port: Option<u16>,
+    /// Inner MTU, bytes.
+    pub mtu: Option<u16>,
+    /// The other ends.
+    pub peers: Vec<DraftPeer>,
 }
 
 /// [`TunnelPeer`] with holes.
 #[derive(Default)]
-pub(crate) struct DraftPeer {
-    pub(crate) public_key: Option<PublicKey>,
-    pub(crate) preshared_key: Option<PresharedKey>,
-    pub(crate) endpoint: Option<PeerEndpoint>,
-    pub(crate) allowed_ips: Vec<Cidr>,
-    pub(crate) persistent_keepalive: Option<u16>,
+pub struct DraftPeer {
+    /// Its name.
+    pub public_key: Option<PublicKey>,
+    /// A second secret, both ends'.
+    pub preshared_key: Option<PresharedKey>,
+    /// Where to dial; `None`: it dials us.
+    pub endpoint: Option<PeerEndpoint>,
+    /// Inner addresses that are its own.
+    pub allowed_ips: Vec<Cidr>,
+    /// Seconds between keepalives; `None`: none.
+    pub persistent_keepalive: Option<u16>,
 }
 
 /// What a fault is about; peers by their number from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
+    /// The MTU.
     Mtu,
+    /// A peer's public key.
     PublicKey(usize),
+    /// A peer's allowed addresses.
     AllowedIps(usize),
 }
 
 impl Draft {
     /// What is wrong between values that are right by themselves. At most three a peer, so that a
     /// hostile file costs no more than its own size.
-    pub(crate) fn faults(&self) -> Vec<(Place, String)> {
+    #[must_use]
+    pub fn faults(&self) -> Vec<(Place, String)> {
         let mut faults = Vec::new();
         let ipv6 = self.addresses.iter().any(|cidr| cidr.address.is_ipv6());
         if let Some(mtu) = self.mtu.filter(|mtu| ipv6 && *mtu < MIN_MTU_IPV6) {
@@ -104,7 +118,8 @@ impl Draft {
     }
 
     /// The whole; `None` when a part is missing.
-    pub(crate) fn finish(self) -> Option<TunnelConfig> {
+    #[must_use]
+    pub fn finish(self) -> Option<TunnelConfig> {
         let peers: Option<Vec<TunnelPeer>> = self.peers.into_iter().map(DraftPeer::finish).collect();
         Some(TunnelConfig {
             private_key: self.private_key?,

@@ -57,7 +57,7 @@ pub struct Echo {
 
 impl Echo {
     /// Another round trip took `rtt` milliseconds.
-    pub(crate) fn measured(&mut self, rtt: f64) {
+    pub fn measured(&mut self, rtt: f64) {
         let before = self.rtt_ms.unwrap_or(rtt);
         self.jitter_ms += ((rtt - before).abs() - self.jitter_ms) / 16.0;
         self.rtt_ms = Some(before + (rtt - before) / 8.0);

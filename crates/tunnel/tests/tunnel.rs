@@ -11,19 +11,15 @@ use std::{
     time::Duration,
 };
 
-use link::{
-    Supervisor,
-    tunnel::{Mode, Tunnel, TunnelError},
-};
-use storage_config::wireguard::{
-    Cidr, LinkMode, PeerEndpoint, PresharedKey, PrivateKey, TunnelConfig, TunnelPeer,
-};
+use link::Supervisor;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
     sync::watch,
     time::timeout,
 };
+use tunnel::{Mode, Tunnel, TunnelError};
+use wireguard::{Cidr, LinkMode, PeerEndpoint, PresharedKey, PrivateKey, TunnelConfig, TunnelPeer};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

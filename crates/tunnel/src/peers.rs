@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use storage_config::wireguard::{Cidr, PeerEndpoint, PublicKey, TunnelConfig, TunnelPeer};
+use wireguard::{Cidr, PeerEndpoint, PublicKey, TunnelConfig, TunnelPeer};
 
 use super::{
     noise::{self, Core, Door, Kind, Knock, MIN_OUT, OVERHEAD, Outcome},
@@ -455,7 +455,7 @@ pub(super) fn inner_addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
 
 #[cfg(test)]
 mod tests {
-    use storage_config::wireguard::PrivateKey;
+    use wireguard::PrivateKey;
 
     use super::{
         super::rehearsal::{carry, config, packet},
@@ -549,7 +549,7 @@ mod tests {
     fn a_preshared_key_that_differs_makes_no_session() {
         let (cloud, nas) = (PrivateKey::generate(), PrivateKey::generate());
         let mut left = config(&nas, &[(&cloud, "10.0.1.1")]);
-        left.peers[0].preshared_key = Some(storage_config::wireguard::PresharedKey::generate());
+        left.peers[0].preshared_key = Some(wireguard::PresharedKey::generate());
         let (mut a, mut b) =
             (Peers::new(&left, 1420), Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")]), 1420));
         let (at_a, at_b): (SocketAddr, SocketAddr) =

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use storage_config::wireguard::{Cidr, PrivateKey, TunnelConfig, TunnelPeer};
+use wireguard::{Cidr, PrivateKey, TunnelConfig, TunnelPeer};
 
 use super::{outbox::Outbox, peers::Peers};
 

@@ -13,7 +13,7 @@ use boringtun::{
     },
     x25519,
 };
-use storage_config::wireguard::{PrivateKey, PublicKey, TunnelPeer};
+use wireguard::{PrivateKey, PublicKey, TunnelPeer};
 
 /// Bytes a datagram is longer than the packet inside.
 pub(super) const OVERHEAD: usize = 32;

@@ -11,19 +11,12 @@ use std::{
     time::Duration,
 };
 
+use link::RateLimiter;
 use tokio::{sync::watch, time::Instant};
+use tunnel::{Echo, PeerStats, Tunnel};
 
-use crate::{
-    Goodput, RateLimiter,
-    stability::Stability,
-    tunnel::{Echo, PeerStats, Tunnel},
-    yielding::Yielding,
-};
+use super::{Goodput, stability::Stability};
 
-/// How often giving way is thought over.
-const LOOK: Duration = Duration::from_millis(100);
-/// The rate that leaves is taken over so long.
-const CARRIED_OVER: Duration = Duration::from_secs(1);
 /// So long after the last transfer the line is idle.
 const IDLE: Duration = Duration::from_secs(60);
 /// An idle line is asked for its bandwidth so often: 6 MB a day at most.
@@ -168,39 +161,13 @@ impl BandwidthMonitor {
         }
     }
 
-    /// Makes `limiter` give way to others on the same line, for ever: see [`Yielding`]. Without a tunnel
-    /// of ours nothing is known of the line's queue, and nothing is done.
-    pub async fn give_way(&self, limiter: &RateLimiter) {
-        if self.0.tunnel.is_none() {
-            return std::future::pending().await;
+    /// Caps `limiter` while packets queue on the link, for ever: see [`Tunnel::yield_to_others`]. Without a
+    /// tunnel of ours nothing is known of the link's queue, and nothing is done.
+    pub async fn yield_to_others(&self, limiter: &RateLimiter) {
+        match &self.0.tunnel {
+            Some(tunnel) => tunnel.yield_to_others(limiter).await,
+            None => std::future::pending().await,
         }
-        let (mut yielding, started) = (Yielding::new(), Instant::now());
-        let (mut answers, mut carried) = (0, Carried::default());
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let Some(peer) = self.peer() else { continue };
-            let rate = carried.rate(Instant::now(), peer.sent_bytes);
-            let Some(rtt) = peer.echo.last_rtt_ms.filter(|_| peer.echo.answers != answers) else { continue };
-            answers = peer.echo.answers;
-            let rtt = Duration::from_secs_f64(rtt / 1e3);
-            limiter.give_way(yielding.sample(started.elapsed(), rtt, rate));
-        }
-    }
-}
-
-/// Bytes per second over the last second, from a counter.
-#[derive(Debug, Default)]
-struct Carried(std::collections::VecDeque<(Instant, u64)>);
-
-impl Carried {
-    fn rate(&mut self, now: Instant, bytes: u64) -> f64 {
-        self.0.push_back((now, bytes));
-        while self.0.len() > 2 && self.0.get(1).is_some_and(|next| now - next.0 >= CARRIED_OVER) {
-            self.0.pop_front();
-        }
-        let Some((from, before)) = self.0.front() else { return 0.0 };
-        let seconds = (now - *from).as_secs_f64();
-        if seconds > 0.0 { bytes.saturating_sub(*before) as f64 / seconds } else { 0.0 }
     }
 }
 
@@ -246,16 +213,5 @@ mod tests {
         assert!(!monitor.probe_due(), "half a minute ago there was a transfer");
         tokio::time::sleep(IDLE).await;
         assert!(monitor.probe_due());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_carried_is_that_of_the_last_second() {
-        let (mut carried, mut bytes, mut last) = (Carried::default(), 0, 0.0);
-        for n in 0..100 {
-            bytes += if n < 50 { 1_000 } else { 5_000 };
-            last = carried.rate(Instant::now(), bytes);
-            tokio::time::sleep(LOOK).await;
-        }
-        assert!((last - 50_000.0).abs() < 1.0, "{last}");
     }
 }

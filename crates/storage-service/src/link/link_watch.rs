@@ -8,12 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use link::{BandwidthMonitor, Connection, LinkState, Peer, PeerError, Signals};
+use link::{Peer, PeerError};
 use rand::RngCore as _;
 use storage_types::{gateway_api::PROBE_BYTES, service_api::LinkStatus};
 use tokio_util::sync::CancellationToken;
 
-use crate::pace::Pace;
+use super::{BandwidthMonitor, Connection, LinkState, Pace, Signals};
 
 /// Between two questions while all is well.
 const EVERY: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ impl LinkWatch {
 
     /// Keeps bulk data out of the way of others on the same line, until `stop`.
     pub async fn give_way(&self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.monitor.give_way(self.pace.up())).await;
+        stop.run_until_cancelled(self.monitor.yield_to_others(self.pace.up())).await;
     }
 
     /// One question; whether all is well.

@@ -3,11 +3,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use storage_config::wireguard::{LinkConfig, LinkMode, TunnelConfig};
 use url::Url;
+use wireguard::{LinkConfig, LinkMode, TunnelConfig};
 
 use super::{Tunnel, TunnelError};
-use crate::Supervisor;
+use link::Supervisor;
 
 /// A daemon's way to the other.
 #[derive(Debug)]

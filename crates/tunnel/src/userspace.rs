@@ -25,12 +25,12 @@ use smoltcp::{
     time::{Duration as StackDuration, Instant as StackInstant},
     wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint},
 };
-use storage_config::wireguard::{Cidr, TunnelConfig};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{Notify, mpsc},
 };
 use tokio_util::sync::CancellationToken;
+use wireguard::{Cidr, TunnelConfig};
 
 use super::{
     error::TunnelError,

@@ -11,8 +11,8 @@ use super::{
     Cidr, TunnelConfig,
     address::number,
     draft::{Draft, DraftPeer, MIN_MTU, Place},
+    suggestion,
 };
-use crate::{secret, section};
 
 /// A tunnel's file is a page.
 const MAX_BYTES: usize = 64 * 1024;
@@ -81,7 +81,7 @@ impl fmt::Display for QuickErrors {
 /// Reads a wg-quick file of at most 64 KiB that only its owner may read (or under `/run/secrets`).
 /// A peer with an endpoint and no `PersistentKeepalive` gets `keepalive_s` (seconds).
 pub fn read_wg_quick(path: &Path, keepalive_s: Option<u16>) -> Result<QuickFile, QuickErrors> {
-    let bytes = secret::private_bytes(path).map_err(whole);
+    let bytes = secret_file::private_bytes(path).map_err(whole);
     bytes.and_then(|bytes| parse_wg_quick(&bytes, keepalive_s)).map_err(|mut errors| {
         errors.file = path.to_owned();
         errors
@@ -184,7 +184,7 @@ impl Reader {
             At::Peer => (&PEER, "[Peer]"),
         };
         let Some(key) = known.iter().copied().find(|k| k.eq_ignore_ascii_case(key)) else {
-            let message = format!("unknown key in {name} ({})", section::suggestion(key, known));
+            let message = format!("unknown key in {name} ({})", suggestion::suggestion(key, known));
             return self.error(n, message);
         };
         // Two [Interface] sections are one: their keys meet.

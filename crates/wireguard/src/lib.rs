@@ -1,19 +1,23 @@
-//! What an operator says of the tunnel: a wg-quick file, or the same in the configuration.
+//! WireGuard's nouns: keys, inner addresses, endpoints, peers and a whole end of a tunnel, as an operator
+//! writes them in a wg-quick file or in the configuration. Values only: nothing here opens a socket, and the
+//! one file that is read is the wg-quick file.
 
 mod address;
-pub(crate) mod draft;
+pub mod draft;
 mod key;
+mod keygen;
 mod pair;
 mod quick;
-mod secret_file;
+mod suggestion;
 
 use std::{fmt, net::IpAddr};
 
 pub use address::{NotAnAddress, NotAnEndpoint};
 pub use key::{NotAKey, PresharedKey, PrivateKey, PublicKey};
+pub use keygen::{KeygenError, keygen};
 pub use pair::{CLOUD_ADDRESS, DEFAULT_PORT, NAS_ADDRESS, NAS_KEEPALIVE_S, Pair, PairError, pair};
 pub use quick::{QuickError, QuickErrors, QuickFile, parse_wg_quick, read_wg_quick};
-pub use secret_file::{SecretFileError, keygen, write_secret_file};
+pub use suggestion::suggestion;
 
 /// An address with a prefix length, as `10.0.1.0/24`; the host bits are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -21,7 +21,7 @@ use super::{
     error::TunnelError,
     userspace::{Stream, Userspace},
 };
-use crate::Supervisor;
+use link::Supervisor;
 
 /// Connections forwarded at once, per port.
 const MAX_CONNECTIONS: usize = 128;

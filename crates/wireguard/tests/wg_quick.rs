@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
 
 use proptest::prelude::*;
-use storage_config::wireguard::{
+use wireguard::{
     Cidr, PeerEndpoint, PresharedKey, PrivateKey, PublicKey, TunnelConfig, TunnelPeer, parse_wg_quick,
 };
 

@@ -13,9 +13,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use storage_config::wireguard::{Cidr, TunnelConfig};
 use tokio_util::sync::CancellationToken;
 use tun_rs::{AsyncDevice, DeviceBuilder, GROTable, IDEAL_BATCH_SIZE, VIRTIO_NET_HDR_LEN};
+use wireguard::{Cidr, TunnelConfig};
 
 use super::{
     error::TunnelError,
