@@ -2,11 +2,11 @@
 //! HTTP client ([`Peer`]) and rate limits ([`RateLimiter`]). [`Supervisor`] keeps the long-lived tasks of both
 //! daemons.
 
+mod activity;
 pub mod auth;
 mod idle;
 mod peer;
 mod peer_error;
-mod pulse;
 mod rate_limiter;
 mod supervisor;
 mod token;

@@ -27,7 +27,7 @@ impl Tunnel {
             let Some(rtt) = peer.echo.last_rtt_ms.filter(|_| peer.echo.answers != answers) else { continue };
             answers = peer.echo.answers;
             let rtt = Duration::from_secs_f64(rtt / 1e3);
-            limiter.give_way(yielding.sample(started.elapsed(), rtt, rate));
+            limiter.set_cap(yielding.sample(started.elapsed(), rtt, rate));
         }
     }
 }

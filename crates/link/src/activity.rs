@@ -1,6 +1,6 @@
-//! What one client of the other daemon knows of the line from its own calls: when it last answered,
-//! whether a transfer stands still, and whether a query is waiting for its first byte, behind which
-//! bulk data stands back.
+//! What one client of the other daemon knows of the link from its own calls: when the daemon last answered,
+//! when a byte of a transfer last moved, and how many queries wait for their first byte, for which bulk data
+//! pause.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,8 +9,8 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-/// Bulk data stand back at most this long for each slice, so that a slow query never stops a move.
-const STAND_BACK: Duration = Duration::from_millis(250);
+/// Longest pause of bulk data for each slice, so that a slow query never stops a move.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -19,14 +19,14 @@ struct Seen {
     moved: Option<Instant>,
 }
 
-/// Clones are the same pulse.
+/// The calls of one client. Clones share the same record.
 #[derive(Debug, Clone)]
-pub(crate) struct Pulse {
+pub(crate) struct Activity {
     seen: Arc<Mutex<Seen>>,
     queries: Arc<watch::Sender<usize>>,
 }
 
-impl Pulse {
+impl Activity {
     pub(crate) fn new() -> Self {
         Self { seen: Arc::default(), queries: Arc::new(watch::Sender::new(0)) }
     }
@@ -35,23 +35,23 @@ impl Pulse {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The other daemon said something, whatever.
+    /// The other daemon answered, with success or with an error.
     pub(crate) fn answered(&self) {
         self.lock().answered = Some(Instant::now());
     }
 
-    /// Since then; `None`: never.
+    /// Time since the last answer; `None`: there was none.
     pub(crate) fn answered_ago(&self) -> Option<Duration> {
         self.lock().answered.map(|at| at.elapsed())
     }
 
-    /// Since a byte last moved, while a transfer is under way.
+    /// Time since a byte last moved; `None` while no transfer is under way.
     pub(crate) fn silence(&self) -> Option<Duration> {
         let seen = self.lock();
         seen.moved.filter(|_| seen.transfers > 0).map(|at| at.elapsed())
     }
 
-    /// A transfer, until it is dropped.
+    /// Counts a transfer until the guard is dropped.
     pub(crate) fn transfer(&self) -> Transfer {
         let mut seen = self.lock();
         seen.transfers += 1;
@@ -64,22 +64,22 @@ impl Pulse {
         self.lock().moved = Some(Instant::now());
     }
 
-    /// A query that waits for its first byte, until it is dropped.
+    /// Counts a query that waits for its first byte, until the guard is dropped.
     pub(crate) fn query(&self) -> Query {
         self.queries.send_modify(|waiting| *waiting += 1);
         Query(self.clone())
     }
 
-    /// Returns when no query waits for its first byte, or when bulk data have stood back long enough.
-    pub(crate) async fn stand_back(&self) {
+    /// Returns when no query waits for its first byte, at the latest after [`LONGEST_PAUSE`].
+    pub(crate) async fn wait_for_queries(&self) {
         let mut queries = self.queries.subscribe();
         // The sender lives in `self`: only the time can run out.
-        let _ = tokio::time::timeout(STAND_BACK, queries.wait_for(|waiting| *waiting == 0)).await;
+        let _ = tokio::time::timeout(LONGEST_PAUSE, queries.wait_for(|waiting| *waiting == 0)).await;
     }
 }
 
-/// See [`Pulse::transfer`].
-pub(crate) struct Transfer(Pulse);
+/// See [`Activity::transfer`].
+pub(crate) struct Transfer(Activity);
 
 impl Drop for Transfer {
     fn drop(&mut self) {
@@ -87,8 +87,8 @@ impl Drop for Transfer {
     }
 }
 
-/// See [`Pulse::query`].
-pub(crate) struct Query(Pulse);
+/// See [`Activity::query`].
+pub(crate) struct Query(Activity);
 
 impl Drop for Query {
     fn drop(&mut self) {
@@ -101,18 +101,18 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn bulk_data_stand_back_for_a_query_but_not_for_ever() {
-        let pulse = Pulse::new();
+    async fn bulk_data_wait_for_a_query_but_not_for_ever() {
+        let activity = Activity::new();
         let started = Instant::now();
-        pulse.stand_back().await;
+        activity.wait_for_queries().await;
         assert_eq!(started.elapsed(), Duration::ZERO);
-        let query = pulse.query();
-        pulse.stand_back().await;
-        assert_eq!(started.elapsed(), STAND_BACK);
+        let query = activity.query();
+        activity.wait_for_queries().await;
+        assert_eq!(started.elapsed(), LONGEST_PAUSE);
         let (gate, ()) = tokio::join!(
             async {
-                pulse.stand_back().await;
-                started.elapsed() - STAND_BACK
+                activity.wait_for_queries().await;
+                started.elapsed() - LONGEST_PAUSE
             },
             async {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -124,14 +124,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_of_transfers_only() {
-        let pulse = Pulse::new();
-        assert_eq!((pulse.silence(), pulse.answered_ago()), (None, None));
-        let transfer = pulse.transfer();
+        let activity = Activity::new();
+        assert_eq!((activity.silence(), activity.answered_ago()), (None, None));
+        let transfer = activity.transfer();
         tokio::time::sleep(Duration::from_secs(31)).await;
-        assert_eq!(pulse.silence(), Some(Duration::from_secs(31)));
-        pulse.moved();
-        assert_eq!(pulse.silence(), Some(Duration::ZERO));
+        assert_eq!(activity.silence(), Some(Duration::from_secs(31)));
+        activity.moved();
+        assert_eq!(activity.silence(), Some(Duration::ZERO));
         drop(transfer);
-        assert_eq!(pulse.silence(), None);
+        assert_eq!(activity.silence(), None);
     }
 }
