@@ -9,10 +9,10 @@ use wireguard::{LinkConfig, LinkMode, TunnelConfig};
 use super::{Tunnel, TunnelError};
 use link::Supervisor;
 
-/// A daemon's way to the other.
+/// A daemon's link to the other daemon.
 #[derive(Debug)]
 pub struct Attached {
-    /// The tunnel; `None` when the way is not ours.
+    /// Our tunnel; `None` when something else carries the link.
     pub tunnel: Option<Tunnel>,
     /// Base URL for an ordinary client of the other daemon.
     pub remote: Url,

@@ -1,4 +1,4 @@
-//! Why a tunnel cannot be opened or used. Each line says what to do about it.
+//! Why a tunnel cannot be opened or used. Each message says what to do about it.
 
 use std::{io, net::SocketAddr};
 
@@ -23,7 +23,7 @@ pub enum TunnelError {
         "no TUN device: {0} (give the process CAP_NET_ADMIN and /dev/net/tun, or set link.mode to auto or userspace)"
     )]
     Device(String),
-    /// The API would be open to the peers.
+    /// The API would be open to the peers without a token.
     #[error(
         "a tunnel shows this daemon's API to its peers, and the API asks for no token (write one into service.token_file)"
     )]
@@ -31,7 +31,7 @@ pub enum TunnelError {
     /// The configuration has no address of ours.
     #[error("the tunnel has no address of its own (write Address = 10.0.1.1/24 into [Interface])")]
     NoAddress,
-    /// The way outside the process was chosen, and a tunnel asked for.
+    /// `link.mode` is `external`, and a tunnel was to be opened.
     #[error("link.mode is external: the operating system's VPN is used, there is no tunnel of ours")]
     External,
     /// A loopback port for a client, or a port inside the tunnel, cannot be had.

@@ -25,11 +25,11 @@ use link::Supervisor;
 
 /// Connections forwarded at once, per port.
 const MAX_CONNECTIONS: usize = 128;
-/// Received and not yet taken, bytes, on loopback.
+/// Receive buffer of a socket on loopback, bytes.
 const NEAR_BYTES: u32 = 128 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
-/// Bytes carried at once, each way.
+/// Bytes copied at once in each direction.
 const COPY_BYTES: usize = 128 * 1024;
 
 /// Binds a port on loopback whose connections end at `remote` inside the tunnel.
@@ -47,19 +47,19 @@ pub(super) async fn to_tunnel(
     let listener = listener.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
     let (stop, tasks) = (supervisor.token(), supervisor.clone());
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     supervisor.spawn("tunnel forward", async move {
         loop {
             let accepted = stop.run_until_cancelled(async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (place, listener.accept().await)
+                let slot = Arc::clone(&slots).acquire_owned().await;
+                (slot, listener.accept().await)
             });
             match accepted.await {
                 None => return,
-                Some((place, Ok((client, _)))) => {
+                Some((slot, Ok((client, _)))) => {
                     let (stack, stop) = (stack.clone(), stop.clone());
                     tasks.spawn_brief(async move {
-                        let _place = place;
+                        let _slot = slot;
                         let carried = async {
                             match stack.connect(remote).await {
                                 Ok(inside) => carry(client, inside, Stream::abort).await,
@@ -143,8 +143,8 @@ pub(super) async fn from_device(
 }
 
 /// A socket for the near side of a connection. The kernel would put up to ten megabytes into the buffers
-/// between two sockets on loopback, which a slow line takes many seconds to carry: whoever sends would know
-/// nothing of the line, and what they send next would wait for all of it.
+/// between two sockets on loopback, which a slow link takes many seconds to carry: the sender would not
+/// notice the link's rate, and what it sends next would wait for all of that.
 fn near(other: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if other.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_recv_buffer_size(NEAR_BYTES)?;

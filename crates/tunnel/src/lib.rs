@@ -1,9 +1,10 @@
 //! The tunnel between the daemons: WireGuard in the process, no VPN software and no open port on the
 //! NAS.
 //!
-//! The rest of the code sees addresses inside the tunnel: [`Tunnel::forward`] gives an ordinary client
-//! an address to dial, [`Tunnel::expose`] lets the other side reach a local server, [`Tunnel::peers`]
-//! tells how things stand. How packets travel is chosen once, at the start ([`Mode`]):
+//! The daemons see addresses inside the tunnel: [`Tunnel::forward`] gives an ordinary client an address to dial,
+//! [`Tunnel::expose`] lets the other side reach a local server, [`Tunnel::peers`] reports the state of each peer,
+//! and [`Tunnel::yield_to_others`] keeps bulk data from filling the link's queue. How packets travel is chosen
+//! once, at the start ([`Mode`]):
 //!
 //! ```text
 //! tun        kernel TCP ── TUN device ──╮
@@ -11,21 +12,24 @@
 //! userspace  loopback ── smoltcp ───────╯
 //! ```
 //!
-//! The end that has a peer's endpoint dials it, keeps the way open, and resolves the name anew when
-//! the peer has not been heard for a while; the other end answers to wherever authenticated datagrams
-//! come from. Nothing here is written to disk: after a crash a handshake (one round trip) is all.
+//! The end that has a peer's endpoint dials it, keeps the path through routers open, and resolves the name anew
+//! when the peer has not been heard for a while; the other end answers to wherever authenticated datagrams come
+//! from. Nothing here is written to disk: after a crash one handshake (one round trip) restores the tunnel.
+//!
+//! [`Peers`] is locked for a burst of packets and never across a wait. Every task belongs to the supervisor that
+//! the tunnel was opened with and ends when that is shut down.
 
 mod attach;
 mod delay_controller;
 mod error;
 mod forward;
-mod mender;
+mod gso_batch;
+mod loss_recovery;
 mod noise;
-mod outbox;
 mod peers;
 mod probe;
 #[cfg(any(test, fuzzing))]
-pub mod rehearsal;
+pub mod test_pair;
 mod tun;
 mod udp;
 mod userspace;
@@ -52,14 +56,14 @@ use link::Supervisor;
 
 /// WireGuard's usual inner MTU: 1500 less IPv6, UDP and WireGuard's own headers.
 const MTU: u16 = 1420;
-/// How often what is due is looked at.
+/// Interval of the peers' timers.
 const TICK: Duration = Duration::from_millis(100);
-/// How often a dialled peer's name is looked up while it is not heard.
+/// Interval between look-ups of a dialled peer's name while the peer is not heard.
 const RESOLVE: Duration = Duration::from_secs(10);
 /// A dialled peer that was not heard for this long may have moved: a handshake is overdue (120 s) by
 /// a good margin.
 const STALE: Duration = Duration::from_secs(135);
-/// Longest wait for a name.
+/// Longest wait for a name server.
 const LOOKUP: Duration = Duration::from_secs(5);
 /// Pause after a failure of the system, so that none becomes a busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -164,19 +168,19 @@ impl Tunnel {
         Ok(tunnel)
     }
 
-    /// What was chosen.
+    /// How packets travel.
     #[must_use]
     pub fn mode(&self) -> Mode {
         if self.0.userspace.is_some() { Mode::Userspace } else { Mode::Tun }
     }
 
-    /// Our UDP socket.
+    /// Local address of the UDP socket.
     #[must_use]
     pub fn udp_address(&self) -> SocketAddr {
         self.0.udp
     }
 
-    /// How every peer stands.
+    /// The state of every peer, in the order of the configuration.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerStats> {
         lock(&self.0.peers).stats()
@@ -202,10 +206,10 @@ impl Tunnel {
     }
 }
 
-/// Tells the device or the stack how large packets may be.
+/// Sets the MTU of the device or the stack.
 type Resize = Box<dyn Fn(u16) -> std::io::Result<()> + Send>;
 
-/// Handshakes, rekeys, keepalives and questions that are due; the MTU when it changes.
+/// Sends the handshakes, rekeys, keepalives and echoes that are due; applies the MTU when it changes.
 async fn timers(
     udp: Arc<Udp>,
     peers: Arc<Mutex<Peers>>,
@@ -213,29 +217,29 @@ async fn timers(
     resize: Resize,
     stop: CancellationToken,
 ) {
-    let mut outbox = outbox::Outbox::default();
+    let mut queue = gso_batch::SendQueue::default();
     while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
-        let fits = {
+        let found = {
             let mut peers = lock(&peers);
-            peers.tick(Instant::now(), &mut outbox);
+            peers.tick(Instant::now(), &mut queue);
             peers.mtu().unwrap_or(mtu)
         };
-        udp.send(&mut outbox).await;
-        if fits != mtu {
-            match resize(fits) {
+        udp.send(&mut queue).await;
+        if found != mtu {
+            match resize(found) {
                 Ok(()) => tracing::info!(
-                    "the tunnel's MTU is {fits} bytes now, it was {mtu} (packets of full size were questioned)"
+                    "the tunnel's MTU is {found} bytes now, it was {mtu} (packets of full size were probed)"
                 ),
-                Err(error) => tracing::warn!(%error, "the tunnel's MTU cannot be set to {fits}"),
+                Err(error) => tracing::warn!(%error, "the tunnel's MTU cannot be set to {found}"),
             }
-            mtu = fits;
+            mtu = found;
         }
     }
 }
 
-/// Addresses of the peers that are dialled: at once, and again while one is not heard.
+/// Looks up the addresses of the peers that are dialled: at once, and again while one is not heard.
 async fn names(udp: Arc<Udp>, peers: Arc<Mutex<Peers>>, stop: CancellationToken) {
-    let mut outbox = outbox::Outbox::default();
+    let mut queue = gso_batch::SendQueue::default();
     loop {
         let dialled = lock(&peers).dialled();
         for (index, endpoint, heard) in dialled {
@@ -243,14 +247,14 @@ async fn names(udp: Arc<Udp>, peers: Arc<Mutex<Peers>>, stop: CancellationToken)
                 continue;
             }
             match lookup(&endpoint).await {
-                Ok(address) => lock(&peers).resolved(index, address, &mut outbox),
+                Ok(address) => lock(&peers).resolved(index, address, &mut queue),
                 Err(reason) => {
                     let problem = format!(
                         "the peer's endpoint {endpoint} cannot be resolved: {reason} (check Endpoint and this \
                          machine's name servers; it is tried again every {} s)",
                         RESOLVE.as_secs()
                     );
-                    // Said once, until it works again.
+                    // Logged once, until it works again.
                     if lock(&peers).unresolved(index, problem.clone()) {
                         tracing::warn!("{problem}");
                     } else {
@@ -259,7 +263,7 @@ async fn names(udp: Arc<Udp>, peers: Arc<Mutex<Peers>>, stop: CancellationToken)
                 }
             }
         }
-        udp.send(&mut outbox).await;
+        udp.send(&mut queue).await;
         if stop.run_until_cancelled(tokio::time::sleep(RESOLVE)).await.is_none() {
             return;
         }

@@ -1,6 +1,7 @@
-//! The cryptographic core of one peer behind one narrow trait, so that another can replace it.
+//! WireGuard's cryptography for one peer behind one narrow trait, [`Session`], so that another implementation
+//! can replace boringtun.
 //!
-//! The protocol is WireGuard's (Donenfeld, NDSS 2017; <https://www.wireguard.com/protocol/>). Cores
+//! The protocol is WireGuard's (Donenfeld, NDSS 2017; <https://www.wireguard.com/protocol/>). Sessions
 //! write into the caller's buffers: `out` must hold [`OVERHEAD`] bytes more than the packet and at
 //! least [`MIN_OUT`], else boringtun would panic; a buffer that is shorter is refused here.
 
@@ -19,11 +20,11 @@ use wireguard::{PrivateKey, PublicKey, TunnelPeer};
 pub(super) const OVERHEAD: usize = 32;
 /// A handshake's first message has 148 bytes.
 pub(super) const MIN_OUT: usize = 256;
-/// Handshakes a second, over all addresses, above which a cookie is asked for (RFC-less: section 5.3
-/// of the paper).
+/// Handshakes a second, over all addresses, above which senders must present a cookie (section 5.3 of the
+/// paper).
 const HANDSHAKES_PER_SECOND: u64 = 50;
 
-/// What came of a datagram or packet.
+/// What a call wrote into `out`.
 pub(super) enum Outcome {
     /// Nothing to do.
     Nothing,
@@ -33,29 +34,30 @@ pub(super) enum Outcome {
     Inner(usize),
 }
 
-/// A datagram that is not (or no longer) of this peer.
+/// The datagram does not belong (or no longer belongs) to a session of this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rejected;
 
-/// One peer's keys and sessions.
-pub(super) trait Core: Send {
-    /// Seals `packet`; an empty one is a keepalive. Without a session it is kept and a handshake begun.
+/// The keys and the cryptographic state of one peer.
+pub(super) trait Session: Send {
+    /// Encrypts `packet`; an empty one is a keepalive. Without an established session it is kept and a handshake
+    /// is started.
     fn seal(&mut self, packet: &[u8], out: &mut [u8]) -> Outcome;
-    /// Opens `datagram`. After `Network`, call again with an empty datagram until `Nothing`: packets
+    /// Decrypts `datagram`. After `Network`, call again with an empty datagram until `Nothing`: packets
     /// that waited for the session.
     fn open(&mut self, from: IpAddr, datagram: &[u8], out: &mut [u8]) -> Result<Outcome, Rejected>;
-    /// To be called a few times a second: handshakes, rekeys and keepalives that are due.
+    /// Handshakes, rekeys and keepalives that are due; to be called a few times a second.
     fn tick(&mut self, out: &mut [u8]) -> Outcome;
-    /// A handshake, whatever was agreed before.
-    fn greet(&mut self, out: &mut [u8]) -> Outcome;
-    /// Time since the last finished handshake.
+    /// Starts a handshake, even while a session is established.
+    fn initiate(&mut self, out: &mut [u8]) -> Outcome;
+    /// Time since the last finished handshake; `None`: there was none.
     fn handshake_age(&self) -> Option<Duration>;
 }
 
-/// [`Core`] by `boringtun`.
-struct Boring(Tunn);
+/// [`Session`] by `boringtun`.
+struct BoringtunSession(Tunn);
 
-impl Boring {
+impl BoringtunSession {
     /// `index` tells peers apart: it comes back in the upper 24 bits of a datagram's receiver index.
     fn new(key: &PrivateKey, peer: &TunnelPeer, index: u32, limiter: Arc<RateLimiter>) -> Self {
         Self(Tunn::new(
@@ -79,7 +81,7 @@ impl Boring {
     }
 }
 
-impl Core for Boring {
+impl Session for BoringtunSession {
     fn seal(&mut self, packet: &[u8], out: &mut [u8]) -> Outcome {
         if out.len() < MIN_OUT.max(packet.len() + OVERHEAD) {
             return Outcome::Nothing;
@@ -107,7 +109,7 @@ impl Core for Boring {
         due.unwrap_or(Outcome::Nothing)
     }
 
-    fn greet(&mut self, out: &mut [u8]) -> Outcome {
+    fn initiate(&mut self, out: &mut [u8]) -> Outcome {
         if out.len() < MIN_OUT {
             return Outcome::Nothing;
         }
@@ -119,26 +121,26 @@ impl Core for Boring {
     }
 }
 
-/// What all peers of one end share: its key, and the count of handshakes that keeps strangers from
-/// costing much. Makes the cores; nothing else of the tunnel knows what they are made of.
-pub(super) struct Door {
+/// What all peers of one end share: its key, and the limit on handshakes per second that bounds what unknown
+/// senders cost. Makes the sessions; nothing else in the tunnel knows that they are boringtun's.
+pub(super) struct Handshakes {
     key: PrivateKey,
     secret: x25519::StaticSecret,
     public: x25519::PublicKey,
     limiter: Arc<RateLimiter>,
 }
 
-/// Who a handshake's first message is from.
-pub(super) enum Knock {
-    /// The peer of that name, or somebody who recorded its message.
+/// Who sent a handshake initiation (message type 1).
+pub(super) enum Initiation {
+    /// The peer with this public key, or somebody who replays its message.
     From(PublicKey),
-    /// Too many ask: the first so many bytes of `out` are a cookie to be sent back.
+    /// The handshake limit is exceeded: the first so many bytes of `out` are a cookie reply to be sent back.
     Cookie(usize),
-    /// Nobody who could be told.
-    Nobody,
+    /// It cannot be told.
+    Unknown,
 }
 
-impl Door {
+impl Handshakes {
     pub(super) fn new(key: &PrivateKey) -> Self {
         let secret = x25519::StaticSecret::from(*key.expose());
         let public = x25519::PublicKey::from(&secret);
@@ -146,41 +148,41 @@ impl Door {
         Self { key: key.clone(), secret, public, limiter }
     }
 
-    /// The core of `peer`; `index` as in [`Kind::Of`].
-    pub(super) fn core(&self, peer: &TunnelPeer, index: u32) -> Box<dyn Core> {
-        Box::new(Boring::new(&self.key, peer, index, Arc::clone(&self.limiter)))
+    /// A session for `peer`; `index` as in [`Kind::ForPeer`].
+    pub(super) fn session(&self, peer: &TunnelPeer, index: u32) -> Box<dyn Session> {
+        Box::new(BoringtunSession::new(&self.key, peer, index, Arc::clone(&self.limiter)))
     }
 
-    /// Finds the sender of a handshake's first message: it is inside, under a Diffie-Hellman, which the
-    /// count guards. `out`: at least [`MIN_OUT`] bytes.
-    pub(super) fn knock(&self, from: IpAddr, datagram: &[u8], out: &mut [u8]) -> Knock {
+    /// Finds the sender of a handshake initiation. Its public key is encrypted: reading it costs a Diffie-Hellman,
+    /// which the handshake limit bounds. `out`: at least [`MIN_OUT`] bytes.
+    pub(super) fn identify(&self, from: IpAddr, datagram: &[u8], out: &mut [u8]) -> Initiation {
         if out.len() < MIN_OUT {
-            return Knock::Nobody;
+            return Initiation::Unknown;
         }
         let packet = match self.limiter.verify_packet(Some(from), datagram, out) {
             Ok(packet) => packet,
-            Err(TunnResult::WriteToNetwork(cookie)) => return Knock::Cookie(cookie.len()),
-            Err(_) => return Knock::Nobody,
+            Err(TunnResult::WriteToNetwork(cookie)) => return Initiation::Cookie(cookie.len()),
+            Err(_) => return Initiation::Unknown,
         };
-        let Packet::HandshakeInit(init) = packet else { return Knock::Nobody };
+        let Packet::HandshakeInit(init) = packet else { return Initiation::Unknown };
         match parse_handshake_anon(&self.secret, &self.public, &init) {
-            Ok(half) => Knock::From(PublicKey::from(half.peer_static_public)),
-            Err(_) => Knock::Nobody,
+            Ok(half) => Initiation::From(PublicKey::from(half.peer_static_public)),
+            Err(_) => Initiation::Unknown,
         }
     }
 
-    /// To be called once a second.
+    /// Restarts the count of handshakes; to be called once a second.
     pub(super) fn second_passed(&self) {
         self.limiter.reset_count();
     }
 }
 
-/// What a datagram says it is, before anything of it is believed.
+/// What a datagram claims to be; nothing of it is authenticated yet.
 pub(super) enum Kind {
-    /// A handshake's first message: its sender is known only after a Diffie-Hellman.
+    /// A handshake initiation: its sender is known only after a Diffie-Hellman.
     Initiation,
-    /// For the peer of this index.
-    Of(usize),
+    /// For the session of the peer with this index.
+    ForPeer(usize),
 }
 
 /// Reads the type and the receiver of a datagram; `None` when it is no WireGuard message.
@@ -191,5 +193,5 @@ pub(super) fn kind(datagram: &[u8]) -> Option<Kind> {
         Packet::PacketCookieReply(p) => p.receiver_idx,
         Packet::PacketData(p) => p.receiver_idx,
     };
-    usize::try_from(receiver >> 8).ok().map(Kind::Of)
+    usize::try_from(receiver >> 8).ok().map(Kind::ForPeer)
 }

@@ -1,5 +1,5 @@
-//! Who is on the other end: which peer a packet goes to, which one a datagram is from, and where each
-//! peer was last seen.
+//! The peers of one end: which peer a packet goes to, which one a datagram is from, and where each peer was last
+//! seen.
 //!
 //! Cryptokey routing (section 2 of the WireGuard paper): a packet goes to the peer with the longest
 //! matching allowed range, and one that comes out of a peer's session is taken only when its inner
@@ -14,27 +14,27 @@ use std::{
 use wireguard::{Cidr, PeerEndpoint, PublicKey, TunnelConfig, TunnelPeer};
 
 use super::{
-    noise::{self, Core, Door, Kind, Knock, MIN_OUT, OVERHEAD, Outcome},
-    outbox::Outbox,
+    gso_batch::SendQueue,
+    noise::{self, Handshakes, Initiation, Kind, MIN_OUT, OVERHEAD, Outcome, Session},
     probe::{Echo, Prober, Traffic},
 };
 
-/// A handshake's first message (type 1): it shows who it is from, not yet that both ends have the same
+/// A handshake initiation (message type 1): it shows who it is from, not yet that both ends have the same
 /// preshared key.
 const INITIATION: u8 = 1;
 /// A cookie reply (type 3): the answer to a handshake under load; it proves nothing about its sender.
 const COOKIE_REPLY: u8 = 3;
 /// A peer that was heard within this time is talking.
 const TALKING: Duration = Duration::from_secs(30);
-/// So long a silence is one: see [`Peers::greet`].
+/// A peer that was talking and has sent nothing for this long is treated as silent; a handshake is started.
 const SILENCE: Duration = Duration::from_secs(3);
-/// A dialled peer that is not heard is greeted so often.
-const GREETING: Duration = Duration::from_secs(5);
+/// Interval between handshakes with a dialled peer that is not heard.
+const HANDSHAKE_EVERY: Duration = Duration::from_secs(5);
 /// A peer with which bytes moved within this time is busy.
 const BUSY: Duration = Duration::from_secs(5);
-/// More than this between two looks (100 ms) is traffic: more than questions and signs of life.
+/// More than this between two ticks (100 ms) is traffic: more than echoes and keepalives.
 const BUSY_BYTES: u64 = 2 * 1024;
-/// More than this between two looks is bulk data: 0.6 Mbit/s.
+/// More than this between two ticks is bulk data: 0.6 Mbit/s.
 const BULK_BYTES: u64 = 8 * 1024;
 /// A session that lives is younger than this (section 6.1 of the paper).
 const SESSION: Duration = Duration::from_secs(180);
@@ -44,26 +44,30 @@ const AWAY: Duration = Duration::from_secs(10);
 /// One peer.
 struct Peer {
     name: PublicKey,
-    core: Box<dyn Core>,
+    session: Box<dyn Session>,
     dial: Option<PeerEndpoint>,
-    /// Why its name has no address at present.
+    /// Why the name of its endpoint has no address at present.
     unresolved: Option<String>,
-    /// It was said that it does not answer.
-    missed: bool,
+    /// The log already reported this outage.
+    outage_logged: bool,
     address: Option<SocketAddr>,
     allowed: Vec<Cidr>,
     /// Its last datagram that a session authenticated, or that made one.
     heard: Option<Instant>,
-    /// Its last call for a session.
-    knocked: Option<Instant>,
+    /// Its last handshake initiation.
+    initiation_heard: Option<Instant>,
+    /// Its last datagram with a packet inside.
     data_heard: Option<Instant>,
-    /// Since when what we sent has met no answer.
+    /// Since when packets sent to it have had no answer.
     unanswered: Option<Instant>,
-    greeted: Instant,
+    /// The last handshake that either end started.
+    initiated: Instant,
     prober: Option<Prober>,
-    /// Bytes either way at the last tick, and when they last changed.
+    /// Bytes in both directions at the last tick.
     traffic: u64,
+    /// The last tick with traffic.
     busy: Option<Instant>,
+    /// The last tick with bulk data.
     bulk: Option<Instant>,
     sent_bytes: u64,
     received_bytes: u64,
@@ -77,15 +81,15 @@ impl Peer {
         }
         let keys = "do both ends have each other's public key and the same preshared key?";
         let half = "is the preshared key the same on both ends, and do datagrams pass both ways?";
-        let knocks = self.knocked.is_some_and(|at| at.elapsed() < TALKING);
+        let initiates = self.initiation_heard.is_some_and(|at| at.elapsed() < TALKING);
         Some(match (&self.unresolved, &self.dial, self.address) {
             (Some(problem), ..) => problem.clone(),
-            (None, Some(endpoint), Some(address)) if knocks => {
+            (None, Some(endpoint), Some(address)) if initiates => {
                 format!(
                     "no handshake with the peer at {endpoint} ({address}), though it asks for one: {half}"
                 )
             }
-            (None, None, _) if knocks => {
+            (None, None, _) if initiates => {
                 format!("no handshake with the peer {}, though it asks for one: {half}", self.name)
             }
             (None, Some(endpoint), Some(address)) => format!(
@@ -99,15 +103,15 @@ impl Peer {
         })
     }
 
-    /// Since the last handshake that both ends finished. A core counts from its answer too, which the other
-    /// end may not have been able to open.
+    /// Time since the last handshake that both ends finished. A session counts from its own response too, which
+    /// the other end may not have been able to decrypt.
     fn handshake_age(&self) -> Option<Duration> {
-        let proven = self.heard?.elapsed();
-        self.core.handshake_age().map(|age| age.max(proven))
+        let heard = self.heard?.elapsed();
+        self.session.handshake_age().map(|age| age.max(heard))
     }
 }
 
-/// How a peer stands.
+/// The state of one peer.
 #[derive(Debug, Clone)]
 pub struct PeerStats {
     /// Its name.
@@ -116,11 +120,11 @@ pub struct PeerStats {
     pub address: Option<SocketAddr>,
     /// What stands in the way of a session, while there is none, and what to do.
     pub problem: Option<String>,
-    /// Since the last finished handshake.
+    /// Time since the last finished handshake; `None`: there was none.
     pub handshake_age: Option<Duration>,
-    /// Since its last datagram that a session authenticated, or that made one.
+    /// Time since its last datagram that a session authenticated, or that made one.
     pub heard: Option<Duration>,
-    /// What questions to it have shown; all empty for a peer without an IPv4 address.
+    /// What echoes to it have measured; all empty for a peer without an IPv4 address.
     pub echo: Echo,
     /// Bytes of packets sent to it.
     pub sent_bytes: u64,
@@ -130,7 +134,7 @@ pub struct PeerStats {
 
 /// Every peer of this end.
 pub(super) struct Peers {
-    door: Door,
+    handshakes: Handshakes,
     second_began: Instant,
     peers: Vec<Peer>,
     /// Datagrams that were no valid WireGuard, or of nobody we know.
@@ -141,21 +145,21 @@ pub(super) struct Peers {
 
 impl Peers {
     pub(super) fn new(config: &TunnelConfig, mtu: u16) -> Self {
-        let door = Door::new(&config.private_key);
+        let handshakes = Handshakes::new(&config.private_key);
         let now = Instant::now();
         let peers = (0_u32..).zip(&config.peers).map(|(index, peer)| Peer {
             name: peer.public_key,
-            core: door.core(peer, index),
+            session: handshakes.session(peer, index),
             dial: peer.endpoint.clone(),
             unresolved: None,
-            missed: false,
+            outage_logged: false,
             address: None,
             allowed: peer.allowed_ips.clone(),
             heard: None,
-            knocked: None,
+            initiation_heard: None,
             data_heard: None,
             unanswered: None,
-            greeted: now,
+            initiated: now,
             prober: prober(config, peer, mtu),
             traffic: 0,
             busy: None,
@@ -163,24 +167,32 @@ impl Peers {
             sent_bytes: 0,
             received_bytes: 0,
         });
-        Self { peers: peers.collect(), door, second_began: now, refused_datagrams: 0, misrouted_packets: 0 }
+        Self {
+            peers: peers.collect(),
+            handshakes,
+            second_began: now,
+            refused_datagrams: 0,
+            misrouted_packets: 0,
+        }
     }
 
-    /// Seals `packet` for the peer that its destination belongs to.
-    pub(super) fn outbound(&mut self, packet: &[u8], outbox: &mut Outbox) {
+    /// Encrypts `packet` for the peer that its destination belongs to.
+    pub(super) fn outbound(&mut self, packet: &[u8], queue: &mut SendQueue) {
         let Some(peer) = inner_addresses(packet).and_then(|(_, to)| self.route(to)) else {
             self.misrouted_packets += 1;
             return;
         };
-        // Without an address the packet waits for the peer to dial us: its session keeps the last few.
+        // Without an address the packet waits for the peer to dial us: the session keeps the last few.
         let Some(to) = peer.address else {
             peer.unanswered.get_or_insert_with(Instant::now);
-            let _ = peer.core.seal(packet, &mut vec![0; MIN_OUT.max(packet.len() + OVERHEAD)]);
+            let _ = peer.session.seal(packet, &mut vec![0; MIN_OUT.max(packet.len() + OVERHEAD)]);
             return;
         };
         peer.sent_bytes += packet.len() as u64;
         peer.unanswered.get_or_insert_with(Instant::now);
-        outbox.add(to, MIN_OUT.max(packet.len() + OVERHEAD), |out| network(peer.core.seal(packet, out)));
+        queue.add(to, MIN_OUT.max(packet.len() + OVERHEAD), |out| {
+            network_bytes(peer.session.seal(packet, out))
+        });
     }
 
     fn route(&mut self, to: IpAddr) -> Option<&mut Peer> {
@@ -194,21 +206,21 @@ impl Peers {
             .map(|x| x.1)
     }
 
-    /// Opens `datagram`; the length of the packet written to `out`, if there is one. Answers go to
-    /// `outbox`. `out` must be as long as the datagram, and at least 256 bytes.
+    /// Decrypts `datagram` → the length of the packet written to `out`, if there is one. Answers go to
+    /// `queue`. `out` must be as long as the datagram, and at least 256 bytes.
     pub(super) fn inbound(
         &mut self,
         from: SocketAddr,
         datagram: &[u8],
         out: &mut [u8],
-        outbox: &mut Outbox,
+        queue: &mut SendQueue,
     ) -> Option<usize> {
-        let Some(index) = self.sender(from.ip(), datagram, outbox, from) else {
+        let Some(index) = self.sender(from.ip(), datagram, queue, from) else {
             self.refused_datagrams += 1;
             return None;
         };
         let peer = self.peers.get_mut(index)?;
-        let Ok(outcome) = peer.core.open(from.ip(), datagram, out) else {
+        let Ok(outcome) = peer.session.open(from.ip(), datagram, out) else {
             self.refused_datagrams += 1;
             return None;
         };
@@ -219,23 +231,23 @@ impl Peers {
             }
             let now = Instant::now();
             if datagram.first() == Some(&INITIATION) {
-                // What comes of it takes a round trip: no call of our own meanwhile.
-                (peer.knocked, peer.greeted) = (Some(now), now);
+                // The rest of it takes a round trip: no handshake of our own meanwhile.
+                (peer.initiation_heard, peer.initiated) = (Some(now), now);
             } else {
                 peer.heard = Some(now);
-                peer.missed = false;
+                peer.outage_logged = false;
                 peer.unanswered = None;
             }
         }
         match outcome {
             Outcome::Nothing => None,
             Outcome::Network(length) => {
-                outbox.add(from, length, |answer| {
+                queue.add(from, length, |answer| {
                     answer.copy_from_slice(&out[..length]);
                     length
                 });
                 if !cookie {
-                    flush_waiting(peer, from, outbox);
+                    flush_waiting(peer, from, queue);
                 }
                 None
             }
@@ -256,69 +268,69 @@ impl Peers {
         }
     }
 
-    /// Which peer a datagram claims to be from. Only a handshake's first message does not name its
-    /// receiver's index: its sender is inside, under a Diffie-Hellman, which the limiter guards.
-    fn sender(&self, ip: IpAddr, datagram: &[u8], outbox: &mut Outbox, from: SocketAddr) -> Option<usize> {
+    /// The index of the peer that a datagram claims to be from. Only a handshake initiation does not carry a
+    /// receiver index: its sender is encrypted, see [`Handshakes::identify`].
+    fn sender(&self, ip: IpAddr, datagram: &[u8], queue: &mut SendQueue, from: SocketAddr) -> Option<usize> {
         match noise::kind(datagram)? {
-            Kind::Of(index) => (index < self.peers.len()).then_some(index),
+            Kind::ForPeer(index) => (index < self.peers.len()).then_some(index),
             Kind::Initiation if self.peers.len() == 1 => Some(0),
             Kind::Initiation => {
                 let mut cookie = [0; MIN_OUT];
-                match self.door.knock(ip, datagram, &mut cookie) {
-                    Knock::From(name) => self.peers.iter().position(|peer| peer.name == name),
-                    Knock::Cookie(length) => {
-                        outbox.add(from, MIN_OUT, |out| {
+                match self.handshakes.identify(ip, datagram, &mut cookie) {
+                    Initiation::From(name) => self.peers.iter().position(|peer| peer.name == name),
+                    Initiation::Cookie(length) => {
+                        queue.add(from, MIN_OUT, |out| {
                             out[..length].copy_from_slice(&cookie[..length]);
                             length
                         });
                         None
                     }
-                    Knock::Nobody => None,
+                    Initiation::Unknown => None,
                 }
             }
         }
     }
 
-    /// What is due: to be called about ten times a second.
-    pub(super) fn tick(&mut self, now: Instant, outbox: &mut Outbox) {
+    /// Timers of every peer; to be called about ten times a second.
+    pub(super) fn tick(&mut self, now: Instant, queue: &mut SendQueue) {
         if now.duration_since(self.second_began) >= Duration::from_secs(1) {
-            self.door.second_passed();
+            self.handshakes.second_passed();
             self.second_began = now;
         }
         for peer in &mut self.peers {
             match peer.address {
                 Some(to) => {
-                    outbox.add(to, MIN_OUT, |out| network(peer.core.tick(out)));
-                    Self::greet(peer, to, now, outbox);
-                    Self::probe(peer, to, now, outbox);
+                    queue.add(to, MIN_OUT, |out| network_bytes(peer.session.tick(out)));
+                    Self::initiate_on_silence(peer, to, now, queue);
+                    Self::probe(peer, to, now, queue);
                 }
-                None => drop(peer.core.tick(&mut [0; MIN_OUT])),
+                None => drop(peer.session.tick(&mut [0; MIN_OUT])),
             }
         }
     }
 
-    /// A silent peer may have lost its keys (it was started anew) or our address (a router forgot it,
-    /// or we moved). A handshake mends both, and its answer shows that it did. The protocol's own
-    /// timers (15 s, and 25 s between keepalives) would take too long to find out.
-    fn greet(peer: &mut Peer, to: SocketAddr, now: Instant, outbox: &mut Outbox) {
+    /// Starts a handshake with a silent peer, which may have lost its session (it was restarted) or our address
+    /// (a router forgot it, or we moved). The handshake restores both, and its response shows that it did. The
+    /// protocol's own timers (15 s, and 25 s between keepalives) would take too long to find out.
+    fn initiate_on_silence(peer: &mut Peer, to: SocketAddr, now: Instant, queue: &mut SendQueue) {
         let ago = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
         let silent = ago(peer.heard).is_none_or(|ago| ago >= SILENCE);
         let unanswered = ago(peer.unanswered).is_some_and(|ago| ago >= SILENCE);
         let was_talking = ago(peer.data_heard).is_some_and(|ago| ago < TALKING);
-        let since = now.saturating_duration_since(peer.greeted);
+        let since = now.saturating_duration_since(peer.initiated);
         let due = if unanswered || was_talking {
             since >= SILENCE
         } else {
-            peer.dial.is_some() && since >= GREETING
+            peer.dial.is_some() && since >= HANDSHAKE_EVERY
         };
         if silent && due {
-            peer.greeted = now;
-            outbox.add(to, MIN_OUT, |out| network(peer.core.greet(out)));
+            peer.initiated = now;
+            queue.add(to, MIN_OUT, |out| network_bytes(peer.session.initiate(out)));
         }
     }
 
-    fn probe(peer: &mut Peer, to: SocketAddr, now: Instant, outbox: &mut Outbox) {
-        // Only over a session that lives: a question must not keep a handshake going.
+    fn probe(peer: &mut Peer, to: SocketAddr, now: Instant, queue: &mut SendQueue) {
+        // Only over a session that lives: an echo must not keep a handshake going.
         let alive = peer.heard.is_some_and(|at| now.saturating_duration_since(at) < TALKING);
         let traffic = peer.sent_bytes + peer.received_bytes;
         let moved = traffic - std::mem::replace(&mut peer.traffic, traffic);
@@ -335,25 +347,25 @@ impl Peers {
             (false, false) => Traffic::Idle,
         };
         let Some(prober) = peer.prober.as_mut().filter(|_| alive) else { return };
-        for question in prober.due(now, traffic) {
-            outbox.add(to, MIN_OUT.max(question.len() + OVERHEAD), |out| {
-                network(peer.core.seal(&question, out))
+        for echo in prober.due(now, traffic) {
+            queue.add(to, MIN_OUT.max(echo.len() + OVERHEAD), |out| {
+                network_bytes(peer.session.seal(&echo, out))
             });
         }
     }
 
-    /// The largest packet that reaches every peer, as far as is known.
+    /// The MTU that every peer's path carries, as far as is known; `None`: no peer is probed.
     pub(super) fn mtu(&self) -> Option<u16> {
         self.peers.iter().filter_map(|peer| Some(peer.prober.as_ref()?.mtu())).min()
     }
 
-    /// Whether the peer that `ip` belongs to is known to be away: connecting would only wait.
+    /// Whether the peer that `ip` belongs to is known to be away: a connection could not be made.
     pub(super) fn is_away(&mut self, ip: IpAddr) -> bool {
         let long = |at: Instant| at.elapsed() >= AWAY;
         self.route(ip).is_some_and(|peer| peer.heard.is_none_or(long) && peer.unanswered.is_some_and(long))
     }
 
-    /// The peers that are dialled, with where, and since when each was not heard.
+    /// The peers that are dialled: index, endpoint, time since each was last heard.
     pub(super) fn dialled(&self) -> Vec<(usize, PeerEndpoint, Option<Duration>)> {
         let dialled = self.peers.iter().enumerate();
         dialled
@@ -364,14 +376,14 @@ impl Peers {
             .collect()
     }
 
-    /// A dialled peer's name means this address now; a handshake is begun.
-    pub(super) fn resolved(&mut self, index: usize, address: SocketAddr, outbox: &mut Outbox) {
+    /// The name of a dialled peer has this address now; a handshake is started when that is new.
+    pub(super) fn resolved(&mut self, index: usize, address: SocketAddr, queue: &mut SendQueue) {
         let Some(peer) = self.peers.get_mut(index) else { return };
         peer.unresolved = None;
         if peer.address == Some(address) {
-            // It had time to answer since the name was last looked up.
+            // The peer had time to answer since the name was last looked up.
             if let Some(problem) = peer.problem() {
-                if std::mem::replace(&mut peer.missed, true) {
+                if std::mem::replace(&mut peer.outage_logged, true) {
                     tracing::debug!("still: {problem}");
                 } else {
                     tracing::warn!("{problem}");
@@ -379,13 +391,13 @@ impl Peers {
             }
         } else {
             peer.address = Some(address);
-            // A handshake tells the peer where we are, and what waited for an address follows it. One
-            // that was begun before there was an address went nowhere: this is another.
-            outbox.add(address, MIN_OUT, |out| network(peer.core.greet(out)));
+            // The handshake tells the peer our address, and packets that waited for an address follow it. One that
+            // was started before there was an address was never sent: this is another.
+            queue.add(address, MIN_OUT, |out| network_bytes(peer.session.initiate(out)));
         }
     }
 
-    /// A dialled peer's name has no address now; whether it had one, or was not looked up yet.
+    /// The name of a dialled peer has no address now, for this reason; `true` when that is new.
     pub(super) fn unresolved(&mut self, index: usize, reason: String) -> bool {
         self.peers.get_mut(index).is_some_and(|peer| peer.unresolved.replace(reason).is_none())
     }
@@ -405,7 +417,7 @@ impl Peers {
     }
 }
 
-/// Questions to the first IPv4 address of `peer`, from ours.
+/// A prober from our first IPv4 address to that of `peer`; `None` when either has none.
 fn prober(config: &TunnelConfig, peer: &TunnelPeer, mtu: u16) -> Option<Prober> {
     let v4 = |ranges: &[Cidr]| {
         ranges.iter().find_map(|range| match range.address {
@@ -416,12 +428,12 @@ fn prober(config: &TunnelConfig, peer: &TunnelPeer, mtu: u16) -> Option<Prober> 
     Some(Prober::new(v4(&config.addresses)?, v4(&peer.allowed_ips)?, rand::random(), mtu))
 }
 
-/// Packets that waited for the session.
-fn flush_waiting(peer: &mut Peer, to: SocketAddr, outbox: &mut Outbox) {
-    // The queue of a core is bounded (256 packets).
+/// Sends the packets that waited for the session.
+fn flush_waiting(peer: &mut Peer, to: SocketAddr, queue: &mut SendQueue) {
+    // The queue of a session is bounded (256 packets).
     for _ in 0..300 {
         let mut more = false;
-        outbox.add(to, 2048, |out| match peer.core.open(to.ip(), &[], out) {
+        queue.add(to, 2048, |out| match peer.session.open(to.ip(), &[], out) {
             Ok(Outcome::Network(length)) => {
                 more = true;
                 length
@@ -434,7 +446,7 @@ fn flush_waiting(peer: &mut Peer, to: SocketAddr, outbox: &mut Outbox) {
     }
 }
 
-fn network(outcome: Outcome) -> usize {
+fn network_bytes(outcome: Outcome) -> usize {
     match outcome {
         Outcome::Network(length) => length,
         _ => 0,
@@ -458,7 +470,7 @@ mod tests {
     use wireguard::PrivateKey;
 
     use super::{
-        super::rehearsal::{carry, config, packet},
+        super::test_pair::{carry, config, packet},
         *,
     };
 
@@ -469,12 +481,12 @@ mod tests {
         let mut b = Peers::new(&config(&cloud, &[(&other, "10.0.1.3"), (&nas, "10.0.1.2")]), 1420);
         let (at_a, at_b): (SocketAddr, SocketAddr) =
             ("192.0.2.1:1000".parse().unwrap(), "192.0.2.2:51820".parse().unwrap());
-        let mut outbox = Outbox::default();
-        a.resolved(0, at_b, &mut outbox);
+        let mut queue = SendQueue::default();
+        a.resolved(0, at_b, &mut queue);
         let good = packet([10, 0, 1, 2], [10, 0, 1, 1], 7);
-        a.outbound(&good, &mut outbox);
+        a.outbound(&good, &mut queue);
         assert_eq!(
-            carry(&mut a, at_a, &mut b, at_b, outbox),
+            carry(&mut a, at_a, &mut b, at_b, queue),
             std::slice::from_ref(&good),
             "it waited for the session"
         );
@@ -482,24 +494,24 @@ mod tests {
         assert_eq!(b.stats()[0].address, None);
 
         // A source that is another peer's.
-        let mut outbox = Outbox::default();
-        a.outbound(&packet([10, 0, 1, 3], [10, 0, 1, 1], 7), &mut outbox);
-        assert_eq!(outbox.len(), 1);
-        assert!(carry(&mut a, at_a, &mut b, at_b, outbox).is_empty());
+        let mut queue = SendQueue::default();
+        a.outbound(&packet([10, 0, 1, 3], [10, 0, 1, 1], 7), &mut queue);
+        assert_eq!(queue.len(), 1);
+        assert!(carry(&mut a, at_a, &mut b, at_b, queue).is_empty());
         assert_eq!(b.misrouted_packets, 1);
         // A destination of nobody.
-        a.outbound(&packet([10, 0, 1, 2], [10, 9, 9, 9], 7), &mut Outbox::default());
+        a.outbound(&packet([10, 0, 1, 2], [10, 9, 9, 9], 7), &mut SendQueue::default());
         assert_eq!(a.misrouted_packets, 1);
 
         // From another address: it roams. A replay from elsewhere does not make it.
         let moved: SocketAddr = "198.51.100.7:4242".parse().unwrap();
-        let mut outbox = Outbox::default();
-        a.outbound(&good, &mut outbox);
-        let replay = outbox.runs()[0].bytes.clone();
-        assert_eq!(carry(&mut a, moved, &mut b, at_b, outbox).len(), 1);
+        let mut queue = SendQueue::default();
+        a.outbound(&good, &mut queue);
+        let replay = queue.batches()[0].bytes.clone();
+        assert_eq!(carry(&mut a, moved, &mut b, at_b, queue).len(), 1);
         assert_eq!(b.stats()[1].address, Some(moved));
         let mut out = vec![0; 4096];
-        assert_eq!(b.inbound(at_a, &replay, &mut out, &mut Outbox::default()), None);
+        assert_eq!(b.inbound(at_a, &replay, &mut out, &mut SendQueue::default()), None);
         assert_eq!(b.stats()[1].address, Some(moved), "a replayed datagram moved the peer");
     }
 
@@ -510,19 +522,19 @@ mod tests {
         let mut b = Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")]), 1420);
         let (at_a, at_b): (SocketAddr, SocketAddr) =
             ("192.0.2.1:1000".parse().unwrap(), "192.0.2.2:51820".parse().unwrap());
-        let mut outbox = Outbox::default();
+        let mut queue = SendQueue::default();
         let early = packet([10, 0, 1, 2], [10, 0, 1, 1], 7);
-        a.outbound(&early, &mut outbox);
-        assert_eq!(outbox.len(), 0, "there is nowhere to send to");
-        a.resolved(0, at_b, &mut outbox);
-        assert_eq!(carry(&mut a, at_a, &mut b, at_b, outbox), [early]);
+        a.outbound(&early, &mut queue);
+        assert_eq!(queue.len(), 0, "there is nowhere to send to");
+        a.resolved(0, at_b, &mut queue);
+        assert_eq!(carry(&mut a, at_a, &mut b, at_b, queue), [early]);
     }
 
     #[test]
     fn garbage_changes_nothing() {
         let (cloud, nas) = (PrivateKey::generate(), PrivateKey::generate());
         let mut b = Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")]), 1420);
-        let (mut outbox, mut out) = (Outbox::default(), vec![0; 65_536]);
+        let (mut queue, mut out) = (SendQueue::default(), vec![0; 65_536]);
         let from: SocketAddr = "192.0.2.9:9".parse().unwrap();
         for first in 0..=255_u8 {
             for length in [0, 1, 3, 4, 31, 32, 63, 64, 91, 92, 147, 148, 149, 1452, 65_535] {
@@ -530,19 +542,19 @@ mod tests {
                 if length > 4 && first < 6 {
                     datagram[1..4].fill(0);
                 }
-                assert_eq!(b.inbound(from, &datagram, &mut out, &mut outbox), None);
+                assert_eq!(b.inbound(from, &datagram, &mut out, &mut queue), None);
             }
         }
         assert_eq!(b.stats()[0].address, None);
-        assert_eq!(outbox.len(), 0, "nothing of it was answered");
+        assert_eq!(queue.len(), 0, "nothing of it was answered");
         assert_eq!(b.refused_datagrams, 256 * 15);
     }
 
-    /// `from` calls `to` for a session, whether it has one or not.
-    fn call(from: &mut Peers, at: SocketAddr, to: &mut Peers, to_at: SocketAddr) {
-        let mut outbox = Outbox::default();
-        outbox.add(to_at, MIN_OUT, |out| network(from.peers[0].core.greet(out)));
-        assert!(carry(from, at, to, to_at, outbox).is_empty());
+    /// `from` starts a handshake with `to`, whether it has a session or not.
+    fn handshake(from: &mut Peers, at: SocketAddr, to: &mut Peers, to_at: SocketAddr) {
+        let mut queue = SendQueue::default();
+        queue.add(to_at, MIN_OUT, |out| network_bytes(from.peers[0].session.initiate(out)));
+        assert!(carry(from, at, to, to_at, queue).is_empty());
     }
 
     #[test]
@@ -554,14 +566,14 @@ mod tests {
             (Peers::new(&left, 1420), Peers::new(&config(&cloud, &[(&nas, "10.0.1.2")]), 1420));
         let (at_a, at_b): (SocketAddr, SocketAddr) =
             ("192.0.2.1:1000".parse().unwrap(), "192.0.2.2:51820".parse().unwrap());
-        let mut outbox = Outbox::default();
-        a.resolved(0, at_b, &mut outbox);
-        a.outbound(&packet([10, 0, 1, 2], [10, 0, 1, 1], 7), &mut outbox);
-        assert!(carry(&mut a, at_a, &mut b, at_b, outbox).is_empty());
-        // Each calls the other, often enough for every place that a core has for its answers.
+        let mut queue = SendQueue::default();
+        a.resolved(0, at_b, &mut queue);
+        a.outbound(&packet([10, 0, 1, 2], [10, 0, 1, 1], 7), &mut queue);
+        assert!(carry(&mut a, at_a, &mut b, at_b, queue).is_empty());
+        // Each starts handshakes, more than a session has slots for.
         for _ in 0..10 {
-            call(&mut a, at_a, &mut b, at_b);
-            call(&mut b, at_b, &mut a, at_a);
+            handshake(&mut a, at_a, &mut b, at_b);
+            handshake(&mut b, at_b, &mut a, at_a);
             for (end, name) in [(&a, "the dialling end"), (&b, "the dialled end")] {
                 let stats = &end.stats()[0];
                 assert!(stats.handshake_age.is_none() && stats.heard.is_none(), "{name}: {stats:?}");

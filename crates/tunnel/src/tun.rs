@@ -19,8 +19,8 @@ use wireguard::{Cidr, TunnelConfig};
 
 use super::{
     error::TunnelError,
+    gso_batch::SendQueue,
     lock,
-    outbox::Outbox,
     peers::Peers,
     udp::{Inbox, Udp},
 };
@@ -96,7 +96,7 @@ pub(super) async fn outbound(
     let mut original = vec![0; VIRTIO_NET_HDR_LEN + PACKET_BYTES];
     let mut slots = vec![vec![0_u8; SLOT_BYTES]; IDEAL_BATCH_SIZE];
     let mut sizes = vec![0; IDEAL_BATCH_SIZE];
-    let mut outbox = Outbox::default();
+    let mut queue = SendQueue::default();
     loop {
         let read = device.recv_multiple(&mut original, &mut slots, &mut sizes, 0);
         let Some(read) = stop.run_until_cancelled(read).await else { return };
@@ -104,7 +104,7 @@ pub(super) async fn outbound(
             Ok(count) => {
                 let mut peers = lock(&peers);
                 for (slot, size) in slots.iter().zip(&sizes).take(count) {
-                    peers.outbound(&slot[..*size], &mut outbox);
+                    peers.outbound(&slot[..*size], &mut queue);
                 }
             }
             Err(error) => {
@@ -112,7 +112,7 @@ pub(super) async fn outbound(
                 tokio::time::sleep(super::PAUSE).await;
             }
         }
-        udp.send(&mut outbox).await;
+        udp.send(&mut queue).await;
     }
 }
 
@@ -123,7 +123,7 @@ pub(super) async fn inbound(
     peers: Arc<Mutex<Peers>>,
     stop: CancellationToken,
 ) {
-    let (mut inbox, mut outbox) = (Inbox::new(), Outbox::default());
+    let (mut inbox, mut queue) = (Inbox::new(), SendQueue::default());
     let mut table = GROTable::default();
     // Buffers grow when packets are joined; they are taken from here and come back.
     let mut packets: Vec<Vec<u8>> = Vec::new();
@@ -146,7 +146,7 @@ pub(super) async fn inbound(
             for (from, datagram) in inbox.datagrams() {
                 let mut buffer = spare.pop().unwrap_or_else(|| Vec::with_capacity(PACKET_BYTES + 64));
                 buffer.resize(VIRTIO_NET_HDR_LEN + datagram.len().max(super::noise::MIN_OUT), 0);
-                let opened = peers.inbound(from, datagram, &mut buffer[VIRTIO_NET_HDR_LEN..], &mut outbox);
+                let opened = peers.inbound(from, datagram, &mut buffer[VIRTIO_NET_HDR_LEN..], &mut queue);
                 match opened {
                     Some(length) => {
                         buffer.truncate(VIRTIO_NET_HDR_LEN + length);
@@ -156,11 +156,11 @@ pub(super) async fn inbound(
                 }
             }
         }
-        if outbox.len() > 0 {
-            udp.send(&mut outbox).await;
+        if queue.len() > 0 {
+            udp.send(&mut queue).await;
         }
         for batch in packets.chunks_mut(IDEAL_BATCH_SIZE) {
-            // A packet the kernel does not like is lost, as on any line.
+            // A packet the kernel does not like is lost, as on any link.
             let _ = device.send_multiple(&mut table, batch, VIRTIO_NET_HDR_LEN).await;
         }
         spare.append(&mut packets);

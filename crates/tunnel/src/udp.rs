@@ -13,9 +13,9 @@ use std::{
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use tokio::{io::Interest, net::UdpSocket};
 
-use super::{error::TunnelError, outbox::Outbox};
+use super::{error::TunnelError, gso_batch::SendQueue};
 
-/// Kernel buffers, bytes: a long line's worth.
+/// Kernel buffers, bytes: what a long link has in flight.
 const SOCKET_BYTES: usize = 4 << 20;
 /// Buffers read at once; each may hold 64 datagrams.
 const BUFFERS: usize = 8;
@@ -111,21 +111,21 @@ impl Udp {
     }
 
     /// Sends everything, waiting for room. What the kernel refuses is dropped and counted.
-    pub(super) async fn send(&self, outbox: &mut Outbox) -> u64 {
+    pub(super) async fn send(&self, queue: &mut SendQueue) -> u64 {
         let mut refused = 0;
-        for run in outbox.runs() {
-            let to = match (self.dual, run.to.ip()) {
-                (true, IpAddr::V4(ip)) => SocketAddr::new(IpAddr::V6(ip.to_ipv6_mapped()), run.to.port()),
-                _ => run.to,
+        for batch in queue.batches() {
+            let to = match (self.dual, batch.to.ip()) {
+                (true, IpAddr::V4(ip)) => SocketAddr::new(IpAddr::V6(ip.to_ipv6_mapped()), batch.to.port()),
+                _ => batch.to,
             };
             // A machine without segmentation offload takes them one by one.
-            let piece = run.segment.max(1) * self.state.max_gso_segments().max(1);
-            for contents in run.bytes.chunks(piece) {
+            let piece = batch.segment.max(1) * self.state.max_gso_segments().max(1);
+            for contents in batch.bytes.chunks(piece) {
                 let transmit = Transmit {
                     destination: to,
                     ecn: None,
                     contents,
-                    segment_size: Some(run.segment),
+                    segment_size: Some(batch.segment),
                     src_ip: None,
                 };
                 let sent = self.socket.async_io(Interest::WRITABLE, || {
@@ -134,7 +134,7 @@ impl Udp {
                 refused += u64::from(sent.await.is_err());
             }
         }
-        outbox.clear();
+        queue.clear();
         refused
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! One driver owns the rhythm: datagrams in, stack polled, datagrams out, then a wait for the next of
 //! a datagram, a stream that was written or read, and the stack's own timer. Streams reach into the
-//! stack under its lock and ring the driver. The lock is never held across a wait.
+//! stack under its lock and wake the driver. The lock is never held across a wait.
 //!
 //! Bounds: at most [`MAX_STREAMS`] streams, each with fixed buffers; a port that is listened on keeps
-//! [`BACKLOG`] waiting places; packets wait in bounded queues. A connection on which nothing is heard
+//! [`BACKLOG`] listening sockets; packets wait in bounded queues. A connection on which nothing is heard
 //! for [`DEAD`] is given up by the stack and its reader gets an error, never an early end.
 
 use std::{
@@ -34,24 +34,24 @@ use wireguard::{Cidr, TunnelConfig};
 
 use super::{
     error::TunnelError,
+    gso_batch::SendQueue,
     lock,
-    mender::Mender,
-    outbox::Outbox,
+    loss_recovery::LossRecovery,
     peers::Peers,
     udp::{Inbox, Udp},
 };
 
-/// Streams at once, waiting places included.
+/// Streams at once, listening sockets included.
 const MAX_STREAMS: usize = 512;
-/// Waiting places of a port that is listened on.
+/// Listening sockets of a port.
 const BACKLOG: usize = 16;
 /// Buffers of a stream, bytes, each way.
 const STREAM_BYTES: usize = 1 << 20;
-/// A connection that hears nothing for so long is dead; keepalives ask four times within it.
+/// A connection that receives nothing for this time is dead; four keepalives are sent within it.
 const DEAD: Duration = Duration::from_secs(30);
-/// A greeting that is not answered in this time is sent again by the stack (its first retransmission timeout,
-/// RFC 6298, 2.1).
-const GREETING: Duration = Duration::from_secs(1);
+/// A SYN or SYN-ACK that is not answered in this time is retransmitted by the stack (its first retransmission
+/// timeout, RFC 6298, 2.1).
+const SYN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest rest of the driver: the sessions' timers.
 const TICK: Duration = Duration::from_millis(100);
 /// Datagrams after which what is waiting is sent.
@@ -59,14 +59,14 @@ const BURST: usize = 256;
 /// First port of outgoing connections (RFC 6335, dynamic ports).
 const FIRST_PORT: u16 = 49_152;
 
-/// The stack's wire: packets from and to the sessions.
+/// The stack's device: packets from and to the sessions.
 struct Wire {
     received: VecDeque<Vec<u8>>,
     spare: Vec<Vec<u8>>,
     scratch: Vec<u8>,
     peers: Arc<Mutex<Peers>>,
-    outbox: Outbox,
-    mender: Mender,
+    queue: SendQueue,
+    recovery: LossRecovery,
     mtu: usize,
 }
 
@@ -80,8 +80,8 @@ impl RxToken for Received {
 
 struct Sending<'a> {
     peers: &'a Mutex<Peers>,
-    outbox: &'a mut Outbox,
-    mender: &'a mut Mender,
+    queue: &'a mut SendQueue,
+    recovery: &'a mut LossRecovery,
     scratch: &'a mut Vec<u8>,
 }
 
@@ -89,8 +89,8 @@ impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
         self.scratch.resize(length, 0);
         let result = f(self.scratch);
-        self.mender.sent(self.scratch, Instant::now());
-        lock(self.peers).outbound(self.scratch, self.outbox);
+        self.recovery.sent(self.scratch, Instant::now());
+        lock(self.peers).outbound(self.scratch, self.queue);
         result
     }
 }
@@ -99,8 +99,8 @@ impl Wire {
     fn sending(&mut self) -> Sending<'_> {
         Sending {
             peers: &self.peers,
-            outbox: &mut self.outbox,
-            mender: &mut self.mender,
+            queue: &mut self.queue,
+            recovery: &mut self.recovery,
             scratch: &mut self.scratch,
         }
     }
@@ -116,14 +116,14 @@ impl Device for Wire {
     }
 
     fn transmit(&mut self, _now: StackInstant) -> Option<Sending<'_>> {
-        (self.outbox.len() < BURST).then(|| self.sending())
+        (self.queue.len() < BURST).then(|| self.sending())
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = self.mtu;
-        // What comes out of a session was authenticated: its sums need no checking.
+        // What comes out of a session was authenticated: its checksums need no verification.
         let mut sums = ChecksumCapabilities::default();
         sums.tcp = Checksum::Tx;
         sums.ipv4 = Checksum::Tx;
@@ -132,17 +132,17 @@ impl Device for Wire {
     }
 }
 
-/// Who waits for connections to a port.
+/// A port that is listened on.
 struct Port {
-    waiting: Vec<Place>,
+    listening: Vec<Listening>,
     accepted: mpsc::Sender<Stream>,
 }
 
-/// A waiting place.
-struct Place {
+/// A socket that waits for one connection.
+struct Listening {
     handle: SocketHandle,
-    /// When somebody's greeting came.
-    greeted: Option<Instant>,
+    /// When its SYN was received.
+    syn_received: Option<Instant>,
 }
 
 struct Stack {
@@ -150,7 +150,7 @@ struct Stack {
     sockets: SocketSet<'static>,
     wire: Wire,
     ports: HashMap<u16, Port>,
-    /// Streams nobody holds any more: closed by the stack, then removed.
+    /// Sockets whose stream was dropped: closed by the stack, then removed.
     orphans: Vec<(SocketHandle, Instant)>,
     next_port: u16,
     started: Instant,
@@ -162,7 +162,8 @@ pub(super) struct Userspace(Arc<Inner>);
 
 struct Inner {
     stack: Mutex<Stack>,
-    bell: Notify,
+    /// Wakes the driver.
+    wakeup: Notify,
     addresses: Vec<Cidr>,
 }
 
@@ -173,8 +174,8 @@ impl Userspace {
             spare: Vec::new(),
             scratch: Vec::new(),
             peers,
-            outbox: Outbox::default(),
-            mender: Mender::default(),
+            queue: SendQueue::default(),
+            recovery: LossRecovery::default(),
             mtu: usize::from(mtu),
         };
         let interface = interface(&mut wire, &config.addresses);
@@ -188,7 +189,7 @@ impl Userspace {
             started: Instant::now(),
         };
         let addresses = config.addresses.clone();
-        Self(Arc::new(Inner { stack: Mutex::new(stack), bell: Notify::new(), addresses }))
+        Self(Arc::new(Inner { stack: Mutex::new(stack), wakeup: Notify::new(), addresses }))
     }
 
     /// Connections to `port` of our inner addresses arrive at the receiver.
@@ -205,15 +206,15 @@ impl Userspace {
         if stack.ports.contains_key(&port) {
             return Err(taken(()));
         }
-        let mut waiting = Vec::new();
+        let mut listening = Vec::new();
         for _ in 0..BACKLOG {
-            waiting.push(stack.wait_at(port).map_err(taken)?);
+            listening.push(stack.listen_at(port).map_err(taken)?);
         }
-        stack.ports.insert(port, Port { waiting, accepted });
+        stack.ports.insert(port, Port { listening, accepted });
         Ok(streams)
     }
 
-    /// Connects to `remote` inside the tunnel.
+    /// Connects to `remote` inside the tunnel; fails at once when its peer is away.
     pub(super) async fn connect(&self, remote: SocketAddr) -> io::Result<Stream> {
         let stream = {
             let mut stack = lock(&self.0.stack);
@@ -226,7 +227,7 @@ impl Userspace {
             let handle = stack.dial(remote)?;
             Stream { inner: Arc::clone(&self.0), handle }
         };
-        self.0.bell.notify_one();
+        self.0.wakeup.notify_one();
         let dialled = Instant::now();
         std::future::poll_fn(|context| {
             let mut stack = lock(&self.0.stack);
@@ -238,7 +239,7 @@ impl Userspace {
                 }
                 State::Closed => Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionRefused))),
                 _ => {
-                    begin_afresh(socket, dialled);
+                    forget_lost_syn(socket, dialled);
                     Poll::Ready(Ok(()))
                 }
             }
@@ -247,8 +248,8 @@ impl Userspace {
         Ok(stream)
     }
 
-    /// Packets may have at most `mtu` bytes from now on. The stack keeps its device's word for good, so
-    /// it gets another interface; connections stay.
+    /// Packets may have at most `mtu` bytes from now on. The stack reads its device's MTU only once, so it gets
+    /// another interface; connections stay.
     pub(super) fn set_mtu(&self, mtu: u16) {
         let mut stack = lock(&self.0.stack);
         let Stack { wire, interface: current, .. } = &mut *stack;
@@ -256,20 +257,20 @@ impl Userspace {
         *current = interface(wire, &self.0.addresses);
     }
 
-    /// Carries everything, until `stop`.
+    /// Drives the stack until `stop`.
     pub(super) async fn drive(self, udp: Arc<Udp>, stop: CancellationToken) {
-        let (mut inbox, mut outbox) = (Inbox::new(), Outbox::default());
+        let (mut inbox, mut queue) = (Inbox::new(), SendQueue::default());
         loop {
             let rest = lock(&self.0.stack).rest();
             tokio::select! {
                 () = stop.cancelled() => return,
                 ready = udp.readable() => if ready.is_err() { tokio::time::sleep(super::PAUSE).await },
-                () = self.0.bell.notified() => {}
+                () = self.0.wakeup.notified() => {}
                 () = tokio::time::sleep(rest.min(TICK)) => {}
             }
             let mut received = true;
             let mut busy = true;
-            // As long as there is something to do, in turns: nothing starves the other direction.
+            // Both directions take turns as long as there is something to do: neither starves the other.
             while received || busy {
                 received = match udp.receive(&mut inbox) {
                     Ok(received) => received,
@@ -283,14 +284,14 @@ impl Userspace {
                     if received {
                         stack.take(&inbox);
                     }
-                    stack.mend();
+                    stack.retransmit();
                     busy = stack.poll();
-                    stack.settle(&self.0);
-                    std::mem::swap(&mut stack.wire.outbox, &mut outbox);
+                    stack.hand_over(&self.0);
+                    std::mem::swap(&mut stack.wire.queue, &mut queue);
                 }
-                busy |= outbox.len() >= BURST;
-                if outbox.len() > 0 {
-                    udp.send(&mut outbox).await;
+                busy |= queue.len() >= BURST;
+                if queue.len() > 0 {
+                    udp.send(&mut queue).await;
                 }
                 if stop.is_cancelled() {
                     return;
@@ -301,7 +302,7 @@ impl Userspace {
     }
 }
 
-/// Our addresses, and every other by the sessions, which know whose it is.
+/// An interface with our addresses and default routes: the peers decide who gets a packet.
 fn interface(wire: &mut Wire, own: &[Cidr]) -> Interface {
     let mut settings = Config::new(HardwareAddress::Ip);
     settings.random_seed = rand::random();
@@ -331,33 +332,33 @@ impl Stack {
         let now = self.now();
         let rest = self.interface.poll_delay(now, &self.sockets);
         let rest = rest.map_or(TICK, |rest| Duration::from_micros(rest.total_micros()));
-        self.wire.mender.rest(Instant::now()).map_or(rest, |mending| rest.min(mending))
+        self.wire.recovery.rest(Instant::now()).map_or(rest, |due| rest.min(due))
     }
 
-    /// Sends again what nothing came back for.
-    fn mend(&mut self) {
-        let Wire { peers, outbox, mender, .. } = &mut self.wire;
+    /// Retransmits segments that are due.
+    fn retransmit(&mut self) {
+        let Wire { peers, queue, recovery, .. } = &mut self.wire;
         let mut again = Vec::new();
-        mender.due(Instant::now(), &mut again);
-        again.iter().for_each(|packet| lock(peers).outbound(packet, outbox));
+        recovery.due(Instant::now(), &mut again);
+        again.iter().for_each(|packet| lock(peers).outbound(packet, queue));
     }
 
     fn take(&mut self, inbox: &Inbox) {
-        let Wire { received, spare, peers, outbox, mender, .. } = &mut self.wire;
+        let Wire { received, spare, peers, queue, recovery, .. } = &mut self.wire;
         let (mut peers, mut again) = (lock(peers), Vec::new());
         for (from, datagram) in inbox.datagrams() {
             let mut packet = spare.pop().unwrap_or_default();
             packet.resize(datagram.len().max(super::noise::MIN_OUT), 0);
-            if let Some(length) = peers.inbound(from, datagram, &mut packet, outbox) {
+            if let Some(length) = peers.inbound(from, datagram, &mut packet, queue) {
                 packet.truncate(length);
-                if mender.received(&packet, Instant::now(), &mut again) {
+                if recovery.received(&packet, Instant::now(), &mut again) {
                     received.push_back(packet);
                     continue;
                 }
             }
             spare.push(packet);
         }
-        again.iter().for_each(|packet| peers.outbound(packet, outbox));
+        again.iter().for_each(|packet| peers.outbound(packet, queue));
         spare.truncate(8);
     }
 
@@ -379,13 +380,13 @@ impl Stack {
         socket
     }
 
-    fn wait_at(&mut self, port: u16) -> Result<Place, ()> {
+    fn listen_at(&mut self, port: u16) -> Result<Listening, ()> {
         if self.sockets.iter().count() >= MAX_STREAMS {
             return Err(());
         }
         let mut socket = Self::socket();
         socket.listen(port).map_err(drop)?;
-        Ok(Place { handle: self.sockets.add(socket), greeted: None })
+        Ok(Listening { handle: self.sockets.add(socket), syn_received: None })
     }
 
     fn dial(&mut self, remote: SocketAddr) -> io::Result<SocketHandle> {
@@ -401,17 +402,17 @@ impl Stack {
         Ok(self.sockets.add(socket))
     }
 
-    /// Hands over connections that were made, keeps waiting places filled, buries orphans.
-    fn settle(&mut self, inner: &Arc<Inner>) {
+    /// Hands over connections that were made, replaces their listening sockets, removes orphans.
+    fn hand_over(&mut self, inner: &Arc<Inner>) {
         let ports: Vec<u16> = self.ports.keys().copied().collect();
         for number in ports {
             let Some(mut port) = self.ports.remove(&number) else { continue };
-            port.waiting.retain_mut(|Place { handle, greeted }| {
+            port.listening.retain_mut(|Listening { handle, syn_received }| {
                 let socket = self.sockets.get_mut::<Socket<'_>>(*handle);
                 match socket.state() {
                     State::Listen => true,
                     State::SynReceived => {
-                        greeted.get_or_insert_with(Instant::now);
+                        syn_received.get_or_insert_with(Instant::now);
                         true
                     }
                     State::Closed => {
@@ -419,10 +420,10 @@ impl Stack {
                         false
                     }
                     _ => {
-                        begin_afresh(socket, greeted.unwrap_or_else(Instant::now));
-                        // Nobody takes them fast enough: the caller sees a reset and tries again.
+                        forget_lost_syn(socket, syn_received.unwrap_or_else(Instant::now));
+                        // The receiver is full: the caller sees a reset and tries again.
                         match port.accepted.try_reserve() {
-                            Ok(place) => place.send(Stream { inner: Arc::clone(inner), handle: *handle }),
+                            Ok(permit) => permit.send(Stream { inner: Arc::clone(inner), handle: *handle }),
                             Err(_) => {
                                 self.sockets.get_mut::<Socket<'_>>(*handle).abort();
                                 self.orphans.push((*handle, Instant::now()));
@@ -432,9 +433,9 @@ impl Stack {
                     }
                 }
             });
-            while port.waiting.len() < BACKLOG {
-                let Ok(place) = self.wait_at(number) else { break };
-                port.waiting.push(place);
+            while port.listening.len() < BACKLOG {
+                let Ok(socket) = self.listen_at(number) else { break };
+                port.listening.push(socket);
             }
             self.ports.insert(number, port);
         }
@@ -464,11 +465,11 @@ impl Stream {
     /// Resets the connection: the other side sees an error, not an end.
     pub(super) fn abort(&self) {
         self.with(Socket::abort);
-        self.ring();
+        self.wake();
     }
 
-    fn ring(&self) {
-        self.inner.bell.notify_one();
+    fn wake(&self) {
+        self.inner.wakeup.notify_one();
     }
 }
 
@@ -479,7 +480,7 @@ impl Drop for Stream {
             stack.sockets.get_mut::<Socket<'_>>(self.handle).close();
             stack.orphans.push((self.handle, Instant::now()));
         }
-        self.ring();
+        self.wake();
     }
 }
 
@@ -504,17 +505,17 @@ impl AsyncRead for Stream {
         read.map_ok(|count| {
             buffer.advance(count);
             if count > 0 {
-                self.ring();
+                self.wake();
             }
         })
     }
 }
 
-/// A connection is made whose greeting was sent at `greeted`. smoltcp takes a lost greeting for a full line
-/// and would never open its window by more than a packet a round trip again (RFC 5681, 3.1, asks only for a
-/// small first window): it forgets that.
-fn begin_afresh(socket: &mut Socket<'_>, greeted: Instant) {
-    if greeted.elapsed() >= GREETING {
+/// Gives a connection whose SYN was sent at `syn` a fresh congestion controller when that SYN, or the answer to
+/// it, was lost. smoltcp takes such a loss for congestion and would never open its window by more than a packet a
+/// round trip again (RFC 5681, 3.1, asks only for a small first window).
+fn forget_lost_syn(socket: &mut Socket<'_>, syn: Instant) {
+    if syn.elapsed() >= SYN_TIMEOUT {
         socket.set_congestion_control(CongestionControl::Cubic);
     }
 }
@@ -536,7 +537,7 @@ impl AsyncWrite for Stream {
             Poll::Ready(socket.send_slice(bytes).map_err(|_| io::ErrorKind::BrokenPipe.into()))
         });
         if written.is_ready() {
-            self.ring();
+            self.wake();
         }
         written
     }
@@ -547,7 +548,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with(Socket::close);
-        self.ring();
+        self.wake();
         Poll::Ready(Ok(()))
     }
 }

@@ -1,4 +1,4 @@
-//! Yielding to others on the same link: the tunnel's echoes feed the delay controller, and its cap goes to the
+//! DelayController to others on the same link: the tunnel's echoes feed the delay controller, and its cap goes to the
 //! limiter of bulk data.
 //!
 //! Reads counters and sets a cap; dropping the future leaves the last cap in force.
@@ -8,17 +8,17 @@ use std::{collections::VecDeque, time::Duration};
 use link::RateLimiter;
 use tokio::time::Instant;
 
-use super::{Tunnel, delay_controller::Yielding};
+use super::{Tunnel, delay_controller::DelayController};
 
 /// How often a new echo is looked for.
 const LOOK: Duration = Duration::from_millis(100);
-/// The rate that leaves is taken over this time.
+/// The rate of what leaves is taken over this time.
 const CARRIED_OVER: Duration = Duration::from_secs(1);
 
 impl Tunnel {
     /// Caps `limiter` while packets queue on the link to the first peer, for ever.
     pub async fn yield_to_others(&self, limiter: &RateLimiter) {
-        let (mut yielding, started) = (Yielding::new(), Instant::now());
+        let (mut controller, started) = (DelayController::new(), Instant::now());
         let (mut answers, mut carried) = (0, Carried::default());
         loop {
             tokio::time::sleep(LOOK).await;
@@ -27,7 +27,7 @@ impl Tunnel {
             let Some(rtt) = peer.echo.last_rtt_ms.filter(|_| peer.echo.answers != answers) else { continue };
             answers = peer.echo.answers;
             let rtt = Duration::from_secs_f64(rtt / 1e3);
-            limiter.set_cap(yielding.sample(started.elapsed(), rtt, rate));
+            limiter.set_cap(controller.sample(started.elapsed(), rtt, rate));
         }
     }
 }

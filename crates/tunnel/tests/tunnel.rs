@@ -162,7 +162,7 @@ async fn a_port_in_use_and_a_mode_without_a_tunnel_say_what_to_do() {
     assert!(matches!(error, TunnelError::External));
 }
 
-/// A line whose round trip is one of its rounds: what came in one leaves at its end.
+/// A link whose round trip is one of its rounds: what came in one leaves at its end.
 struct Rounds {
     /// Where the NAS dials.
     port: u16,
@@ -192,7 +192,7 @@ impl Rounds {
             let (mut nas, mut to_cloud, mut to_nas) = (None, vec![0; 65_536], vec![0; 65_536]);
             let mut clock = tokio::time::interval(Self::LENGTH);
             loop {
-                let (way, length) = tokio::select! {
+                let (direction, length) = tokio::select! {
                     _ = clock.tick() => {
                         for datagram in held[0].drain(..) {
                             let _ = far.send(&datagram).await;
@@ -208,13 +208,13 @@ impl Rounds {
                     }
                     Ok(length) = far.recv(&mut to_nas) => (1, length),
                 };
-                if *cuts[way].borrow() {
+                if *cuts[direction].borrow() {
                     losing.send_modify(|lost| *lost += 1);
                     continue;
                 }
-                held[way].push(if way == 0 { &to_cloud } else { &to_nas }[..length].to_vec());
-                let full = held[way].iter().filter(|datagram| datagram.len() >= Self::FULL).count();
-                counts[way].fetch_max(full, Ordering::Relaxed);
+                held[direction].push(if direction == 0 { &to_cloud } else { &to_nas }[..length].to_vec());
+                let full = held[direction].iter().filter(|datagram| datagram.len() >= Self::FULL).count();
+                counts[direction].fetch_max(full, Ordering::Relaxed);
             }
         });
         Self { port, cut: cut.try_into().unwrap(), lost, most }
@@ -224,31 +224,31 @@ impl Rounds {
 /// A connection whose first packet, or the answer to it, was lost is as quick as any other: its window
 /// grows with every round trip by a share of itself, not by a packet.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_greeting_does_not_make_a_connection_slow() {
+async fn a_lost_syn_does_not_make_a_connection_slow() {
     /// By windows that grow by a packet a round trip, these are over before one has reached 20 packets.
     const BYTES: usize = 1_000_000;
-    for lost_way in [0, 1] {
+    for lost_direction in [0, 1] {
         let supervisor = Supervisor::new();
         let (cloud, mut nas) = pair(0);
         let cloud = open(&cloud, &supervisor).await;
-        let mut line = Rounds::to(cloud.udp_address(), &supervisor).await;
-        nas.peers[0].endpoint.as_mut().unwrap().port = line.port;
+        let mut link = Rounds::to(cloud.udp_address(), &supervisor).await;
+        nas.peers[0].endpoint.as_mut().unwrap().port = link.port;
         let nas = open(&nas, &supervisor).await;
         cloud.expose(7000, echo(&supervisor).await).await.unwrap();
         let at = nas.forward("10.0.1.1:7000".parse().unwrap()).await.unwrap();
         // A session first: what is lost below is TCP's.
         assert_eq!(timeout(LIMIT, round(at, vec![1])).await.unwrap(), [1]);
 
-        line.lost.mark_unchanged();
-        line.cut[lost_way].send_replace(true);
+        link.lost.mark_unchanged();
+        link.cut[lost_direction].send_replace(true);
         let mended = async {
-            line.lost.changed().await.unwrap();
-            line.cut[lost_way].send_replace(false);
+            link.lost.changed().await.unwrap();
+            link.cut[lost_direction].send_replace(false);
         };
         let asked = async { tokio::join!(round(at, vec![7; BYTES]), mended) };
         assert_eq!(timeout(LIMIT, asked).await.unwrap().0.len(), BYTES);
-        let most = [0, 1].map(|way| line.most[way].load(Ordering::Relaxed));
-        assert!(most.iter().all(|most| *most >= 30), "greeting {lost_way} lost: {most:?} datagrams a round");
+        let most = [0, 1].map(|direction| link.most[direction].load(Ordering::Relaxed));
+        assert!(most.iter().all(|most| *most >= 30), "SYN {lost_direction} lost: {most:?} datagrams a round");
         supervisor.shutdown();
     }
 }

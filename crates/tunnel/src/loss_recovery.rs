@@ -1,12 +1,12 @@
-//! Mends what the line loses before the userspace stack notices: a copy of every segment is kept until it
-//! is acknowledged, and one that is known to be lost is sent again at once.
+//! TCP loss recovery beside the userspace stack, which has a slow one: a copy of every segment is kept until it
+//! is acknowledged, and a segment that is known to be lost is retransmitted at once.
 //!
 //! smoltcp reads no selective acknowledgments, repairs one hole a round trip at best, and its retransmission
 //! timer is never below a second; every loss also halves its window. Here losses are found by time, as RACK
 //! and TLP do ([RFC 8985](https://www.rfc-editor.org/rfc/rfc8985)): a segment is lost when one that was sent
 //! later has arrived, and the first one is sent again when nothing at all comes back. The duplicate
-//! acknowledgments of a loss that is being mended are kept from the stack, as a snooping proxy does
-//! ([RFC 3135](https://www.rfc-editor.org/rfc/rfc3135), 3.1): a line that loses one in a hundred is not a
+//! acknowledgments of a loss that is being repaired are kept from the stack, as a snooping proxy does
+//! ([RFC 3135](https://www.rfc-editor.org/rfc/rfc3135), 3.1): a link that loses one in a hundred is not a
 //! full one. When more than [`HEAVY`] are lost they are let through, and the stack slows down as it should.
 //!
 //! Pure: time and packets come in, packets and verdicts come out. What is kept is bounded by [`MOST_BYTES`];
@@ -22,26 +22,26 @@ use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket, Tc
 
 /// Most bytes kept, of all connections.
 const MOST_BYTES: usize = 48 << 20;
-/// Share of losses from which on the line is taken for full.
+/// Share of lost segments from which on the link is taken for congested.
 const HEAVY: f64 = 0.04;
 /// Weight of one segment in that share.
 const SEGMENT_WEIGHT: f64 = 1.0 / 256.0;
-/// Segments sent again for one acknowledgment, at most.
-const AT_ONCE: usize = 8;
-/// Nothing comes back for two round trips, but not less than this: the first segment is sent again.
-const LEAST_SILENCE: Duration = Duration::from_millis(40);
-/// Before the round trip is known.
-const FIRST_SILENCE: Duration = Duration::from_millis(500);
-/// The pause doubles with each such try, so often.
+/// Most segments retransmitted for one acknowledgment.
+const BURST: usize = 8;
+/// The probe timeout is two round trips, but not less than this: then the first segment is retransmitted.
+const MIN_PROBE_TIMEOUT: Duration = Duration::from_millis(40);
+/// The probe timeout before the round trip is known.
+const INITIAL_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// The probe timeout doubles with each probe, at most this often.
 const MOST_DOUBLINGS: u32 = 5;
-/// A connection that gets nowhere for so long is left to the stack, which gives it up in the end.
+/// A connection without progress for this time is left to the stack, which gives it up in the end.
 const STUCK: Duration = Duration::from_secs(2);
-/// Silences are looked at so often.
-const LOOK: Duration = Duration::from_millis(10);
-/// A connection that says nothing for so long is forgotten.
+/// Resolution of the probe timers.
+const TIMER: Duration = Duration::from_millis(10);
+/// A connection without any packet for this time is forgotten.
 const FORGET: Duration = Duration::from_secs(90);
 
-/// A connection as seen from here.
+/// One TCP connection: the other end's address and both ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Flow {
     other: IpAddr,
@@ -49,16 +49,17 @@ struct Flow {
     own_port: u16,
 }
 
-/// What matters of a TCP packet.
-struct Seen {
+/// What loss recovery reads from a TCP packet.
+struct Header {
     flow: Flow,
     start: TcpSeqNumber,
     end: TcpSeqNumber,
     ack: Option<TcpSeqNumber>,
     window: u16,
     sacks: [Option<(u32, u32)>; 3],
-    opens: bool,
-    breaks: bool,
+    syn: bool,
+    rst: bool,
+    /// Neither payload nor FIN.
     empty: bool,
 }
 
@@ -68,76 +69,78 @@ struct Segment {
     end: TcpSeqNumber,
     packet: Vec<u8>,
     sent: Instant,
-    again: bool,
+    retransmitted: bool,
+    /// Acknowledged, selectively or not.
     arrived: bool,
 }
 
 #[derive(Debug)]
 struct Connection {
-    /// What is not acknowledged, by sequence number.
-    kept: VecDeque<Segment>,
-    /// Their packets' bytes.
+    /// Segments that are not acknowledged, by sequence number.
+    unacknowledged: VecDeque<Segment>,
+    /// Bytes of their packets.
     bytes: usize,
     rtt: Option<Duration>,
     least_rtt: Duration,
-    /// When the latest of the segments that arrived was sent.
+    /// When the latest of the segments that arrived was sent (RFC 8985's `RACK.xmit_ts`).
     newest_arrived: Option<Instant>,
     ack: Option<TcpSeqNumber>,
     window: u16,
-    /// What the stack last acknowledged itself, and its window: an old one makes smoltcp throw a whole
-    /// segment away.
+    /// The acknowledgment and the window that the stack sent last, for retransmissions: smoltcp drops a whole
+    /// segment that carries older ones.
     own: (Option<TcpSeqNumber>, u16),
     /// Duplicates of `ack`, for peers without selective acknowledgments.
     duplicates: u32,
     lost_share: f64,
     /// When a segment last arrived.
     progress: Instant,
-    /// When something came back or the first segment was sent again.
-    stirred: Instant,
-    tries: u32,
+    /// When something was acknowledged or the last probe was sent.
+    probe_timer: Instant,
+    /// Probes since the last acknowledgment.
+    probes: u32,
 }
 
-/// Every connection of one stack.
+/// The connections of one stack.
 #[derive(Debug, Default)]
-pub(super) struct Mender {
+pub(super) struct LossRecovery {
     connections: HashMap<Flow, Connection>,
     bytes: usize,
-    /// When the next silence may be over.
+    /// When the next probe may be due.
     next: Option<Instant>,
 }
 
-impl Mender {
-    /// The stack sends `packet`.
+impl LossRecovery {
+    /// Records a packet that the stack sends.
     pub(super) fn sent(&mut self, packet: &[u8], now: Instant) {
-        let Some(seen) = look(packet, false) else { return };
-        if seen.opens || seen.breaks {
-            self.forget(seen.flow);
+        let Some(header) = parse(packet, false) else { return };
+        if header.syn || header.rst {
+            self.forget(header.flow);
             return;
         }
-        if seen.empty {
-            if let Some(connection) = self.connections.get_mut(&seen.flow) {
-                connection.own = (seen.ack, seen.window);
+        if header.empty {
+            if let Some(connection) = self.connections.get_mut(&header.flow) {
+                connection.own = (header.ack, header.window);
             }
             return;
         }
         let room = self.bytes + packet.len() <= MOST_BYTES;
-        let connection = self.connections.entry(seen.flow).or_insert_with(|| Connection::new(now));
+        let connection = self.connections.entry(header.flow).or_insert_with(|| Connection::new(now));
         let before = connection.bytes;
-        connection.sent(&seen, packet, room, now);
+        connection.sent(&header, packet, room, now);
         self.bytes = self.bytes - before + connection.bytes;
-        self.next.get_or_insert(now + LOOK);
+        self.next.get_or_insert(now + TIMER);
     }
 
-    /// The other end sent `packet`; whether the stack is to see it. Lost segments go to `again`.
+    /// Takes a packet from the other end; `true`: the stack is to see it. Lost segments go to `again`.
     pub(super) fn received(&mut self, packet: &[u8], now: Instant, again: &mut Vec<Vec<u8>>) -> bool {
-        let Some(seen) = look(packet, true) else { return true };
-        if seen.opens || seen.breaks {
-            self.forget(seen.flow);
+        let Some(header) = parse(packet, true) else { return true };
+        if header.syn || header.rst {
+            self.forget(header.flow);
             return true;
         }
-        let Some(connection) = self.connections.get_mut(&seen.flow) else { return true };
+        let Some(connection) = self.connections.get_mut(&header.flow) else { return true };
         let before = connection.bytes;
-        let verdict = connection.acknowledged(&seen, now, again);
+        let verdict = connection.acknowledged(&header, now, again);
         self.bytes = self.bytes - before + connection.bytes;
         verdict
     }
@@ -147,12 +150,13 @@ impl Mender {
         self.next.map(|next| next.saturating_duration_since(now))
     }
 
-    /// What nothing came back for goes to `again`.
+    /// Segments whose probe timeout has passed go to `again`.
     pub(super) fn due(&mut self, now: Instant, again: &mut Vec<Vec<u8>>) {
         if self.next.is_none_or(|next| now < next) {
             return;
         }
-        let forgotten = |connection: &Connection| now.saturating_duration_since(connection.stirred) > FORGET;
+        let forgotten =
+            |connection: &Connection| now.saturating_duration_since(connection.probe_timer) > FORGET;
         let mut gone = 0;
         self.connections.retain(|_, connection| {
             let forgotten = forgotten(connection);
@@ -161,7 +165,7 @@ impl Mender {
         });
         self.bytes -= gone;
         let wait = self.connections.values_mut().filter_map(|connection| connection.due(now, again)).min();
-        self.next = wait.map(|wait| now + wait.max(LOOK));
+        self.next = wait.map(|wait| now + wait.max(TIMER));
     }
 
     fn forget(&mut self, flow: Flow) {
@@ -174,7 +178,7 @@ impl Mender {
 impl Connection {
     fn new(now: Instant) -> Self {
         Self {
-            kept: VecDeque::new(),
+            unacknowledged: VecDeque::new(),
             bytes: 0,
             rtt: None,
             least_rtt: Duration::MAX,
@@ -185,79 +189,88 @@ impl Connection {
             duplicates: 0,
             lost_share: 0.0,
             progress: now,
-            stirred: now,
-            tries: 0,
+            probe_timer: now,
+            probes: 0,
         }
     }
 
-    fn sent(&mut self, seen: &Seen, packet: &[u8], room: bool, now: Instant) {
-        self.own = (seen.ack, seen.window);
-        let next = self.kept.back().map(|last| last.end);
-        if next.is_some_and(|next| next != seen.start) {
-            let at = self.kept.partition_point(|segment| segment.start < seen.start);
-            if let Some(again) = self.kept.get_mut(at).filter(|segment| segment.start == seen.start) {
+    fn sent(&mut self, header: &Header, packet: &[u8], room: bool, now: Instant) {
+        self.own = (header.ack, header.window);
+        let next = self.unacknowledged.back().map(|last| last.end);
+        if next.is_some_and(|next| next != header.start) {
+            let at = self.unacknowledged.partition_point(|segment| segment.start < header.start);
+            if let Some(same) =
+                self.unacknowledged.get_mut(at).filter(|segment| segment.start == header.start)
+            {
                 // The stack's own timer, or its fast retransmit.
-                (again.sent, again.again) = (now, true);
+                (same.sent, same.retransmitted) = (now, true);
             } else {
-                // Cut in other places than before: this connection is the stack's alone for now.
-                (self.bytes, self.kept) = (0, VecDeque::new());
+                // Segmented in other places than before: this connection is the stack's alone for now.
+                (self.bytes, self.unacknowledged) = (0, VecDeque::new());
             }
             return;
         }
         if !room {
-            (self.bytes, self.kept) = (0, VecDeque::new());
+            (self.bytes, self.unacknowledged) = (0, VecDeque::new());
             return;
         }
-        if self.kept.is_empty() {
-            (self.stirred, self.progress) = (now, now);
+        if self.unacknowledged.is_empty() {
+            (self.probe_timer, self.progress) = (now, now);
         }
         self.bytes += packet.len();
-        let (packet, start, end) = (packet.to_vec(), seen.start, seen.end);
-        self.kept.push_back(Segment { start, end, packet, sent: now, again: false, arrived: false });
+        let (packet, start, end) = (packet.to_vec(), header.start, header.end);
+        self.unacknowledged.push_back(Segment {
+            start,
+            end,
+            packet,
+            sent: now,
+            retransmitted: false,
+            arrived: false,
+        });
     }
 
-    fn acknowledged(&mut self, seen: &Seen, now: Instant, again: &mut Vec<Vec<u8>>) -> bool {
-        let Some(ack) = seen.ack else { return true };
-        let hole = self.kept.front().is_some_and(|first| first.start == ack);
-        let repeated = hole && self.ack == Some(ack) && self.window == seen.window && seen.empty;
-        (self.ack, self.window) = (Some(ack), seen.window);
-        let mut news = false;
-        while self.kept.front().is_some_and(|first| first.end <= ack) {
-            let Some(segment) = self.kept.pop_front() else { break };
+    fn acknowledged(&mut self, header: &Header, now: Instant, again: &mut Vec<Vec<u8>>) -> bool {
+        let Some(ack) = header.ack else { return true };
+        let hole = self.unacknowledged.front().is_some_and(|first| first.start == ack);
+        let repeated = hole && self.ack == Some(ack) && self.window == header.window && header.empty;
+        (self.ack, self.window) = (Some(ack), header.window);
+        let mut progress = false;
+        while self.unacknowledged.front().is_some_and(|first| first.end <= ack) {
+            let Some(segment) = self.unacknowledged.pop_front() else { break };
             self.bytes -= segment.packet.len();
             if !segment.arrived {
-                self.arrived(segment.sent, segment.again, now);
+                self.arrived(segment.sent, segment.retransmitted, now);
             }
-            news = true;
+            progress = true;
         }
-        for (from, to) in seen.sacks.iter().flatten() {
+        for (from, to) in header.sacks.iter().flatten() {
             let (from, to) = (TcpSeqNumber(*from as i32), TcpSeqNumber(*to as i32));
-            let mut at = self.kept.partition_point(|segment| segment.start < from);
-            while let Some(segment) = self.kept.get_mut(at).filter(|segment| segment.end <= to) {
+            let mut at = self.unacknowledged.partition_point(|segment| segment.start < from);
+            while let Some(segment) = self.unacknowledged.get_mut(at).filter(|segment| segment.end <= to) {
                 if !std::mem::replace(&mut segment.arrived, true) {
-                    let (sent, twice) = (segment.sent, segment.again);
+                    let (sent, twice) = (segment.sent, segment.retransmitted);
                     self.arrived(sent, twice, now);
-                    news = true;
+                    progress = true;
                 }
                 at += 1;
             }
         }
-        if news {
-            (self.stirred, self.progress, self.tries) = (now, now, 0);
+        if progress {
+            (self.probe_timer, self.progress, self.probes) = (now, now, 0);
         }
         self.duplicates = if repeated { self.duplicates + 1 } else { 0 };
-        self.mend(now, again);
-        // A plain repetition says only what is being mended; but a connection that gets nowhere is the stack's.
-        let mending = now.saturating_duration_since(self.progress) < STUCK && self.lost_share < HEAVY;
-        !(repeated && mending && seen.window > 0)
+        self.retransmit_lost(now, again);
+        // A plain duplicate tells the stack only what is being repaired; but a connection without progress is its own.
+        let repairing = now.saturating_duration_since(self.progress) < STUCK && self.lost_share < HEAVY;
+        !(repeated && repairing && header.window > 0)
     }
 
-    /// A segment sent at `sent` (`twice`: and before that) has arrived.
+    /// A segment that was last sent at `sent` has arrived (`twice`: it was retransmitted then).
     fn arrived(&mut self, sent: Instant, twice: bool, now: Instant) {
         self.lost_share -= self.lost_share * SEGMENT_WEIGHT;
         let took = now.saturating_duration_since(sent);
         if twice && took < self.least_rtt {
-            // It was the first copy, after all.
+            // This is too early for the retransmission: the original arrived.
             return;
         }
         self.newest_arrived = self.newest_arrived.max(Some(sent));
@@ -267,19 +280,19 @@ impl Connection {
         }
     }
 
-    /// Sends again what was sent so long before something that arrived that it must be lost.
-    fn mend(&mut self, now: Instant, again: &mut Vec<Vec<u8>>) {
-        let rtt = self.rtt.unwrap_or(FIRST_SILENCE);
-        // Packets overtake each other on some lines (RFC 8985, 6.2, step 4).
-        let overtaking = rtt / 4;
-        let deaf = self.duplicates >= 3 && !self.kept.iter().any(|segment| segment.arrived);
+    /// Retransmits segments that were sent so long before one that arrived that they must be lost (RACK).
+    fn retransmit_lost(&mut self, now: Instant, again: &mut Vec<Vec<u8>>) {
+        let rtt = self.rtt.unwrap_or(INITIAL_PROBE_TIMEOUT);
+        // Packets are reordered on some links (RFC 8985, 6.2, step 4).
+        let reordering = rtt / 4;
+        let without_sack = self.duplicates >= 3 && !self.unacknowledged.iter().any(|segment| segment.arrived);
         let mut sent = 0;
-        for (at, segment) in self.kept.iter_mut().enumerate() {
-            let overtaken = self.newest_arrived.is_some_and(|newest| segment.sent + overtaking < newest);
-            // The other end does not say what it has: three repetitions mean the first one (RFC 5681, 3.2).
-            let repeated = at == 0 && deaf && now.saturating_duration_since(segment.sent) > rtt;
+        for (at, segment) in self.unacknowledged.iter_mut().enumerate() {
+            let overtaken = self.newest_arrived.is_some_and(|newest| segment.sent + reordering < newest);
+            // The other end sends no selective acknowledgments: three duplicates mean the first segment (RFC 5681, 3.2).
+            let repeated = at == 0 && without_sack && now.saturating_duration_since(segment.sent) > rtt;
             if !overtaken && !repeated {
-                if segment.again || segment.arrived || at == 0 {
+                if segment.retransmitted || segment.arrived || at == 0 {
                     continue;
                 }
                 // Those behind it were sent later still.
@@ -288,33 +301,34 @@ impl Connection {
             if segment.arrived {
                 continue;
             }
-            (segment.sent, segment.again) = (now, true);
+            (segment.sent, segment.retransmitted) = (now, true);
             self.lost_share += (1.0 - self.lost_share) * SEGMENT_WEIGHT;
             again.push(renewed(&segment.packet, self.own));
             sent += 1;
-            if sent == AT_ONCE {
+            if sent == BURST {
                 break;
             }
         }
     }
 
-    /// When nothing came back for so long that it cannot be the line's length, the first segment is sent
-    /// again (the tail loss probe of RFC 8985, 7); → how long until then.
+    /// Retransmits the first segment when nothing was acknowledged for the probe timeout (the tail loss probe of
+    /// RFC 8985, 7) → how long until the next one is due.
     fn due(&mut self, now: Instant, again: &mut Vec<Vec<u8>>) -> Option<Duration> {
-        let first = self.kept.front_mut()?;
-        let silence = self.rtt.map_or(FIRST_SILENCE, |rtt| (rtt * 2).max(LEAST_SILENCE)) * (1 << self.tries);
-        let at = self.stirred.max(first.sent) + silence;
+        let first = self.unacknowledged.front_mut()?;
+        let timeout = self.rtt.map_or(INITIAL_PROBE_TIMEOUT, |rtt| (rtt * 2).max(MIN_PROBE_TIMEOUT))
+            * (1 << self.probes);
+        let at = self.probe_timer.max(first.sent) + timeout;
         if now < at {
             return Some(at - now);
         }
-        (first.sent, first.again, self.stirred) = (now, true, now);
-        self.tries = (self.tries + 1).min(MOST_DOUBLINGS);
+        (first.sent, first.retransmitted, self.probe_timer) = (now, true, now);
+        self.probes = (self.probes + 1).min(MOST_DOUBLINGS);
         again.push(renewed(&first.packet, self.own));
-        Some(silence)
+        Some(timeout)
     }
 }
 
-/// A copy of a segment with what its sender says now.
+/// A copy of a segment with the sender's present acknowledgment and window.
 fn renewed(packet: &[u8], (ack, window): (Option<TcpSeqNumber>, u16)) -> Vec<u8> {
     let mut packet = packet.to_vec();
     let addresses = match packet.first().map(|byte| byte >> 4) {
@@ -334,8 +348,8 @@ fn renewed(packet: &[u8], (ack, window): (Option<TcpSeqNumber>, u16)) -> Vec<u8>
     packet
 }
 
-/// What `packet` says; `None` when it is no TCP we understand. `from_other`: the other end sent it.
-fn look(packet: &[u8], from_other: bool) -> Option<Seen> {
+/// Reads a packet; `None` when it is no TCP that is understood. `from_other`: the other end sent it.
+fn parse(packet: &[u8], from_other: bool) -> Option<Header> {
     let (source, destination, payload) = match packet.first()? >> 4 {
         4 => {
             let ip = Ipv4Packet::new_checked(packet).ok()?;
@@ -362,15 +376,15 @@ fn look(packet: &[u8], from_other: bool) -> Option<Seen> {
     };
     let start = tcp.seq_number();
     let length = tcp.payload().len() + usize::from(tcp.fin());
-    Some(Seen {
+    Some(Header {
         flow,
         start,
         end: start + length,
         ack: tcp.ack().then(|| tcp.ack_number()),
         window: tcp.window_len(),
         sacks: tcp.selective_ack_ranges().unwrap_or([None; 3]),
-        opens: tcp.syn(),
-        breaks: tcp.rst(),
+        syn: tcp.syn(),
+        rst: tcp.rst(),
         empty: length == 0,
     })
 }
@@ -421,45 +435,48 @@ mod tests {
     }
 
     /// Ten segments, a millisecond apart; the first acknowledgment came after 20 ms.
-    fn ten(mender: &mut Mender, start: Instant) {
+    fn ten(recovery: &mut LossRecovery, start: Instant) {
         for n in 0..10 {
-            mender.sent(&data(n), start + MS * n);
+            recovery.sent(&data(n), start + MS * n);
         }
-        assert!(mender.received(&packet(false, 0, SEGMENT, 100, &[], 0), start + MS * 20, &mut Vec::new()));
+        assert!(recovery.received(&packet(false, 0, SEGMENT, 100, &[], 0), start + MS * 20, &mut Vec::new()));
     }
 
     #[test]
-    fn a_hole_is_mended_at_once_and_the_stack_sees_nothing_of_it() {
-        let (mut mender, start) = (Mender::default(), Instant::now());
-        ten(&mut mender, start);
+    fn a_hole_is_repaired_at_once_and_the_stack_sees_nothing_of_it() {
+        let (mut recovery, start) = (LossRecovery::default(), Instant::now());
+        ten(&mut recovery, start);
         let mut again = Vec::new();
         // The second is missing; those behind it arrive. Five milliseconds are an overtaking, not a loss.
         for n in 2..10 {
             let sack = [(2 * SEGMENT, (n + 1) * SEGMENT)];
-            let seen =
-                mender.received(&packet(false, 0, SEGMENT, 100, &sack, 0), start + MS * (20 + n), &mut again);
+            let seen = recovery.received(
+                &packet(false, 0, SEGMENT, 100, &sack, 0),
+                start + MS * (20 + n),
+                &mut again,
+            );
             // The first says where the hole is; it repeats the last acknowledgment.
             assert!(!seen, "the duplicate of segment {n} reached the stack");
             assert_eq!(again.len(), usize::from(n > 6), "after segment {n}");
         }
         assert_eq!(again, [data(1)]);
-        assert!(mender.received(&packet(false, 0, 10 * SEGMENT, 100, &[], 0), start + MS * 50, &mut again));
-        assert_eq!((again.len(), mender.bytes), (1, 0), "nothing is kept, nothing is sent again");
-        assert!(mender.rest(start + MS * 50).is_some());
-        mender.due(start + MS * 500, &mut again);
-        assert_eq!((again.len(), mender.rest(start + MS * 500)), (1, None));
+        assert!(recovery.received(&packet(false, 0, 10 * SEGMENT, 100, &[], 0), start + MS * 50, &mut again));
+        assert_eq!((again.len(), recovery.bytes), (1, 0), "nothing is kept, nothing is sent again");
+        assert!(recovery.rest(start + MS * 50).is_some());
+        recovery.due(start + MS * 500, &mut again);
+        assert_eq!((again.len(), recovery.rest(start + MS * 500)), (1, None));
     }
 
     #[test]
     fn a_lost_tail_is_asked_for_and_the_rest_of_it_follows() {
-        let (mut mender, start) = (Mender::default(), Instant::now());
-        ten(&mut mender, start);
+        let (mut recovery, start) = (LossRecovery::default(), Instant::now());
+        ten(&mut recovery, start);
         let mut again = Vec::new();
-        mender.due(start + MS * 59, &mut again);
+        recovery.due(start + MS * 59, &mut again);
         assert!(again.is_empty(), "twice the round trip has not passed since the last answer");
-        mender.due(start + MS * 70, &mut again);
+        recovery.due(start + MS * 70, &mut again);
         assert_eq!(again, [data(1)]);
-        mender.received(&packet(false, 0, 2 * SEGMENT, 100, &[], 0), start + MS * 90, &mut again);
+        recovery.received(&packet(false, 0, 2 * SEGMENT, 100, &[], 0), start + MS * 90, &mut again);
         let rest: Vec<_> = (1..10).map(data).collect();
         assert_eq!(again, rest, "all of them were sent before what has just arrived");
         // Nothing comes back any more: the pauses double.
@@ -470,7 +487,7 @@ mod tests {
             let began = now;
             while again.len() == before {
                 now += MS;
-                mender.due(now, &mut again);
+                recovery.due(now, &mut again);
             }
             waits.push((now - began).as_millis());
         }
@@ -479,11 +496,11 @@ mod tests {
 
     #[test]
     fn what_is_sent_again_acknowledges_what_has_come_since() {
-        let (mut mender, start) = (Mender::default(), Instant::now());
-        ten(&mut mender, start);
-        mender.sent(&packet(true, 10 * SEGMENT, 777, 55, &[], 0), start + MS * 25);
+        let (mut recovery, start) = (LossRecovery::default(), Instant::now());
+        ten(&mut recovery, start);
+        recovery.sent(&packet(true, 10 * SEGMENT, 777, 55, &[], 0), start + MS * 25);
         let mut again = Vec::new();
-        mender.due(start + MS * 80, &mut again);
+        recovery.due(start + MS * 80, &mut again);
         let tcp = TcpPacket::new_checked(&again[0][20..]).unwrap();
         assert_eq!((tcp.ack_number(), tcp.window_len()), (TcpSeqNumber(777), 55));
         let ip = Ipv4Packet::new_checked(&again[0]).unwrap();
@@ -492,60 +509,60 @@ mod tests {
     }
 
     #[test]
-    fn a_full_line_and_a_closed_window_are_the_stacks_business() {
-        let (mut mender, start) = (Mender::default(), Instant::now());
-        ten(&mut mender, start);
+    fn a_congested_link_and_a_closed_window_are_the_stacks_business() {
+        let (mut recovery, start) = (LossRecovery::default(), Instant::now());
+        ten(&mut recovery, start);
         for n in 0..3 {
             let closed = packet(false, 0, SEGMENT, 0, &[], 0);
-            assert!(mender.received(&closed, start + MS * (21 + n), &mut Vec::new()), "a closed window");
+            assert!(recovery.received(&closed, start + MS * (21 + n), &mut Vec::new()), "a closed window");
         }
         // Every third one is lost.
         let (mut seen, mut now, mut next) = (0, start + MS * 30, 10);
         for round in 0..40 {
             for n in 0..10 {
-                mender.sent(&data(next + n), now + MS * n);
+                recovery.sent(&data(next + n), now + MS * n);
             }
             let mut again = Vec::new();
             for n in 1..10_u32 {
                 let sacks = [((next + 1) * SEGMENT, (next + n + 1) * SEGMENT)];
                 let ack = packet(false, 0, next * SEGMENT, 100, &sacks, 0);
-                let passed = mender.received(&ack, now + MS * (20 + n), &mut again);
+                let passed = recovery.received(&ack, now + MS * (20 + n), &mut again);
                 seen += u32::from(passed && n > 1 && round > 20);
             }
             next += 10;
             now += MS * 60;
-            mender.received(&packet(false, 0, next * SEGMENT, 100, &[], 0), now, &mut Vec::new());
+            recovery.received(&packet(false, 0, next * SEGMENT, 100, &[], 0), now, &mut Vec::new());
         }
         assert!(seen > 100, "one in ten is lost, and the stack saw only {seen} duplicates");
     }
 
     #[test]
     fn a_connection_that_gets_nowhere_is_left_to_the_stack() {
-        let (mut mender, start) = (Mender::default(), Instant::now());
-        ten(&mut mender, start);
+        let (mut recovery, start) = (LossRecovery::default(), Instant::now());
+        ten(&mut recovery, start);
         let repeated = packet(false, 0, SEGMENT, 100, &[], 0);
-        assert!(!mender.received(&repeated, start + MS * 30, &mut Vec::new()));
-        assert!(mender.received(&repeated, start + STUCK + MS * 30, &mut Vec::new()));
+        assert!(!recovery.received(&repeated, start + MS * 30, &mut Vec::new()));
+        assert!(recovery.received(&repeated, start + STUCK + MS * 30, &mut Vec::new()));
     }
 
     #[test]
     fn sequence_numbers_go_round_and_other_cuts_are_left_alone() {
-        let (mut mender, start) = (Mender::default(), Instant::now());
+        let (mut recovery, start) = (LossRecovery::default(), Instant::now());
         let first = 0_u32.wrapping_sub(2 * SEGMENT);
         for n in 0..4 {
             let seq = first.wrapping_add(n * SEGMENT);
-            mender.sent(&packet(true, seq, 0, 100, &[], SEGMENT as usize), start + MS * n);
+            recovery.sent(&packet(true, seq, 0, 100, &[], SEGMENT as usize), start + MS * n);
         }
-        mender.received(&packet(false, 0, SEGMENT, 100, &[], 0), start + MS * 20, &mut Vec::new());
-        assert_eq!(mender.bytes, 40 + SEGMENT as usize);
-        mender.sent(&packet(true, SEGMENT + 10, 0, 100, &[], 20), start + MS * 21);
-        assert_eq!(mender.bytes, 0, "a segment that begins in the middle of another");
+        recovery.received(&packet(false, 0, SEGMENT, 100, &[], 0), start + MS * 20, &mut Vec::new());
+        assert_eq!(recovery.bytes, 40 + SEGMENT as usize);
+        recovery.sent(&packet(true, SEGMENT + 10, 0, 100, &[], 20), start + MS * 21);
+        assert_eq!(recovery.bytes, 0, "a segment that begins in the middle of another");
     }
 
     #[test]
     fn nothing_grows_and_nothing_panics() {
         let (mut dice, start) = (StdRng::seed_from_u64(3), Instant::now());
-        let mut mender = Mender::default();
+        let mut recovery = LossRecovery::default();
         for n in 0..60_000_u32 {
             let now = start + MS * (n / 100);
             let (seq, ack, window) =
@@ -562,14 +579,15 @@ mod tests {
             }
             let mut again = Vec::new();
             if n % 3 > 0 {
-                mender.sent(&made, now);
+                recovery.sent(&made, now);
             } else {
-                mender.received(&made, now, &mut again);
-                assert!(again.len() <= AT_ONCE);
+                recovery.received(&made, now, &mut again);
+                assert!(again.len() <= BURST);
             }
-            mender.due(now, &mut again);
+            recovery.due(now, &mut again);
         }
-        let kept: usize = mender.connections.values().flat_map(|c| &c.kept).map(|s| s.packet.len()).sum();
-        assert!(mender.bytes == kept && kept <= MOST_BYTES);
+        let kept: usize =
+            recovery.connections.values().flat_map(|c| &c.unacknowledged).map(|s| s.packet.len()).sum();
+        assert!(recovery.bytes == kept && kept <= MOST_BYTES);
     }
 }

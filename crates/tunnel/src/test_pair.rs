@@ -1,5 +1,5 @@
 //! Two ends without a network between them, for tests and for fuzzing: what one sends is handed to the
-//! other, and what an attacker on the line would send comes from a script.
+//! other, and what an attacker on the link would send comes from a script.
 
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "what fails here is a failed test")]
 
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use wireguard::{Cidr, PrivateKey, TunnelConfig, TunnelPeer};
 
-use super::{outbox::Outbox, peers::Peers};
+use super::{gso_batch::SendQueue, peers::Peers};
 
 /// An IPv4 packet of 60 bytes.
 pub(super) fn packet(from: [u8; 4], to: [u8; 4], body: u8) -> Vec<u8> {
@@ -44,21 +44,21 @@ pub(super) fn carry(
     at_a: SocketAddr,
     b: &mut Peers,
     at_b: SocketAddr,
-    first: Outbox,
+    first: SendQueue,
 ) -> Vec<Vec<u8>> {
-    let (mut to_b, mut to_a, mut inner) = (first, Outbox::default(), Vec::new());
+    let (mut to_b, mut to_a, mut inner) = (first, SendQueue::default(), Vec::new());
     let mut out = vec![0; 4096];
     for _ in 0..10 {
-        for run in to_b.runs() {
-            for datagram in run.bytes.chunks(run.segment) {
+        for batch in to_b.batches() {
+            for datagram in batch.bytes.chunks(batch.segment) {
                 if let Some(length) = b.inbound(at_a, datagram, &mut out, &mut to_a) {
                     inner.push(out[..length].to_vec());
                 }
             }
         }
         to_b.clear();
-        for run in to_a.runs() {
-            for datagram in run.bytes.chunks(run.segment) {
+        for batch in to_a.batches() {
+            for datagram in batch.bytes.chunks(batch.segment) {
                 a.inbound(at_b, datagram, &mut out, &mut to_b);
             }
         }
@@ -86,25 +86,26 @@ pub fn attack(script: &[u8]) {
     let mut cloud = Peers::new(&config(&keys[1], &[(&keys[0], "10.0.1.2")]), 1420);
     let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
     let (at_nas, at_cloud, stranger) = (at("192.0.2.1:1000"), at("192.0.2.2:51820"), at("203.0.113.9:9"));
-    let mut outbox = Outbox::default();
-    nas.resolved(0, at_cloud, &mut outbox);
+    let mut queue = SendQueue::default();
+    nas.resolved(0, at_cloud, &mut queue);
     let honest = packet(NAS, CLOUD, 7);
-    nas.outbound(&honest, &mut outbox);
-    assert_eq!(carry(&mut nas, at_nas, &mut cloud, at_cloud, outbox).len(), 1, "no session");
+    nas.outbound(&honest, &mut queue);
+    assert_eq!(carry(&mut nas, at_nas, &mut cloud, at_cloud, queue).len(), 1, "no session");
 
     let mut script = script;
     let mut out = vec![0; 4096];
     while let [kind, length, rest @ ..] = script {
         let (bytes, after) = rest.split_at((*length as usize).min(rest.len()));
         script = after;
-        let mut answers = Outbox::default();
+        let mut answers = SendQueue::default();
         match kind % 4 {
             0 => drop(cloud.inbound(stranger, bytes, &mut out, &mut answers)),
             1 => drop(nas.inbound(stranger, bytes, &mut out, &mut answers)),
             2 => {
-                let mut sealed = Outbox::default();
+                let mut sealed = SendQueue::default();
                 nas.outbound(&honest, &mut sealed);
-                let mut datagram = sealed.runs().first().map(|run| run.bytes.clone()).unwrap_or_default();
+                let mut datagram =
+                    sealed.batches().first().map(|batch| batch.bytes.clone()).unwrap_or_default();
                 if !spoil(&mut datagram, bytes) {
                     continue;
                 }
@@ -112,7 +113,7 @@ pub fn attack(script: &[u8]) {
                 assert_eq!(opened, None, "a changed datagram was opened");
             }
             _ => {
-                let mut sealed = Outbox::default();
+                let mut sealed = SendQueue::default();
                 nas.outbound(bytes, &mut sealed);
                 for inner in carry(&mut nas, at_nas, &mut cloud, at_cloud, sealed) {
                     assert_eq!(inner.get(12..16), Some(&NAS[..]), "a source that is not the peer's");
@@ -121,9 +122,9 @@ pub fn attack(script: &[u8]) {
         }
     }
     assert_ne!(cloud.stats()[0].address, Some(stranger), "the peer roamed to a stranger");
-    let mut outbox = Outbox::default();
-    nas.outbound(&honest, &mut outbox);
-    let carried = carry(&mut nas, at_nas, &mut cloud, at_cloud, outbox);
+    let mut queue = SendQueue::default();
+    nas.outbound(&honest, &mut queue);
+    let carried = carry(&mut nas, at_nas, &mut cloud, at_cloud, queue);
     assert_eq!(carried, [honest], "the session does not carry any more");
 }
 
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_attacker_on_the_line_changes_nothing() {
+    fn an_attacker_on_the_link_changes_nothing() {
         for seed in 0..200 {
             let mut dice = StdRng::seed_from_u64(seed);
             let mut script = vec![0; dice.random_range(0..2_000)];
