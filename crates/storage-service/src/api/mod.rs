@@ -34,7 +34,7 @@ pub use status::LastHeartbeat;
 
 use crate::{
     catalog::Catalog,
-    link::{LinkWatch, Pace},
+    link::{BandwidthSchedule, LinkMonitor},
     migrator::Migrator,
     router,
 };
@@ -50,11 +50,11 @@ pub struct App {
     /// Moves rows.
     pub migrator: Migrator,
     /// How fast the link may be used.
-    pub pace: Pace,
+    pub pace: BandwidthSchedule,
     /// Answers queries.
     pub router: Arc<router::Router>,
     /// The way to the NAS.
-    pub link: Arc<LinkWatch>,
+    pub link: Arc<LinkMonitor>,
     /// What Prometheus scrapes.
     pub metrics: prometheus_client::registry::Registry,
     /// The gateway's last word.

@@ -1,10 +1,9 @@
-//! What is known of the line, in one place: how fast it is (from our own transfers, and while there were
-//! none from a small question), how long and how restless the round trip, what is lost, and whether it is
-//! good enough for bulk data.
+//! All measurements of the link in one place: bandwidth (from our own transfers, and from a probe while there were
+//! none), round trip, jitter, loss, and whether the link is good enough for bulk data.
 //!
-//! Round trip, jitter and loss come from the tunnel's echoes where there is a tunnel, which see the very
-//! line; behind a proxy or a foreign VPN from the questions whether the other daemon lives.
-//! Nothing here asks by itself; whoever asks or transfers tells. Clones are the same monitor.
+//! Round trip, jitter and loss come from the tunnel's echoes where there is a tunnel of ours; behind a proxy or an
+//! external VPN from the health checks of the other daemon. The monitor sends nothing itself: the link monitor and
+//! the transfers report to it.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,57 +14,42 @@ use link::RateLimiter;
 use tokio::{sync::watch, time::Instant};
 use tunnel::{Echo, PeerStats, Tunnel};
 
-use super::{Goodput, stability::Stability};
+use super::{Goodput, LinkQuality, link_quality::Stability};
 
-/// So long after the last transfer the line is idle.
+/// The link is idle when the last transfer ended this long ago.
 const IDLE: Duration = Duration::from_secs(60);
-/// An idle line is asked for its bandwidth so often: 6 MB a day at most.
+/// Interval between bandwidth probes of an idle link (256 KiB each, 6 MB a day).
 const PROBE_EVERY: Duration = Duration::from_secs(3600);
 
-/// How the line is now.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Connection {
-    /// Goodput, moving average, bytes per second; of a probe until there was a transfer.
-    pub bandwidth_bytes_s: Option<f64>,
-    /// The most it carried lately, bytes per second.
-    pub capacity_bytes_s: Option<f64>,
-    /// Round trip, jitter and loss.
-    pub echo: Echo,
-    /// Since the tunnel's last handshake.
-    pub handshake_age: Option<Duration>,
-    /// 0 to 1; 1 while nothing is known.
-    pub stability: f64,
-    /// Good enough for bulk data: from 0.6 on, until it falls below 0.3.
-    pub is_stable: bool,
-}
-
-/// See the head of this file.
+/// See the head of this file. Clones are the same monitor.
 #[derive(Clone)]
 pub struct BandwidthMonitor(Arc<Inner>);
 
 struct Inner {
     tunnel: Option<Tunnel>,
     goodput: Goodput,
-    asked: Mutex<Asked>,
+    measured: Mutex<Measured>,
     stable: watch::Sender<bool>,
 }
 
-struct Asked {
+struct Measured {
     stability: Stability,
-    /// Of the questions to the other daemon.
+    /// Round trips of the health checks.
     echo: Echo,
+    /// When the last transfer ended.
     transferred: Option<Instant>,
+    /// When the last probe ended, and its bytes per second.
     probed: Option<(Instant, Option<f64>)>,
 }
 
 impl BandwidthMonitor {
-    /// Of a line with that tunnel of ours, or none.
+    /// Monitor of the link through `tunnel`; `None`: an external VPN or proxy.
     #[must_use]
     pub fn new(tunnel: Option<Tunnel>) -> Self {
         Self(Arc::new(Inner {
             tunnel,
             goodput: Goodput::new(),
-            asked: Mutex::new(Asked {
+            measured: Mutex::new(Measured {
                 stability: Stability::new(),
                 echo: Echo::default(),
                 transferred: None,
@@ -75,74 +59,74 @@ impl BandwidthMonitor {
         }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Asked> {
-        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Measured> {
+        self.0.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rates of our own transfers.
+    /// Rates of the daemon's own transfers.
     #[must_use]
     pub fn goodput(&self) -> &Goodput {
         &self.0.goodput
     }
 
-    /// The peer of our tunnel, the first of several.
+    /// The first peer of the tunnel; `None` without a tunnel of ours.
     #[must_use]
     pub fn peer(&self) -> Option<PeerStats> {
         self.0.tunnel.as_ref()?.peers().into_iter().next()
     }
 
-    /// The other daemon was asked whether it lives: how long its answer took, or that none came.
-    pub fn asked(&self, answer: Option<Duration>) {
+    /// Records a health check of the other daemon: how long its answer took; `None`: there was none.
+    pub fn health_checked(&self, answer: Option<Duration>) {
         {
-            let mut asked = self.lock();
-            asked.stability.record(answer.is_some());
+            let mut measured = self.lock();
+            measured.stability.record(answer.is_some());
             if let Some(rtt) = answer {
-                asked.echo.measured(rtt.as_secs_f64() * 1e3);
+                measured.echo.measured(rtt.as_secs_f64() * 1e3);
             }
         }
-        self.check_connection();
+        self.quality();
     }
 
-    /// A transfer of `bytes` arrived after `time`.
+    /// Records a transfer of `bytes` that arrived after `time`.
     pub fn transferred(&self, bytes: u64, time: Duration) {
         self.0.goodput.record(bytes, time);
-        let mut asked = self.lock();
-        asked.transferred = Some(Instant::now());
-        asked.stability.record(true);
+        let mut measured = self.lock();
+        measured.transferred = Some(Instant::now());
+        measured.stability.record(true);
     }
 
-    /// A transfer broke off.
+    /// Records a transfer that broke off.
     pub fn broke_off(&self) {
         self.lock().stability.record(false);
-        self.check_connection();
+        self.quality();
     }
 
-    /// Whether an idle line should be asked for its bandwidth now: nothing was transferred for a minute,
-    /// and it was not asked within the hour.
+    /// Whether the link's bandwidth should be probed now: nothing was transferred for a minute, and the last probe
+    /// is an hour old.
     #[must_use]
     pub fn probe_due(&self) -> bool {
-        let asked = self.lock();
-        asked.transferred.is_none_or(|at| at.elapsed() >= IDLE)
-            && asked.probed.is_none_or(|(at, _)| at.elapsed() >= PROBE_EVERY)
+        let measured = self.lock();
+        measured.transferred.is_none_or(|at| at.elapsed() >= IDLE)
+            && measured.probed.is_none_or(|(at, _)| at.elapsed() >= PROBE_EVERY)
     }
 
-    /// A probe's bytes per second; `None`: it failed, and the next one has time.
+    /// Records a probe's bytes per second; `None`: it failed, and the next one is due in an hour.
     pub fn probed(&self, bytes_per_second: Option<f64>) {
         self.lock().probed = Some((Instant::now(), bytes_per_second));
     }
 
-    /// How the line is. Also the moment at which the verdict may change.
-    pub fn check_connection(&self) -> Connection {
+    /// The link's quality now. [`BandwidthMonitor::stable`] returns by what was found here last.
+    pub fn quality(&self) -> LinkQuality {
         let peer = self.peer();
-        let mut asked = self.lock();
+        let mut measured = self.lock();
         let inside = peer.as_ref().map(|peer| peer.echo).filter(|echo| echo.answers > 0);
-        let echo = inside.unwrap_or(Echo { loss: asked.stability.missed(), ..asked.echo });
+        let echo = inside.unwrap_or(Echo { loss: measured.stability.missed(), ..measured.echo });
         let rtt_ms = echo.rtt_ms.unwrap_or_default();
-        let (stability, is_stable) = asked.stability.judge(echo.loss, rtt_ms, echo.jitter_ms);
-        let probed = asked.probed.and_then(|(_, rate)| rate);
-        drop(asked);
+        let (stability, is_stable) = measured.stability.score(echo.loss, rtt_ms, echo.jitter_ms);
+        let probed = measured.probed.and_then(|(_, rate)| rate);
+        drop(measured);
         self.0.stable.send_if_modified(|stable| std::mem::replace(stable, is_stable) != is_stable);
-        Connection {
+        LinkQuality {
             bandwidth_bytes_s: self.0.goodput.average().or(probed),
             capacity_bytes_s: self.0.goodput.capacity().or(probed),
             echo,
@@ -152,7 +136,7 @@ impl BandwidthMonitor {
         }
     }
 
-    /// Returns once the line is good enough for bulk data: at once, as a rule.
+    /// Returns once the link is good enough for bulk data: at once, as a rule.
     pub async fn stable(&self) {
         let mut stable = self.0.stable.subscribe();
         if stable.wait_for(|stable| *stable).await.is_err() {
@@ -176,18 +160,18 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn bulk_data_wait_for_a_line_that_answers_again() {
+    async fn bulk_data_wait_for_a_link_that_answers_again() {
         let monitor = BandwidthMonitor::new(None);
         monitor.stable().await;
-        (0..5).for_each(|_| monitor.asked(None));
-        let dead = monitor.check_connection();
+        (0..5).for_each(|_| monitor.health_checked(None));
+        let dead = monitor.quality();
         assert!(!dead.is_stable && dead.stability < 0.3, "{dead:?}");
         let waiting = monitor.clone();
         let started = Instant::now();
         let answers = async {
             for _ in 0..5 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                monitor.asked(Some(Duration::from_millis(30)));
+                monitor.health_checked(Some(Duration::from_millis(30)));
             }
         };
         let ((), waited) = tokio::join!(answers, async {
@@ -195,18 +179,18 @@ mod tests {
             started.elapsed()
         });
         assert!((2..=5).contains(&waited.as_secs()), "{waited:?}");
-        assert!(monitor.check_connection().is_stable);
+        assert!(monitor.quality().is_stable);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_an_idle_line_is_asked_for_its_bandwidth() {
+    async fn only_an_idle_link_is_probed() {
         let monitor = BandwidthMonitor::new(None);
         assert!(monitor.probe_due());
         monitor.probed(Some(1e6));
         assert!(!monitor.probe_due());
-        assert_eq!(monitor.check_connection().bandwidth_bytes_s, Some(1e6));
+        assert_eq!(monitor.quality().bandwidth_bytes_s, Some(1e6));
         monitor.transferred(1_000_000, Duration::from_millis(500));
-        assert_eq!(monitor.check_connection().bandwidth_bytes_s, Some(2e6), "our own transfers come first");
+        assert_eq!(monitor.quality().bandwidth_bytes_s, Some(2e6), "our own transfers come first");
         tokio::time::sleep(PROBE_EVERY - Duration::from_secs(30)).await;
         monitor.transferred(1_000_000, Duration::from_millis(500));
         tokio::time::sleep(Duration::from_secs(30)).await;

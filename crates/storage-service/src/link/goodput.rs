@@ -1,4 +1,4 @@
-//! How fast the line really is, from our own transfers.
+//! Goodput of the link, from the daemon's own transfers.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,9 +9,9 @@ use std::{
 const WINDOW: usize = 16;
 /// Weight of the newest transfer in the displayed average.
 const ALPHA: f64 = 0.25;
-/// A transfer shorter than this says nothing about the line.
+/// Shorter transfers say nothing about the link.
 const MIN_BYTES: u64 = 64 * 1024;
-/// A cut of the line costs at most this much of it again.
+/// A chunk takes at most this long, seconds: a transfer that breaks off repeats one chunk.
 const CHUNK_SECONDS: f64 = 8.0;
 const MBIT: f64 = 125_000.0;
 
@@ -21,8 +21,8 @@ struct Measured {
     recent: std::collections::VecDeque<f64>,
 }
 
-/// Bytes per second of finished transfers: a moving average to show, a windowed maximum as the
-/// line's capacity. Clones are the same measurement.
+/// Bytes per second of finished transfers: a moving average to show, a windowed maximum as the link's capacity.
+/// Clones are the same measurement.
 #[derive(Clone, Debug, Default)]
 pub struct Goodput(Arc<Mutex<Measured>>);
 
@@ -33,7 +33,7 @@ impl Goodput {
         Self::default()
     }
 
-    /// A transfer of `bytes` took `time`.
+    /// Records a transfer of `bytes` that took `time`.
     pub fn record(&self, bytes: u64, time: Duration) {
         if bytes < MIN_BYTES || time.is_zero() {
             return;
@@ -47,23 +47,23 @@ impl Goodput {
         measured.recent.push_back(rate);
     }
 
-    /// Moving average, bytes per second.
+    /// Moving average, bytes per second; `None` before the first transfer.
     #[must_use]
     pub fn average(&self) -> Option<f64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).average
     }
 
-    /// Capacity: the fastest of the last 16 transfers, bytes per second.
+    /// Capacity: the fastest of the last 16 transfers, bytes per second; `None` before the first.
     #[must_use]
     pub fn capacity(&self) -> Option<f64> {
         let measured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         measured.recent.iter().copied().reduce(f64::max)
     }
 
-    /// Chunk size for the next batch, bytes: 100 MB on a line of 100 Mbit/s or more, 20 MB from
-    /// 20 Mbit/s, else 5 MB; never more than `configured_max`, and never more than the line carries
-    /// in 8 seconds. The line's class is its capacity; what 8 seconds carry is the average, since one
-    /// good moment must not make a cut dear. Before anything is measured: 5 MB.
+    /// Chunk size for the next batch, bytes: 100 MB on a link of 100 Mbit/s or more, 20 MB from
+    /// 20 Mbit/s, else 5 MB; never more than `configured_max`, and never more than the link carries in
+    /// 8 seconds. The capacity decides between the three sizes, the average what 8 seconds carry: one fast
+    /// transfer must not make a repeated chunk expensive. Before anything is measured: 5 MB.
     #[must_use]
     pub fn chunk_bytes(&self, configured_max: u64) -> u64 {
         let (Some(capacity), Some(average)) = (self.capacity(), self.average()) else {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_follow_the_measured_line() {
+    fn chunks_follow_the_measured_link() {
         assert_eq!(Goodput::new().chunk_bytes(50_000_000), 5_000_000);
         assert_eq!(chunk_at(200.0, 200_000_000), 100_000_000);
         assert_eq!(chunk_at(200.0, 50_000_000), 50_000_000);

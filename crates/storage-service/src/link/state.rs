@@ -1,54 +1,54 @@
-//! How the link stands, from what both of its layers say: the tunnel's handshakes, and the HTTP calls
-//! through it. Each way of being broken has a name, since each wants another remedy.
+//! The state of the link, from both of its layers: the tunnel's handshakes, and the HTTP calls through it. Each
+//! kind of outage has a name, since each has another remedy.
 //!
 //! Pure: ages come in. The limits are WireGuard's own: a session is renewed after 120 s and rejected
 //! after 180 s (section 6.1 of the paper).
 
 use std::{fmt, time::Duration};
 
-/// A session that lives was renewed within this time.
+/// A session that is alive was renewed within this time.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(180);
-/// The peer's HTTP side is dead when it answered nothing for so long.
+/// The other daemon is dead when it answered nothing for this time.
 const HTTP_LIMIT: Duration = Duration::from_secs(30);
-/// A transfer on which no byte moves for so long stands still.
+/// A transfer on which no byte moved for this time has stalled.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
-/// What was seen last, and how long ago.
+/// What each layer reported last, as ages.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Signals {
     /// There is a tunnel of ours.
     pub tunnel: bool,
-    /// Since the last handshake; `None`: never.
+    /// Time since the last handshake; `None`: there was none.
     pub handshake: Option<Duration>,
-    /// Since the other daemon last answered; `None`: never.
+    /// Time since the other daemon last answered; `None`: it never did.
     pub http: Option<Duration>,
-    /// Since a byte last moved, while a transfer is under way.
+    /// Time since a byte last moved; `None` while no transfer is under way.
     pub transfer: Option<Duration>,
 }
 
-/// How the link stands.
+/// The state of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {
     /// Everything answers.
     Up,
     /// The tunnel stands, the daemon behind it does not answer: look at the daemon, its port, its token.
     HttpDead,
-    /// The daemon answers although there was no handshake for three minutes: it is reached another way
-    /// than the tunnel.
+    /// The daemon answers although there was no handshake for three minutes: it is reached by another
+    /// path than the tunnel.
     NoHandshake,
     /// A transfer on which no byte moved for 30 s.
     Silent,
-    /// Nothing answers: look at the line, the endpoint, the keys.
+    /// Nothing answers: look at the internet connection, the endpoint, the keys.
     Down,
 }
 
 impl LinkState {
-    /// Every way it can stand.
+    /// Every state.
     pub const ALL: [Self; 5] = [Self::Up, Self::HttpDead, Self::NoHandshake, Self::Silent, Self::Down];
 
-    /// Judges by `signals`.
+    /// The state that `signals` mean.
     #[must_use]
-    pub fn judge(signals: &Signals) -> Self {
+    pub fn of(signals: &Signals) -> Self {
         let within = |age: Option<Duration>, limit| age.is_some_and(|age| age < limit);
         let http = within(signals.http, HTTP_LIMIT);
         let handshake = within(signals.handshake, HANDSHAKE_LIMIT);
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_way_of_being_broken_has_its_name() {
+    fn each_kind_of_outage_has_its_name() {
         let s = |seconds| Some(Duration::from_secs(seconds));
         for (tunnel, handshake, http, transfer, state) in [
             (true, s(10), s(1), None, LinkState::Up),
@@ -101,7 +101,7 @@ mod tests {
             (false, None, s(40), None, LinkState::Down),
         ] {
             let signals = Signals { tunnel, handshake, http, transfer };
-            assert_eq!(LinkState::judge(&signals), state, "{signals:?}");
+            assert_eq!(LinkState::of(&signals), state, "{signals:?}");
         }
     }
 }

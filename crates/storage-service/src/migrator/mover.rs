@@ -17,7 +17,7 @@ use super::{GatewayClient, Spool, StepError};
 use crate::{
     catalog::{Catalog, MoveKind, MoveRecord},
     hot::{Described, Hot},
-    link::{BandwidthMonitor, Parallel},
+    link::{AdaptiveConcurrency, BandwidthMonitor},
 };
 
 /// Everything a step needs. One per process.
@@ -33,7 +33,7 @@ pub(super) struct Mover {
     /// How the line is.
     pub(super) monitor: BandwidthMonitor,
     /// How many chunks are sent at a time.
-    pub(super) parallel: std::sync::Mutex<Parallel>,
+    pub(super) parallel: std::sync::Mutex<AdaptiveConcurrency>,
     /// When the clock of `parallel` started.
     pub(super) started: Instant,
     /// One batch is encoded at a time.

@@ -210,7 +210,7 @@ impl Mover {
 
     fn connections(&self) -> usize {
         let mut parallel = self.parallel.lock().unwrap_or_else(PoisonError::into_inner);
-        parallel.look(self.started.elapsed(), self.limiter.granted_bytes(), self.limiter.effective());
+        parallel.observe(self.started.elapsed(), self.limiter.granted_bytes(), self.limiter.effective());
         usize::try_from(parallel.connections()).unwrap_or(1)
     }
 

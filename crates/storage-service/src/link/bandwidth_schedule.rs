@@ -1,7 +1,7 @@
-//! How fast the link may be used now: the configuration's timetable in local time, or what an operator
-//! said by the API until they take it back. One loop applies it to the limiters at each change.
+//! The limits of the link now: the configuration's timetable in local time, or an operator's limits set through the
+//! API until they are taken back. One loop applies them to the limiters at each change.
 //!
-//! An operator's limit is not kept over a restart: the file says what holds then.
+//! An operator's limits do not survive a restart: then the configuration holds again.
 
 use std::sync::Arc;
 
@@ -17,42 +17,42 @@ use tokio_util::sync::CancellationToken;
 /// Longest sleep: a clock that was set, or summer time that began, is noticed after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// The limits of both directions. Clones are the same.
+/// The limits of both directions. Clones are the same schedule.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub struct BandwidthSchedule {
     timetable: Arc<Timetable>,
     operator: Arc<watch::Sender<Option<Limits>>>,
     up: RateLimiter,
     down: RateLimiter,
 }
 
-impl Pace {
-    /// As `timetable` has it now.
+impl BandwidthSchedule {
+    /// With the limits that `timetable` has now.
     #[must_use]
     pub fn new(timetable: Timetable) -> Self {
-        let pace = Self {
+        let schedule = Self {
             timetable: Arc::new(timetable),
             operator: Arc::new(watch::Sender::new(None)),
             up: RateLimiter::new(None),
             down: RateLimiter::new(None),
         };
-        pace.apply();
-        pace
+        schedule.apply();
+        schedule
     }
 
-    /// From the cloud to the NAS.
+    /// The limiter from the cloud to the NAS.
     #[must_use]
     pub fn up(&self) -> &RateLimiter {
         &self.up
     }
 
-    /// From the NAS to the cloud.
+    /// The limiter from the NAS to the cloud.
     #[must_use]
     pub fn down(&self) -> &RateLimiter {
         &self.down
     }
 
-    /// An operator's limits, at once; `None`: back to the timetable.
+    /// Sets an operator's limits at once; `None`: back to the timetable.
     pub fn set(&self, limits: Option<Limits>) {
         self.operator.send_replace(limits);
         self.apply();
@@ -68,7 +68,7 @@ impl Pace {
         }
     }
 
-    /// What holds now, to the limiters; how long until the timetable's next change.
+    /// Applies what holds now to the limiters → how long until the timetable's next change.
     fn apply(&self) -> Duration {
         let now = Local::now();
         let (day, second) = (now.weekday().num_days_from_monday(), now.num_seconds_from_midnight());
@@ -90,11 +90,11 @@ mod tests {
 
     #[test]
     fn an_operator_overrides_the_timetable_until_they_take_it_back() {
-        let pace = Pace::new(Timetable::parse("1M:2M").unwrap());
-        assert_eq!((pace.up().limit(), pace.down().limit()), (Some(1 << 20), Some(2 << 20)));
-        pace.set(Some(Limits::default()));
-        assert_eq!((pace.up().limit(), pace.down().limit()), (None, None));
-        pace.set(None);
-        assert_eq!(pace.up().limit(), Some(1 << 20));
+        let schedule = BandwidthSchedule::new(Timetable::parse("1M:2M").unwrap());
+        assert_eq!((schedule.up().limit(), schedule.down().limit()), (Some(1 << 20), Some(2 << 20)));
+        schedule.set(Some(Limits::default()));
+        assert_eq!((schedule.up().limit(), schedule.down().limit()), (None, None));
+        schedule.set(None);
+        assert_eq!(schedule.up().limit(), Some(1 << 20));
     }
 }
