@@ -10,119 +10,117 @@ use x25519_dalek::{PublicKey as Point, StaticSecret};
 #[error("is not a WireGuard key (32 bytes as 44 characters of base64, as `keygen` or `wg genkey` print)")]
 pub struct NotAKey;
 
-fn decode(text: &str) -> Result<[u8; 32], NotAKey> {
-    let bytes = BASE64_STANDARD.decode(text.trim()).map_err(|_| NotAKey)?;
-    bytes.try_into().map_err(|_| NotAKey)
+/// 32 bytes in a form that files have and logs do not: base64, and no `Debug` or `Display` of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key32([u8; 32]);
+
+impl Key32 {
+    fn base64(&self) -> String {
+        BASE64_STANDARD.encode(self.0)
+    }
+}
+
+impl FromStr for Key32 {
+    type Err = NotAKey;
+    fn from_str(text: &str) -> Result<Self, NotAKey> {
+        let bytes = BASE64_STANDARD.decode(text.trim()).map_err(|_| NotAKey)?;
+        bytes.try_into().map(Self).map_err(|_| NotAKey)
+    }
 }
 
 /// A Curve25519 private key (RFC 7748).
 #[derive(Clone, PartialEq, Eq)]
-pub struct PrivateKey([u8; 32]);
+pub struct PrivateKey(Key32);
+
+/// 32 bytes both ends know besides their keys.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PresharedKey(Key32);
 
 impl PrivateKey {
     /// A fresh one from the operating system's randomness.
     #[must_use]
     pub fn generate() -> Self {
-        Self(StaticSecret::from(rand::random::<[u8; 32]>()).to_bytes())
+        Self(Key32(StaticSecret::from(rand::random::<[u8; 32]>()).to_bytes()))
     }
 
     /// Its public half.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        PublicKey(Point::from(&StaticSecret::from(self.0)).to_bytes())
-    }
-
-    /// The raw bytes, for the handshake.
-    #[must_use]
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Base64, for a key file and nowhere else.
-    #[must_use]
-    pub fn expose_base64(&self) -> String {
-        BASE64_STANDARD.encode(self.0)
+        PublicKey(Key32(Point::from(&StaticSecret::from(self.0.0)).to_bytes()))
     }
 }
-
-impl FromStr for PrivateKey {
-    type Err = NotAKey;
-    fn from_str(text: &str) -> Result<Self, NotAKey> {
-        decode(text).map(Self)
-    }
-}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PrivateKey(***)")
-    }
-}
-
-/// 32 bytes both ends know besides their keys.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PresharedKey([u8; 32]);
 
 impl PresharedKey {
     /// A fresh one from the operating system's randomness.
     #[must_use]
     pub fn generate() -> Self {
-        Self(rand::random())
-    }
-
-    /// The raw bytes, for the handshake.
-    #[must_use]
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Base64, for a key file and nowhere else.
-    #[must_use]
-    pub fn expose_base64(&self) -> String {
-        BASE64_STANDARD.encode(self.0)
+        Self(Key32(rand::random()))
     }
 }
 
-impl FromStr for PresharedKey {
-    type Err = NotAKey;
-    fn from_str(text: &str) -> Result<Self, NotAKey> {
-        decode(text).map(Self)
-    }
+/// What both kinds of secret key can do.
+macro_rules! secret_key {
+    ($name:ident) => {
+        impl $name {
+            /// The raw bytes, for the handshake.
+            #[must_use]
+            pub fn expose(&self) -> &[u8; 32] {
+                &self.0.0
+            }
+
+            /// Base64, for a key file and nowhere else.
+            #[must_use]
+            pub fn expose_base64(&self) -> String {
+                self.0.base64()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAKey;
+            fn from_str(text: &str) -> Result<Self, NotAKey> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(***)"))
+            }
+        }
+    };
 }
 
-impl fmt::Debug for PresharedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PresharedKey(***)")
-    }
-}
+secret_key!(PrivateKey);
+secret_key!(PresharedKey);
 
 /// A Curve25519 public key: a peer's name. Shown as base64.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PublicKey([u8; 32]);
+pub struct PublicKey(Key32);
 
 impl PublicKey {
     /// The raw bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.0.0
     }
 }
 
 impl From<[u8; 32]> for PublicKey {
     fn from(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Key32(bytes))
     }
 }
 
 impl FromStr for PublicKey {
     type Err = NotAKey;
     fn from_str(text: &str) -> Result<Self, NotAKey> {
-        decode(text).map(Self)
+        text.parse().map(Self)
     }
 }
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64_STANDARD.encode(self.0))
+        f.write_str(&self.0.base64())
     }
 }
 
@@ -143,6 +141,7 @@ mod tests {
         let key: PrivateKey = secret.parse().unwrap();
         assert_eq!(key.public().to_string(), "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=");
         assert_eq!(format!("{key:?}"), "PrivateKey(***)");
+        assert_eq!(format!("{:?}", PresharedKey::generate()), "PresharedKey(***)");
         assert_eq!(PrivateKey::generate().expose_base64().parse::<PrivateKey>().map(|_| ()), Ok(()));
         for bad in ["", "abc", "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LC", &secret[4..]] {
             assert_eq!(bad.parse::<PrivateKey>(), Err(NotAKey), "{bad}");

@@ -49,11 +49,11 @@ pub struct App {
     pub catalog: Arc<Catalog>,
     /// Moves rows.
     pub migrator: Migrator,
-    /// How fast the link may be used.
+    /// The limits of the link.
     pub pace: BandwidthSchedule,
     /// Answers queries.
     pub router: Arc<router::Router>,
-    /// The way to the NAS.
+    /// Monitors the link to the NAS.
     pub link: Arc<LinkMonitor>,
     /// What Prometheus scrapes.
     pub metrics: prometheus_client::registry::Registry,
