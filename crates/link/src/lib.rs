@@ -16,4 +16,4 @@ pub use peer::{ByteStream, Peer};
 pub use peer_error::PeerError;
 pub use rate_limiter::RateLimiter;
 pub use supervisor::Supervisor;
-pub use token::{BearerToken, TokenError};
+pub use token::BearerToken;

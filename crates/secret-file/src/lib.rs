@@ -4,5 +4,5 @@
 mod read;
 mod write;
 
-pub use read::{private_bytes, read};
+pub use read::{Refusal, read, read_bytes, read_token};
 pub use write::{WriteError, write};

@@ -145,8 +145,9 @@ fn from_file(
 /// A key from the file that `node` names.
 fn key_file<T: FromStr<Err: fmt::Display>>(document: &Document<'_>, node: &Node) -> Result<T, String> {
     let path = values::path(&document.base)(node)?;
-    let secret = secret_file::read(&path, 1)?;
-    secret.expose().parse().map_err(|e: T::Err| format!("the text in {} {e}", path.display()))
+    let shown = path.display();
+    let secret = secret_file::read(&path).map_err(|refusal| format!("{shown} {refusal}"))?;
+    secret.expose().parse().map_err(|e: T::Err| format!("the text in {shown} {e}"))
 }
 
 fn parsed<T: FromStr<Err: fmt::Display>>(node: &Node) -> Result<T, String> {

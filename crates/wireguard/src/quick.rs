@@ -81,7 +81,7 @@ impl fmt::Display for QuickErrors {
 /// Reads a wg-quick file of at most 64 KiB that only its owner may read (or under `/run/secrets`).
 /// A peer with an endpoint and no `PersistentKeepalive` gets `keepalive_s` (seconds).
 pub fn read_wg_quick(path: &Path, keepalive_s: Option<u16>) -> Result<QuickFile, QuickErrors> {
-    let bytes = secret_file::private_bytes(path).map_err(whole);
+    let bytes = secret_file::read_bytes(path).map_err(|refusal| whole(refusal.to_string()));
     bytes.and_then(|bytes| parse_wg_quick(&bytes, keepalive_s)).map_err(|mut errors| {
         errors.file = path.to_owned();
         errors
