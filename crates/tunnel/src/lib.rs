@@ -16,7 +16,7 @@
 //! when the peer has not been heard for a while; the other end answers to wherever authenticated datagrams come
 //! from. Nothing here is written to disk: after a crash one handshake (one round trip) restores the tunnel.
 //!
-//! [`Peers`] is locked for a burst of packets and never across a wait. Every task belongs to the supervisor that
+//! The peers are locked for a burst of packets and never across a wait. Every task belongs to the supervisor that
 //! the tunnel was opened with and ends when that is shut down.
 
 mod attach;

@@ -38,7 +38,7 @@ const MOST_DOUBLINGS: u32 = 5;
 const STUCK: Duration = Duration::from_secs(2);
 /// Resolution of the probe timers.
 const TIMER: Duration = Duration::from_millis(10);
-/// A connection without any packet for this time is forgotten.
+/// A connection with neither an acknowledgment nor a probe for this time is forgotten.
 const FORGET: Duration = Duration::from_secs(90);
 
 /// One TCP connection: the other end's address and both ports.

@@ -1,4 +1,4 @@
-//! DelayController to others on the same link: the tunnel's echoes feed the delay controller, and its cap goes to the
+//! Yielding to others on the same link: the tunnel's echoes feed the delay controller, and its cap goes to the
 //! limiter of bulk data.
 //!
 //! Reads counters and sets a cap; dropping the future leaves the last cap in force.

@@ -1,7 +1,7 @@
 //! Monitors the link to the NAS: checks the gateway's health every few seconds, combines that with the tunnel's
 //! handshakes, and logs each change of the link's state. Probes the bandwidth of an idle link now and then.
 //!
-//! It only observes: nothing waits for it, and every check has a deadquality.
+//! It only observes: nothing waits for it, and every check has a deadline.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
