@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use storage_config::wireguard::parse_wg_quick;
+use wireguard::parse_wg_quick;
 
 fuzz_target!(|bytes: &[u8]| {
     match parse_wg_quick(bytes, None) {

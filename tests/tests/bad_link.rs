@@ -12,7 +12,8 @@ use std::{
 };
 
 use e2e::logs;
-use storage_config::wireguard::{PresharedKey, PrivateKey, write_secret_file};
+use secret_file::write as write_secret_file;
+use wireguard::{PresharedKey, PrivateKey};
 use xtask::{binaries, clients::Service, lab::namespace, stack::free_port};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -101,7 +102,7 @@ impl Alone {
         let out = fs::File::create(self.log()).unwrap();
         command.arg("--config").arg(self.dir.path().join("config.yaml"));
         command.env_remove("CONFIG_PATH").env_remove("DEPLOYMENT_TYPE");
-        command.env("RUST_LOG", "info,boringtun=off,link=debug");
+        command.env("RUST_LOG", "info,boringtun=off,tunnel=debug");
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
         self.child = Some(command.spawn().unwrap());
     }

@@ -4,7 +4,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
-use storage_config::wireguard::PrivateKey;
+use wireguard::PrivateKey;
 
 const DAEMONS: [&str; 2] = ["storage-service", "storage-gateway"];
 

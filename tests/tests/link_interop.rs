@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
 
-use storage_config::wireguard::PresharedKey;
+use wireguard::PresharedKey;
 use xtask::lab::{
     namespace::{self, Nat},
     pair::{Pair, Running},

@@ -20,8 +20,8 @@ use url::Url;
 
 use crate::{
     BearerToken, PeerError, RateLimiter,
+    activity::Activity,
     idle::{Idle, bounded},
-    pulse::Pulse,
     trust,
 };
 
@@ -46,7 +46,7 @@ pub struct Peer {
     token: Option<BearerToken>,
     timeout: Duration,
     attempts: u32,
-    pulse: Pulse,
+    activity: Activity,
 }
 
 impl Peer {
@@ -93,22 +93,22 @@ impl Peer {
         let client = client
             .build()
             .map_err(|error| PeerError::Protocol { url: base.to_string(), reason: chain(&error) })?;
-        Ok(Self { client, base, token, timeout, attempts: retry_attempts + 1, pulse: Pulse::new() })
+        Ok(Self { client, base, token, timeout, attempts: retry_attempts + 1, activity: Activity::new() })
     }
 
-    /// Since the other daemon last answered anything; `None`: never.
+    /// Time since the other daemon last answered anything; `None`: it never did.
     #[must_use]
     pub fn answered_ago(&self) -> Option<Duration> {
-        self.pulse.answered_ago()
+        self.activity.answered_ago()
     }
 
-    /// Since a byte last left, while an upload is under way.
+    /// Time since a byte last left; `None` while no upload is under way.
     #[must_use]
     pub fn silence(&self) -> Option<Duration> {
-        self.pulse.silence()
+        self.activity.silence()
     }
 
-    /// Where it is.
+    /// Base URL of the other daemon.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.base
@@ -131,18 +131,22 @@ impl Peer {
         Ok((status, self.parse(path, &bytes)?))
     }
 
-    /// `POST path` with a JSON body, for the status alone.
-    pub async fn tell<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Result<u16, PeerError> {
+    /// `POST path` with a JSON body → the status; the answer's body is thrown away.
+    pub async fn post_no_content<B: Serialize + ?Sized>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<u16, PeerError> {
         let sent = self.repeated(path, || Ok(self.request(Method::POST, path)?.json(body))).await?;
         Ok(sent.0)
     }
 
-    /// `PUT path` with a JSON body, for the status alone.
+    /// `PUT path` with a JSON body → the status.
     pub async fn put_json<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Result<u16, PeerError> {
         Ok(self.repeated(path, || Ok(self.request(Method::PUT, path)?.json(body))).await?.0)
     }
 
-    /// `DELETE path`.
+    /// `DELETE path` → the status.
     pub async fn delete(&self, path: &str) -> Result<u16, PeerError> {
         Ok(self.repeated(path, || self.request(Method::DELETE, path)).await?.0)
     }
@@ -174,8 +178,8 @@ impl Peer {
             request = request.header(*name, value);
         }
         let idle = Idle::new(PUT_SILENCE.max(self.timeout));
-        let _transfer = self.pulse.transfer();
-        let bytes = paced(reader, length, limiter.clone(), idle.clone(), self.pulse.clone());
+        let _transfer = self.activity.transfer();
+        let bytes = paced(reader, length, limiter.clone(), idle.clone(), self.activity.clone());
         let body = reqwest::Body::wrap_stream(bytes);
         let sent = idle.wait(self.send(path, request.body(body))).await;
         let (status, _) = sent.ok_or_else(|| self.unknown(path, "nothing moved for too long"))??;
@@ -191,8 +195,8 @@ impl Peer {
         path: &str,
         body: &B,
     ) -> Result<ByteStream, PeerError> {
-        // Bulk data stand back until the answer begins.
-        let waiting = self.pulse.query();
+        // Bulk data pause until the answer begins.
+        let waiting = self.activity.query();
         let ask = async || {
             let answer = self.request(Method::POST, path)?.json(body).send();
             let answer = tokio::time::timeout(STREAM_SILENCE, answer).await;
@@ -239,7 +243,7 @@ impl Peer {
             let reason = format!("{} (is this the other daemon?)", response.status());
             return Err(PeerError::Protocol { url: self.at(PATH)?.to_string(), reason });
         }
-        self.pulse.answered();
+        self.activity.answered();
         Ok(())
     }
 
@@ -289,7 +293,7 @@ impl Peer {
 
     /// Passes 2xx, turns everything else into an error with the peer's own reason.
     async fn accept(&self, path: &str, response: Response) -> Result<Response, PeerError> {
-        self.pulse.answered();
+        self.activity.answered();
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -352,16 +356,16 @@ fn broke_off(error: &reqwest::Error) -> bool {
     error.is_request() && !error.is_connect() && !error.is_timeout()
 }
 
-/// `length` bytes of `reader` in the limiter's slices; each one that leaves is a sign of life.
+/// `length` bytes of `reader` in the limiter's slices; each one that leaves is recorded as activity.
 fn paced(
     reader: impl AsyncRead + Send + Unpin + 'static,
     length: u64,
     limiter: RateLimiter,
     idle: Idle,
-    pulse: Pulse,
+    activity: Activity,
 ) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
     futures::stream::unfold((reader, length), move |(mut reader, left)| {
-        let (limiter, idle, pulse) = (limiter.clone(), idle.clone(), pulse.clone());
+        let (limiter, idle, activity) = (limiter.clone(), idle.clone(), activity.clone());
         async move {
             if left == 0 {
                 return None;
@@ -371,10 +375,10 @@ fn paced(
             if let Err(error) = reader.read_exact(&mut bytes).await {
                 return Some((Err(error), (reader, 0)));
             }
-            pulse.stand_back().await;
+            activity.wait_for_queries().await;
             limiter.acquire(slice).await;
             idle.touch();
-            pulse.moved();
+            activity.moved();
             Some((Ok(bytes.freeze()), (reader, left - slice as u64)))
         }
     })

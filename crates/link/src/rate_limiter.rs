@@ -20,9 +20,9 @@ const SLICE_BYTES: u64 = 64 * 1024;
 /// What holds, bytes per second.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// Said by somebody.
+    /// Configured limit.
     limit: Option<u64>,
-    /// Found to be all that can be had without being in the way.
+    /// Cap set by the delay controller.
     cap: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ impl Limits {
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
     limits: Arc<watch::Sender<Limits>>,
-    /// When the line is free again. The lock is fair: transfers take turns by slices.
+    /// When the next slice may leave. The lock is fair: transfers take turns by slices.
     free_at: Arc<Mutex<Instant>>,
     granted: Arc<AtomicU64>,
 }
@@ -57,8 +57,8 @@ impl RateLimiter {
         self.limits.send_modify(|limits| limits.limit = bytes_per_second);
     }
 
-    /// Gives way to others: no more than `bytes_per_second` below the limit, also for transfers under way.
-    pub fn give_way(&self, bytes_per_second: Option<u64>) {
+    /// Caps the rate below the limit while the link queues (`None`: no cap), also for transfers under way.
+    pub fn set_cap(&self, bytes_per_second: Option<u64>) {
         self.limits.send_if_modified(|limits| {
             std::mem::replace(&mut limits.cap, bytes_per_second) != bytes_per_second
         });
@@ -70,7 +70,7 @@ impl RateLimiter {
         self.limits.borrow().limit
     }
 
-    /// What may leave now, bytes per second: the limit, or less while we give way to others.
+    /// What may leave now, bytes per second: the limit or the cap, whichever is lower; `None`: neither is set.
     #[must_use]
     pub fn effective(&self) -> Option<u64> {
         self.limits.borrow().effective()
@@ -85,7 +85,7 @@ impl RateLimiter {
     /// How large a piece should be passed to [`RateLimiter::acquire`] at once, bytes.
     #[must_use]
     pub fn slice_bytes(&self) -> usize {
-        // 20 ms of line, so that slow lines are smooth too.
+        // What leaves in 20 ms, so that slow links are smooth too.
         let slice = self.effective().map_or(SLICE_BYTES, |limit| (limit / 50).clamp(1024, SLICE_BYTES));
         usize::try_from(slice).unwrap_or(usize::MAX)
     }
@@ -152,7 +152,7 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(1));
     }
     #[tokio::test(start_paused = true)]
-    async fn slow_and_fast_lines_are_held_alike() {
+    async fn slow_and_fast_limits_are_held_alike() {
         for rate in [1_000_u64, 100_000, 1_000_000_000] {
             let seconds = seconds_for(&RateLimiter::new(Some(rate)), rate as usize * 5).await;
             assert!((4.0..=5.1).contains(&seconds), "{rate} B/s: {seconds}");
@@ -172,7 +172,7 @@ mod tests {
         let limiter = RateLimiter::new(Some(1_000_000));
         let small = seconds_for(&limiter, 500_000);
         let (large, small) = tokio::join!(seconds_for(&limiter, 5_000_000), small);
-        assert!((0.8..=1.2).contains(&small), "half the line while both run: {small}");
+        assert!((0.8..=1.2).contains(&small), "half the rate while both run: {small}");
         assert!((5.3..=5.6).contains(&large), "{large}");
     }
 
@@ -186,7 +186,7 @@ mod tests {
         assert!((0.8..=1.0).contains(&seconds), "{seconds}");
     }
 
-    /// Grants of `seconds` on a line of 10 MB/s, when each wake-up comes `late()` milliseconds late.
+    /// Grants of `seconds` at a limit of 10 MB/s, when each wake-up comes `late()` milliseconds late.
     async fn grants(seconds: u64, mut late: impl FnMut() -> u64) -> Vec<(f64, u64)> {
         let limiter = RateLimiter::new(Some(10_000_000));
         let started = Instant::now();

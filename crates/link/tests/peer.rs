@@ -63,7 +63,7 @@ async fn a_refusal_is_not_asked_again() {
         async { (StatusCode::CONFLICT, r#"{"code":"differs","message":"another manifest"}"#) }
     };
     let (url, _server) = serve(Router::new().route("/x", post(refuse))).await;
-    let error = peer(&url, TOKEN, 3).tell("/x", &1).await.unwrap_err();
+    let error = peer(&url, TOKEN, 3).post_no_content("/x", &1).await.unwrap_err();
     assert_eq!((error.status(), error.code()), (Some(409), Some("differs")));
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }

@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
+use wireguard::LinkConfig;
 
-use crate::{Deployment, Effort, LogFormat, Secret, Timetable, wireguard::LinkConfig};
+use crate::{Deployment, Effort, LogFormat, Secret, Timetable};
 
 /// Everything `storage-service` is told.
 #[derive(Debug, Clone)]

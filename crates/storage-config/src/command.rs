@@ -18,7 +18,7 @@ impl Command {
     #[must_use]
     pub fn run(self) -> ExitCode {
         let Self::Keygen { out } = self;
-        match crate::wireguard::keygen(out.as_deref(), &mut std::io::stdout(), &mut std::io::stderr()) {
+        match wireguard::keygen(out.as_deref(), &mut std::io::stdout(), &mut std::io::stderr()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("keygen: {error}");

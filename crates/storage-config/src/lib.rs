@@ -18,12 +18,10 @@ mod read;
 mod read_cloud;
 mod read_link;
 mod read_nas;
-mod secret;
 mod section;
 mod timetable;
 mod units;
 mod values;
-pub mod wireguard;
 
 use std::path::{Path, PathBuf};
 

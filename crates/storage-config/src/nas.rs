@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
+use wireguard::LinkConfig;
 
-use crate::{Deployment, LinkMethod, LogFormat, Secret, wireguard::LinkConfig};
+use crate::{Deployment, LinkMethod, LogFormat, Secret};
 
 /// Everything `storage-gateway` is told.
 #[derive(Debug, Clone)]

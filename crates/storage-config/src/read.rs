@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use secret_file::Refusal;
+
 use crate::{
     ConfigError, ConfigErrors, DEPLOYMENT_TYPE, Deployment, LogFormat, Secret,
     node::{Node, Step},
-    secret,
     section::{Problems, Section},
     values,
 };
@@ -19,8 +20,6 @@ use crate::{
 const MAX_FILE_BYTES: u64 = 256 * 1024;
 /// The parser's time grows with the square of the depth.
 const MAX_FLOW_DEPTH: usize = 200;
-/// Short tokens can be guessed.
-const MIN_TOKEN_CHARS: usize = 16;
 
 /// A file being read.
 pub(crate) struct Document<'a> {
@@ -176,24 +175,30 @@ impl Document<'_> {
     /// `token_file`, else the file `default` beside the configuration when it exists.
     pub(crate) fn token(&self, section: &Section<'_>, default: &str) -> Token {
         section.forbid_inline("token", "token_file");
-        self.secret_file(section, "token_file", default, MIN_TOKEN_CHARS)
+        self.secret(section, "token_file", default, secret_file::read_token)
     }
 
     /// `password_file`, else `secrets/clickhouse.password` beside the configuration when it exists.
     pub(crate) fn password(&self, section: &Section<'_>) -> Option<Secret> {
         section.forbid_inline("password", "password_file");
-        self.secret_file(section, "password_file", "secrets/clickhouse.password", 1).secret
+        self.secret(section, "password_file", "secrets/clickhouse.password", secret_file::read).secret
     }
 
-    fn secret_file(&self, section: &Section<'_>, key: &'static str, default: &str, min_len: usize) -> Token {
+    fn secret(
+        &self,
+        section: &Section<'_>,
+        key: &'static str,
+        default: &str,
+        read: fn(&Path) -> Result<Secret, Refusal>,
+    ) -> Token {
         let by_default = Some(self.base.join(default)).filter(|path| path.exists());
         let Some(file) = section.opt(key, values::path(&self.base)).or(by_default) else {
             return Token::default();
         };
-        match secret::read(&file, min_len) {
+        match read(&file) {
             Ok(secret) => Token { file: Some(file), secret: Some(secret) },
-            Err(message) => {
-                section.problem(key, message);
+            Err(refusal) => {
+                section.problem(key, format!("{} {refusal}", file.display()));
                 // Kept, so that the missing token is not reported a second time.
                 Token { file: Some(file), secret: None }
             }

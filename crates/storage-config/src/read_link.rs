@@ -4,19 +4,18 @@
 use std::{fmt, fs::File, io::Read as _, path::PathBuf, str::FromStr};
 
 use url::Url;
+use wireguard::{
+    Cidr, LinkConfig, LinkMode, TunnelConfig,
+    draft::{Draft, DraftPeer, MIN_MTU, Place},
+    read_wg_quick,
+};
 
 use crate::{
     LinkMethod, endpoint,
     node::{Node, Step},
     read::Document,
-    secret,
     section::Section,
     values,
-    wireguard::{
-        Cidr, LinkConfig, LinkMode, TunnelConfig,
-        draft::{Draft, DraftPeer, MIN_MTU, Place},
-        read_wg_quick,
-    },
 };
 
 pub(crate) const METHODS: &[(&str, LinkMethod)] =
@@ -146,8 +145,9 @@ fn from_file(
 /// A key from the file that `node` names.
 fn key_file<T: FromStr<Err: fmt::Display>>(document: &Document<'_>, node: &Node) -> Result<T, String> {
     let path = values::path(&document.base)(node)?;
-    let secret = secret::read(&path, 1)?;
-    secret.expose().parse().map_err(|e: T::Err| format!("the text in {} {e}", path.display()))
+    let shown = path.display();
+    let secret = secret_file::read(&path).map_err(|refusal| format!("{shown} {refusal}"))?;
+    secret.expose().parse().map_err(|e: T::Err| format!("the text in {shown} {e}"))
 }
 
 fn parsed<T: FromStr<Err: fmt::Display>>(node: &Node) -> Result<T, String> {

@@ -12,7 +12,6 @@ use crate::{
     read_link,
     section::Section,
     values,
-    wireguard::NAS_KEEPALIVE_S,
 };
 
 const DAY_SECONDS: u64 = 86_400;
@@ -27,7 +26,7 @@ pub(crate) fn load(path: &Path, deployment_type: Option<&str>) -> Result<NasConf
         let storage = storage(document, &root);
         let connection = connection(document, &root, &mut notes);
         let method = connection.as_ref().map(|connection| connection.method);
-        let link = read_link::link(document, &root, method, Some(NAS_KEEPALIVE_S), &mut notes);
+        let link = read_link::link(document, &root, method, Some(wireguard::NAS_KEEPALIVE_S), &mut notes);
         let limits = limits(&root);
         if let Some(service) = service.as_ref().filter(|service| service.token.is_none()) {
             notes.push(format!("no service.token_file: anyone on this machine may call {}", service.listen));

@@ -8,10 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use storage_config::{
-    CloudConfig, ConfigErrors, LinkMethod, NasConfig, load_cloud_as, load_nas_as,
-    wireguard::{LinkConfig, LinkMode, PrivateKey},
-};
+use storage_config::{CloudConfig, ConfigErrors, LinkMethod, NasConfig, load_cloud_as, load_nas_as};
+use wireguard::{LinkConfig, LinkMode, PrivateKey};
 
 const KEY: &str = "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=";
 const PEER: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";

@@ -44,8 +44,7 @@ pub async fn run(mut config: NasConfig) -> anyhow::Result<Exit> {
     // The tunnel outlives the tasks, so that what they are answering can leave.
     let tunnel = Supervisor::new();
     let (remote, guarded) = (config.connection.cloud_url.clone(), config.service.token.is_some());
-    let attached =
-        link::tunnel::attach(&config.link, remote, address, guarded, &tunnel).await.context("link")?;
+    let attached = tunnel::attach(&config.link, remote, address, guarded, &tunnel).await.context("link")?;
     let mode = match config.connection.method {
         LinkMethod::Vpn => attached.mode(),
         LinkMethod::ReverseProxy => "reverse_proxy".to_owned(),

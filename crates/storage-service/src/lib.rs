@@ -13,7 +13,6 @@ pub mod api;
 pub mod catalog;
 pub mod consistency;
 pub mod hot;
-pub mod link_watch;
+pub mod link;
 pub mod migrator;
-pub mod pace;
 pub mod router;

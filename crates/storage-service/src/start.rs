@@ -10,20 +10,20 @@ use std::{
 
 use anyhow::{Context, Result};
 use clickhouse_http::client::{Client, NodeList};
-use link::{BandwidthMonitor, BearerToken, Peer, Supervisor, tunnel::Mode};
+use link::{BearerToken, Peer, Supervisor};
 use storage_config::{CloudConfig, LinkMethod, LogFormat};
 use storage_service::{
     api::{self, App, LastHeartbeat},
     catalog::Catalog,
-    link_watch::LinkWatch,
+    link::{BandwidthMonitor, BandwidthSchedule, LinkMonitor},
     migrator::Migrator,
-    pace::Pace,
     router::{Router, cold::Gateway},
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+use tunnel::Mode;
 
 /// Longest wait for a connection to the hot engine.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -82,7 +82,7 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
     // The tunnel outlives the tasks, so that what they are answering can leave.
     let tunnel = Supervisor::new();
     let remote = config.cold.gateway_url.clone();
-    let attached = link::tunnel::attach(&config.link, remote, address, service.token.is_some(), &tunnel)
+    let attached = tunnel::attach(&config.link, remote, address, service.token.is_some(), &tunnel)
         .await
         .context("link")?;
     let mode = match config.cold.method {
@@ -98,13 +98,13 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
     let peer = gateway_peer(&config)?;
     let supervisor = Supervisor::new();
     let catalog = Catalog::open(&service.data_dir).context("open the catalog")?;
-    let pace = Pace::new(config.migration.bandwidth_limit.clone());
+    let pace = BandwidthSchedule::new(config.migration.bandwidth_limit.clone());
     let tunnelled = attached.tunnel.is_some();
     let monitor = BandwidthMonitor::new(attached.tunnel);
     let migrator =
         Migrator::new(&config, hot.clone(), peer.clone(), Arc::clone(&catalog), &pace, monitor.clone())
             .context("build the migrator")?;
-    let link = Arc::new(LinkWatch::new(peer.clone(), mode, tunnelled, pace.clone(), monitor));
+    let link = Arc::new(LinkMonitor::new(peer.clone(), mode, tunnelled, pace.clone(), monitor));
     let gateway = Gateway { peer, pulse: config.cold.timeout, limiter: pace.down().clone() };
     let router = Arc::new(Router::new(
         hot.clone(),
@@ -136,11 +136,11 @@ pub async fn run(mut config: CloudConfig, port_file: Option<PathBuf>) -> Result<
     let (probe_stop, watch_stop) = (stop.clone(), stop.clone());
     supervisor.spawn("hot prober", async move { prober.probe(probe_stop).await });
     supervisor.spawn("query watch", async move { watch.watch(watch_stop).await });
-    let (pace_stop, link_stop, way_stop) = (stop.clone(), stop.clone(), stop.clone());
+    let (pace_stop, link_stop, yield_stop) = (stop.clone(), stop.clone(), stop.clone());
     let yielding = Arc::clone(&link);
-    supervisor.spawn("link watch", async move { link.run(link_stop).await });
-    supervisor.spawn("giving way", async move { yielding.give_way(way_stop).await });
-    supervisor.spawn("pace", async move { pace.run(pace_stop).await });
+    supervisor.spawn("link monitor", async move { link.run(link_stop).await });
+    supervisor.spawn("yielding", async move { yielding.yield_to_others(yield_stop).await });
+    supervisor.spawn("bandwidth schedule", async move { pace.run(pace_stop).await });
     supervisor.spawn("migrator", async move { migrator.run(stop).await });
     if let Some(path) = port_file {
         write_port_file(&path, address).with_context(|| format!("write {}", path.display()))?;

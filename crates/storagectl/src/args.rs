@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use storage_config::wireguard::{
-    CLOUD_ADDRESS, Cidr, DEFAULT_PORT, NAS_ADDRESS, NotAnEndpoint, PeerEndpoint,
-};
 use storage_types::MigrationId;
 use url::Url;
+use wireguard::{CLOUD_ADDRESS, Cidr, DEFAULT_PORT, NAS_ADDRESS, NotAnEndpoint, PeerEndpoint};
 
 /// Operator's command line for storage-service and storage-gateway.
 ///

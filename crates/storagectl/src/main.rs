@@ -13,6 +13,7 @@ mod text;
 
 use std::{
     io::{BufWriter, Write},
+    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -44,7 +45,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         return pair::run(args, &mut std::io::stdout().lock());
     }
     let token = match &cli.token_file {
-        Some(path) => Some(BearerToken::from_file(path).map_err(|e| Failure::Failed(e.to_string()))?),
+        Some(path) => Some(token(path)?),
         None => None,
     };
     // A person is waiting: no silent repeats.
@@ -54,4 +55,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let result = runtime.block_on(commands::run(&peer, cli.command, cli.json, &mut out));
     out.flush()?;
     result
+}
+
+/// The token in the file at `path`, by the rules that the daemons read theirs by.
+fn token(path: &Path) -> Result<BearerToken, Failure> {
+    let secret = secret_file::read_token(path)
+        .map_err(|refusal| Failure::Failed(format!("token file {} {refusal}", path.display())))?;
+    Ok(BearerToken::new(secret.expose()))
 }

@@ -7,8 +7,6 @@ use std::{
     path::Path,
 };
 
-use storage_config::wireguard::{self, write_secret_file};
-
 use crate::{args::PairArgs, failure::Failure};
 
 /// Writes both files or none.
@@ -23,7 +21,7 @@ pub fn run(args: &PairArgs, out: &mut impl Write) -> Result<(), Failure> {
         .map_err(|e| Failure::Failed(format!("{folder} cannot be made: {e} (name a folder of yours)")))?;
     let (cloud, nas) = (args.dir.join("cloud-wg0.conf"), args.dir.join("nas-wg0.conf"));
     let write = |path: &Path, end: &wireguard::TunnelConfig| {
-        write_secret_file(path, &end.expose_wg_quick()).map_err(|e| Failure::Failed(e.to_string()))
+        secret_file::write(path, &end.expose_wg_quick()).map_err(|e| Failure::Failed(e.to_string()))
     };
     write(&cloud, &pair.cloud)?;
     if let Err(failure) = write(&nas, &pair.nas) {

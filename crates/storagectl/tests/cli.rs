@@ -164,7 +164,11 @@ fn the_token_is_presented_and_a_wrong_one_is_explained() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let readable = ctl(&url, &["--token-file", file.to_str().unwrap(), "status"]);
     assert_eq!(readable.status.code(), Some(1));
-    assert!(text(&readable.stderr).contains("others can read it"), "{}", text(&readable.stderr));
+    assert!(
+        text(&readable.stderr).contains("is readable by others, mode 0644 (chmod 0600 it)"),
+        "{}",
+        text(&readable.stderr)
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output},
 };
 
-use storage_config::wireguard::read_wg_quick;
+use wireguard::read_wg_quick;
 
 fn pair(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_storagectl"))

@@ -66,7 +66,7 @@ async fn heartbeat(gateway: &Gateway, peer: &Peer) -> Result<(), PeerError> {
     match gateway.status().await {
         Ok(status) => {
             let heartbeat = Heartbeat { status, uptime_s: gateway.uptime_s() };
-            peer.tell(HEARTBEAT, &heartbeat).await.map(|_| ())
+            peer.post_no_content(HEARTBEAT, &heartbeat).await.map(|_| ())
         }
         Err(error) => {
             tracing::error!(%error, "no heartbeat: the gateway does not know its own state");
@@ -94,7 +94,7 @@ async fn confirm(gateway: &Gateway, peer: &Peer) -> Result<(), GatewayError> {
     let age = if offline.enabled { offline.max_offline_duration } else { Duration::ZERO };
     while let Some(batch) = gateway.journal.next_confirmation().await? {
         let confirmation = Confirmation { status: ingest::status(gateway, batch).await? };
-        match peer.tell(CONFIRMATIONS, &confirmation).await {
+        match peer.post_no_content(CONFIRMATIONS, &confirmation).await {
             Ok(_) => gateway.journal.confirmed(batch).await?,
             // The service answered and does not want it: it will not want it later either.
             Err(error)

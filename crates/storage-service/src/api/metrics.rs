@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ::link::LinkState;
 use axum::{
     extract::State,
     http::{HeaderName, StatusCode, header::CONTENT_TYPE},
@@ -15,18 +14,18 @@ use prometheus_client::{
 };
 
 use super::{ApiError, App};
-use crate::link_watch::LinkWatch;
+use crate::link::{LinkMonitor, LinkState};
 
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What is scraped.
-pub fn registry(link: Arc<LinkWatch>) -> Registry {
+pub fn registry(link: Arc<LinkMonitor>) -> Registry {
     let mut registry = Registry::with_prefix("hybrid_storage");
     registry.register_collector(Box::new(LinkCollector(link)));
     registry
 }
 
-struct LinkCollector(Arc<LinkWatch>);
+struct LinkCollector(Arc<LinkMonitor>);
 
 impl std::fmt::Debug for LinkCollector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

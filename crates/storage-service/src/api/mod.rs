@@ -32,7 +32,12 @@ pub use body::JsonBody;
 pub use error::ApiError;
 pub use status::LastHeartbeat;
 
-use crate::{catalog::Catalog, link_watch::LinkWatch, migrator::Migrator, pace::Pace, router};
+use crate::{
+    catalog::Catalog,
+    link::{BandwidthSchedule, LinkMonitor},
+    migrator::Migrator,
+    router,
+};
 
 /// What the handlers reach.
 pub struct App {
@@ -44,12 +49,12 @@ pub struct App {
     pub catalog: Arc<Catalog>,
     /// Moves rows.
     pub migrator: Migrator,
-    /// How fast the link may be used.
-    pub pace: Pace,
+    /// The limits of the link.
+    pub pace: BandwidthSchedule,
     /// Answers queries.
     pub router: Arc<router::Router>,
-    /// The way to the NAS.
-    pub link: Arc<LinkWatch>,
+    /// Monitors the link to the NAS.
+    pub link: Arc<LinkMonitor>,
     /// What Prometheus scrapes.
     pub metrics: prometheus_client::registry::Registry,
     /// The gateway's last word.

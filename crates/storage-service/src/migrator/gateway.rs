@@ -91,7 +91,7 @@ impl GatewayClient {
 
     /// Its batch may no longer be deleted.
     pub async fn published(&self, batch: BatchId) -> Result<(), PeerError> {
-        self.peer.tell(&format!("/v1/batches/{batch}/published"), &()).await.map(drop)
+        self.peer.post_no_content(&format!("/v1/batches/{batch}/published"), &()).await.map(drop)
     }
 
     /// Forget it. Fine when it is not known.

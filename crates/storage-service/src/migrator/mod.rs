@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 
 use chrono::{DateTime, Utc};
 use clickhouse_http::Client;
-use link::{BandwidthMonitor, Parallel, Peer};
+use link::Peer;
 use storage_config::CloudConfig;
 use storage_types::{
     MigrationId,
@@ -58,7 +58,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     catalog::{Catalog, MigrationRecord},
     hot::Hot,
-    pace::Pace,
+    link::{AdaptiveConcurrency, BandwidthMonitor, BandwidthSchedule},
 };
 use mover::{Mover, new_migration_id, now};
 use schedule::Schedule;
@@ -98,7 +98,7 @@ impl Migrator {
         hot: Client,
         gateway: Peer,
         catalog: Arc<Catalog>,
-        pace: &Pace,
+        pace: &BandwidthSchedule,
         monitor: BandwidthMonitor,
     ) -> anyhow::Result<Self> {
         let spool = Spool::open(
@@ -115,7 +115,7 @@ impl Migrator {
         let known = catalog.managed_tables()?.len() == config.tables.len();
         catalog.set_rebuilding(!known || catalog.note(drive::MET_GATEWAY)?.is_none());
         let cancelled = catalog.note("cancelled")?.and_then(|id| id.parse().ok());
-        let parallel = Mutex::new(Parallel::new(migration.connections, MOST_CONNECTIONS));
+        let parallel = Mutex::new(AdaptiveConcurrency::new(migration.connections, MOST_CONNECTIONS));
         let inner = Inner {
             outage_days: migration.longest_outage_days,
             schedule,

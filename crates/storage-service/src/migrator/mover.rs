@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use link::{BandwidthMonitor, Parallel, RateLimiter};
+use link::RateLimiter;
 use storage_config::{MigrationConfig, TableConfig};
 use storage_types::{BatchId, MigrationId, MoveId, MoveState};
 use tokio::sync::{Notify, Semaphore};
@@ -17,6 +17,7 @@ use super::{GatewayClient, Spool, StepError};
 use crate::{
     catalog::{Catalog, MoveKind, MoveRecord},
     hot::{Described, Hot},
+    link::{AdaptiveConcurrency, BandwidthMonitor},
 };
 
 /// Everything a step needs. One per process.
@@ -32,7 +33,7 @@ pub(super) struct Mover {
     /// How the line is.
     pub(super) monitor: BandwidthMonitor,
     /// How many chunks are sent at a time.
-    pub(super) parallel: std::sync::Mutex<Parallel>,
+    pub(super) parallel: std::sync::Mutex<AdaptiveConcurrency>,
     /// When the clock of `parallel` started.
     pub(super) started: Instant,
     /// One batch is encoded at a time.

@@ -27,7 +27,7 @@ const PIPELINE: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// A line that is not stable is waited for so long before the move says so.
-const LINE_PATIENCE: Duration = Duration::from_secs(30);
+const LINK_PATIENCE: Duration = Duration::from_secs(30);
 /// A batch whose bytes were refuted so often is not the line's fault.
 const MAX_REFUTED: usize = 2;
 
@@ -210,7 +210,7 @@ impl Mover {
 
     fn connections(&self) -> usize {
         let mut parallel = self.parallel.lock().unwrap_or_else(PoisonError::into_inner);
-        parallel.look(self.started.elapsed(), self.limiter.granted_bytes(), self.limiter.effective());
+        parallel.observe(self.started.elapsed(), self.limiter.granted_bytes(), self.limiter.effective());
         usize::try_from(parallel.connections()).unwrap_or(1)
     }
 
@@ -225,7 +225,7 @@ impl Mover {
             manifest.chunks.get(index).ok_or_else(|| StepError::Failed(format!("no chunk {number}")))?;
         let offset = u64::from(number) * manifest.chunk_bytes;
         let (batch, length) = (manifest.batch, chunk.bytes);
-        self.wait_for_the_line().await?;
+        self.wait_for_the_link().await?;
         let bytes = self.spool.reader(batch, offset).await;
         let bytes =
             bytes.map_err(|error| StepError::Retry(format!("read chunk {number} of {batch}: {error}")))?;
@@ -233,7 +233,7 @@ impl Mover {
         let sent = self.gateway.put_chunk(batch, number, &chunk.blake3, length, bytes, &self.limiter).await;
         match &sent {
             Ok(()) => self.monitor.transferred(length, begun.elapsed()),
-            // A refusal came over the line all right.
+            // A refusal did cross the link.
             Err(error) if error.status().is_none() => self.monitor.broke_off(),
             Err(_) => {}
         }
@@ -242,9 +242,9 @@ impl Mover {
         Ok(())
     }
 
-    /// Between chunks a line that is not good enough for bulk data is waited for.
-    async fn wait_for_the_line(&self) -> Result<(), StepError> {
-        let stable = tokio::time::timeout(LINE_PATIENCE, self.monitor.stable()).await;
+    /// Waits, between chunks, until the link is good enough for bulk data.
+    async fn wait_for_the_link(&self) -> Result<(), StepError> {
+        let stable = tokio::time::timeout(LINK_PATIENCE, self.monitor.stable()).await;
         stable.map_err(|_| StepError::Retry("the link to the NAS is not stable: sending waits".into()))
     }
 

@@ -17,12 +17,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use link::{BandwidthMonitor, RateLimiter, Supervisor, tunnel::Tunnel};
-use storage_config::wireguard::{Cidr, LinkMode, PeerEndpoint, TunnelConfig, TunnelPeer};
+use link::{RateLimiter, Supervisor};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
+use tunnel::Tunnel;
+use wireguard::{Cidr, LinkMode, PeerEndpoint, TunnelConfig, TunnelPeer};
 
 /// What is written at once, bytes.
 const BLOCK: usize = 128 * 1024;
@@ -137,9 +138,9 @@ async fn end(arguments: &Arguments) -> Result<()> {
     } else if let Some(to) = arguments.send {
         let to = dial_address(tunnel.as_ref(), to).await?;
         let limiter = RateLimiter::new(arguments.limit);
-        if arguments.give_way {
-            let (monitor, limiter) = (BandwidthMonitor::new(tunnel.clone()), limiter.clone());
-            supervisor.spawn_brief(async move { monitor.give_way(&limiter).await });
+        if let Some(tunnel) = tunnel.clone().filter(|_| arguments.give_way) {
+            let limiter = limiter.clone();
+            supervisor.spawn_brief(async move { tunnel.yield_to_others(&limiter).await });
         }
         let mut said = send(arguments, to, &limiter, &supervisor).await?;
         if let Some(age) = tunnel.and_then(|tunnel| tunnel.peers().first()?.handshake_age) {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use storage_config::wireguard::{PresharedKey, PrivateKey, PublicKey};
+use wireguard::{PresharedKey, PrivateKey, PublicKey};
 
 use super::{
     cpu,

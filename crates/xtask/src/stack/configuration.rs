@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use storage_config::wireguard::{Cidr, PeerEndpoint, pair, write_secret_file};
+use secret_file::write as write_secret_file;
+use wireguard::{Cidr, PeerEndpoint, pair};
 
 use super::{
     ENGINE_USER, Role,
