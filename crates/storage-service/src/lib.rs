@@ -7,7 +7,8 @@
 //!                     catalog ◀── migrator ──▶ hot engine, gateway
 //! ```
 //!
-//! `main.rs` builds the rooms and lets one supervisor run their loops; nothing else spawns a task.
+//! [`start`] builds the rooms and lets one supervisor run their loops; beside those there is a task for
+//! each connection.
 
 pub mod api;
 pub mod catalog;
@@ -17,3 +18,4 @@ pub mod link_watch;
 pub mod migrator;
 pub mod pace;
 pub mod router;
+pub mod start;
