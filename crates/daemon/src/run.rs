@@ -109,3 +109,52 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use rustix::process::{Signal, getpid, kill_process};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    /// Runs a daemon whose only task is `task`.
+    fn ends<F>(drain: Duration, task: impl FnOnce(CancellationToken) -> F) -> Exit
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        run(drain, async {
+            let tasks = Tasks { work: Supervisor::new(), tunnel: Supervisor::new() };
+            tasks.work.spawn("task", task(tasks.work.token()));
+            Ok(tasks)
+        })
+    }
+
+    fn terminate() {
+        kill_process(getpid(), Signal::TERM).unwrap();
+    }
+
+    /// One test, since a signal is the whole process's.
+    #[test]
+    fn a_daemon_ends_as_its_exit_code_says() {
+        let long = Duration::from_secs(60);
+        let steady = async |stop: CancellationToken| {
+            terminate();
+            stop.cancelled().await;
+        };
+        assert_eq!(ends(long, steady), Exit::Clean);
+        let deaf = async |_| {
+            terminate();
+            pending().await
+        };
+        assert_eq!(ends(Duration::from_millis(10), deaf), Exit::Undrained);
+        assert_eq!(ends(long, async |_| {}), Exit::TaskDied);
+        assert_eq!(run(long, async { anyhow::bail!("no address") }), Exit::Failed);
+        let starting = async {
+            terminate();
+            pending().await
+        };
+        assert_eq!(run(long, starting), Exit::Clean);
+    }
+}

@@ -1,9 +1,8 @@
 //! What runs between the two daemons, knowing nothing of batches: the way itself ([`tunnel`]), who may
-//! speak ([`auth`], [`BearerToken`]), speaking ([`Peer`]), how fast ([`RateLimiter`]), how fast the line
+//! speak ([`BearerToken`]), speaking ([`Peer`]), how fast ([`RateLimiter`]), how fast the line
 //! turned out to be ([`Goodput`]), and how it stands ([`LinkState`]). [`Supervisor`] keeps the
 //! long-lived tasks of both daemons.
 
-pub mod auth;
 mod bandwidth_monitor;
 mod goodput;
 mod idle;

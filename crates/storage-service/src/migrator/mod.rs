@@ -8,7 +8,7 @@
 //! 1. **snapshot** ([`snapshot`](self)): hard links to the head's parts in a table of our own; counted, hashed,
 //!    cut into batches of bounded size, in one scan.
 //! 2. **encode**, 3. **send**, 4. **prove**: each batch streams through the codec into the spool, goes
-//!    over in chunks, and is counted and hashed by the NAS's own engine. Three batches are under way at
+//!    over in chunks, and is counted and hashed by the NAS's own engine. A few batches are under way at
 //!    a time.
 //! 5. **fence**: the head's copy is set aside. A whole partition: its parts are dropped by name behind a
 //!    gate. A window, or parts that were merged meanwhile: by content, hidden first and then deleted.
