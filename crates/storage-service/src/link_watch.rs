@@ -2,13 +2,11 @@
 //! knows, and says in the log when the verdict changes. An idle line is asked now and then for its
 //! bandwidth. Nothing waits for it; it only looks.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use link::{BandwidthMonitor, Connection, LinkState, Peer, PeerError, Signals};
+use parking_lot::Mutex;
 use rand::RngCore as _;
 use storage_types::{gateway_api::PROBE_BYTES, service_api::LinkStatus};
 use tokio_util::sync::CancellationToken;
@@ -83,7 +81,7 @@ impl LinkWatch {
             self.met(answer.err());
         }
         let verdict = self.verdict();
-        let mut last = lock(&self.last);
+        let mut last = self.last.lock();
         if last.replace(verdict) != Some(verdict) {
             let Verdict { state, stable } = verdict;
             tracing::info!(%state, stable, mode = self.mode, "the link to the NAS");
@@ -120,7 +118,7 @@ impl LinkWatch {
     /// Keeps what a question met. A certificate that is not accepted will not pass by itself: it is said
     /// once, until something else is met.
     fn met(&self, failure: Option<PeerError>) {
-        let mut last = lock(&self.failure);
+        let mut last = self.failure.lock();
         let known = matches!(*last, Some(PeerError::Untrusted { .. }));
         if let Some(error @ PeerError::Untrusted { .. }) = failure.as_ref().filter(|_| !known) {
             tracing::warn!(%error, "the gateway is not called");
@@ -137,7 +135,7 @@ impl LinkWatch {
         let peer = self.monitor.peer();
         let state = LinkState::judge(&signals);
         let failure =
-            lock(&self.failure).as_ref().filter(|_| state != LinkState::Up).map(ToString::to_string);
+            self.failure.lock().as_ref().filter(|_| state != LinkState::Up).map(ToString::to_string);
         let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
         LinkStatus {
             mode: self.mode.clone(),
@@ -164,8 +162,4 @@ impl LinkWatch {
             received_bytes: peer.as_ref().map(|peer| peer.received_bytes),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

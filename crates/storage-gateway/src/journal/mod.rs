@@ -19,12 +19,10 @@ mod outbox;
 pub mod rebuild;
 mod schema;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use daemon::sqlite::{self, OpenError};
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use storage_types::{BatchId, BatchState, ContentHash, Manifest, Proof, lifecycle::IllegalTransition};
 
@@ -106,7 +104,7 @@ impl Journal {
     {
         let connection = Arc::clone(&self.connection);
         tokio::task::spawn_blocking(move || {
-            let mut guard = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut guard = connection.lock();
             work(&mut guard)
         })
         .await

@@ -26,14 +26,11 @@ mod schema;
 mod snapshot;
 mod visibility;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use daemon::{disk, sqlite};
 use hybrid_planner::CatalogSnapshot;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use storage_types::TimeRange;
 use tokio::{
@@ -186,7 +183,7 @@ impl Catalog {
 
     fn db(&self) -> MutexGuard<'_, Connection> {
         // A transaction that panicked was rolled back when it was dropped.
-        off_the_runtime(|| self.db.lock().unwrap_or_else(PoisonError::into_inner))
+        off_the_runtime(|| self.db.lock())
     }
 
     /// A transaction that changes nothing a query sees.

@@ -216,7 +216,7 @@ async fn a_write_that_waits_for_the_disk_does_not_hold_up_the_runtime() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = Catalog::open(dir.path()).unwrap();
     let (said, heard) = std::sync::mpsc::channel();
-    let slow_disk = catalog.db.lock().unwrap();
+    let slow_disk = catalog.db.lock();
     let (writer, begins, other) = (Arc::clone(&catalog), said.clone(), said);
     let written = tokio::spawn(async move {
         begins.send("begins").unwrap();

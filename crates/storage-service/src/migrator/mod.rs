@@ -41,11 +41,12 @@ mod spool;
 mod tables;
 mod window;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use chrono::{DateTime, Utc};
 use clickhouse_http::Client;
 use link::{BandwidthMonitor, Parallel, Peer};
+use parking_lot::{Mutex, RwLock};
 use storage_config::CloudConfig;
 use storage_types::{
     MigrationId,
@@ -212,7 +213,7 @@ impl Migrator {
 
     /// When the schedule starts the next one, Unix seconds.
     pub fn next_scheduled(&self) -> Option<i64> {
-        self.inner.next_run.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.timestamp())
+        self.inner.next_run.lock().map(|at| at.timestamp())
     }
 
     /// Takes over a table's TTL: from now on rows leave the head only by being moved.
@@ -262,7 +263,7 @@ impl Inner {
         let Some(schedule) = &self.schedule else { return };
         let now = plan::utc_now();
         {
-            let mut next = self.next_run.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self.next_run.lock();
             match *next {
                 Some(at) if at <= now => *next = schedule.after(now),
                 _ => return,

@@ -32,7 +32,7 @@ pub(super) struct Mover {
     /// How the line is.
     pub(super) monitor: BandwidthMonitor,
     /// How many chunks are sent at a time.
-    pub(super) parallel: std::sync::Mutex<Parallel>,
+    pub(super) parallel: parking_lot::Mutex<Parallel>,
     /// When the clock of `parallel` started.
     pub(super) started: Instant,
     /// One batch is encoded at a time.
