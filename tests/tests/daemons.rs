@@ -206,7 +206,7 @@ fn a_check_says_what_is_wrong_with_the_configuration_and_does_no_more() {
 }
 
 #[test]
-fn a_data_folder_is_one_process_s_alone() {
+fn a_data_folder_belongs_to_one_process() {
     for (daemon, _) in DAEMONS {
         let place = Place::new(daemon);
         let first = place.starts();
