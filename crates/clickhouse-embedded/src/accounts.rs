@@ -136,8 +136,8 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Account>> {
 fn account(folder: &Path, entry: Entry) -> anyhow::Result<Account> {
     let name = entry.name.clone();
     check(&entry).with_context(|| format!("account {name:?}"))?;
-    let password_sha256 = password_sha256(&folder.join(&entry.password_file))
-        .with_context(|| format!("account {name:?}"))?;
+    let password_sha256 =
+        password_sha256(&folder.join(&entry.password_file)).with_context(|| format!("account {name:?}"))?;
     ensure!(password_sha256.is_some(), "account {name:?}: its password is empty");
     Ok(Account {
         name,
@@ -168,7 +168,10 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     if name == LOCKED {
         bail!("`{LOCKED}` is the engine's own account and locked: choose another name, e.g. `owner`");
     }
-    ensure!(xml::is_name(name), "{name:?} is no account's name: letters, digits, `_` and `-`, a letter first");
+    ensure!(
+        xml::is_name(name),
+        "{name:?} is no account's name: letters, digits, `_` and `-`, a letter first"
+    );
     Ok(())
 }
 

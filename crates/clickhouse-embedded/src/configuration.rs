@@ -189,8 +189,10 @@ fn user(account: &Account) -> anyhow::Result<String> {
     };
     let any = ["::/0".to_owned()];
     let networks = if account.networks.is_empty() { &any[..] } else { &account.networks[..] };
-    let networks =
-        networks.iter().map(|ip| Ok(format!("<ip>{}</ip>", escaped(ip)?))).collect::<anyhow::Result<String>>()?;
+    let networks = networks
+        .iter()
+        .map(|ip| Ok(format!("<ip>{}</ip>", escaped(ip)?)))
+        .collect::<anyhow::Result<String>>()?;
     let grants = account
         .grants
         .iter()

@@ -45,7 +45,10 @@ impl Console {
             rustix::fs::Mode::empty(),
         )?;
         // Wide enough that a typed statement needs no second line.
-        rustix::termios::tcsetwinsize(&slave, Winsize { ws_row: 50, ws_col: 400, ws_xpixel: 0, ws_ypixel: 0 })?;
+        rustix::termios::tcsetwinsize(
+            &slave,
+            Winsize { ws_row: 50, ws_col: 400, ws_xpixel: 0, ws_ypixel: 0 },
+        )?;
         rustix::fs::fcntl_setfl(&master, rustix::fs::fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
         let (reader, writer) = io::pipe()?;
         command.stdin(Stdio::from(slave)).stdout(writer.try_clone()?).stderr(writer);

@@ -43,10 +43,7 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, NotFound> {
     if path.is_file() {
         return Ok(path);
     }
-    Err(NotFound {
-        tried: format!("{source} names {}, which is no file", path.display()),
-        named: is_named,
-    })
+    Err(NotFound { tried: format!("{source} names {}, which is no file", path.display()), named: is_named })
 }
 
 fn cached() -> Option<PathBuf> {

@@ -70,7 +70,8 @@ impl Process {
     /// The process cannot be started.
     pub fn start(folders: &Folders, program: &Program, tcp: bool) -> anyhow::Result<Self> {
         let mut command = child::command(folders, program, tcp);
-        let console = Console::attach(&mut command).context("cannot open a pseudo-terminal for the engine")?;
+        let console =
+            Console::attach(&mut command).context("cannot open a pseudo-terminal for the engine")?;
         let child = tokio::process::Command::from(command)
             .kill_on_drop(true)
             .spawn()
@@ -83,7 +84,12 @@ impl Process {
     ///
     /// # Errors
     /// [`StartError`]; the engine has ended then.
-    pub async fn ready(&mut self, asked: SocketAddr, tcp: Option<u16>, within: Duration) -> Result<Ports, StartError> {
+    pub async fn ready(
+        &mut self,
+        asked: SocketAddr,
+        tcp: Option<u16>,
+        within: Duration,
+    ) -> Result<Ports, StartError> {
         let deadline = Instant::now() + within;
         loop {
             tokio::select! {
@@ -203,7 +209,8 @@ impl Process {
         self.console.type_in(RUNNING)?;
         loop {
             self.for_a_moment(LOOK).await;
-            let answer = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Answer>(&text).ok());
+            let answer =
+                std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Answer>(&text).ok());
             if answer.is_some() || Instant::now() >= deadline {
                 return Ok(answer.map(|answer| answer.running));
             }

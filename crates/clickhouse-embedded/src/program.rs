@@ -25,7 +25,8 @@ impl Program {
     /// Neither is there, or the processor cannot run the library.
     pub fn find(clickhouse: Option<&Path>, libchdb: Option<&Path>) -> anyhow::Result<Self> {
         if let Some(program) = clickhouse {
-            let program = program.canonicalize().with_context(|| format!("--clickhouse {}", program.display()))?;
+            let program =
+                program.canonicalize().with_context(|| format!("--clickhouse {}", program.display()))?;
             ensure!(program.is_file(), "--clickhouse {} is no file", program.display());
             return Ok(Self::Server(program));
         }

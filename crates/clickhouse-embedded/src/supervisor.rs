@@ -104,7 +104,8 @@ fn chosen(address: SocketAddr) -> anyhow::Result<u16> {
     if address.port() != 0 {
         return Ok(address.port());
     }
-    let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    let listener =
+        std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     Ok(listener.local_addr()?.port())
 }
 
@@ -171,7 +172,10 @@ impl Supervisor {
                         ports::announce(configuration.http, configuration.tcp_port, self.port_file())?;
                         announced = true;
                     } else {
-                        tracing::info!(ready_ms = started.elapsed().as_millis() as u64, "the engine is up again");
+                        tracing::info!(
+                            ready_ms = started.elapsed().as_millis() as u64,
+                            "the engine is up again"
+                        );
                     }
                     tokio::select! {
                         (status, words) = process.ended() => format!("{status}: {words}"),

@@ -13,7 +13,9 @@ pub fn escaped(text: &str) -> anyhow::Result<String> {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => {
-                anyhow::bail!("{text:?} holds a control character, which the engine's configuration cannot carry")
+                anyhow::bail!(
+                    "{text:?} holds a control character, which the engine's configuration cannot carry"
+                )
             }
             _ => out.push(character),
         }

@@ -136,7 +136,8 @@ async fn clickhouse_connect_is_served() {
     let Some(python) = python_with("clickhouse-connect==1.12.0") else { return };
     let engine = Engine::start();
     let port = engine.url.rsplit(':').next().unwrap();
-    let said = run(Command::new(python).arg(script("with_clickhouse_connect.py")).args([port, USER, PASSWORD]));
+    let said =
+        run(Command::new(python).arg(script("with_clickhouse_connect.py")).args([port, USER, PASSWORD]));
     assert_eq!(said.trim(), "served");
 }
 
@@ -145,13 +146,16 @@ async fn clickhouse_driver_is_served_by_the_native_protocol() {
     let Some(python) = python_with("clickhouse-driver[lz4,zstd]==0.2.11") else { return };
     let engine = Engine::start_with(&["--tcp-listen", "127.0.0.1:0"]);
     let port = engine.tcp_port.unwrap().to_string();
-    let said = run(Command::new(python).arg(script("with_clickhouse_driver.py")).args([&port, USER, PASSWORD]));
+    let said =
+        run(Command::new(python).arg(script("with_clickhouse_driver.py")).args([&port, USER, PASSWORD]));
     assert_eq!(said.trim(), "served");
 }
 
 #[tokio::test]
 async fn the_node_client_is_served() {
-    let (Some(node), Some(npm)) = (engine::tool("node", "nodejs"), engine::tool("npm", "npm")) else { return };
+    let (Some(node), Some(npm)) = (engine::tool("node", "nodejs"), engine::tool("npm", "npm")) else {
+        return;
+    };
     let folder = installed("clickhouse-node-client-1.23.1", |folder| {
         let install = ["install", "--silent", "--no-audit", "--no-fund", "--prefix"];
         run(Command::new(npm).args(install).arg(folder).arg("@clickhouse/client@1.23.1"));
@@ -159,6 +163,7 @@ async fn the_node_client_is_served() {
     let engine = Engine::start();
     let port = engine.url.rsplit(':').next().unwrap();
     let mut command = Command::new(node);
-    let said = run(command.arg(script("with_clickhouse_client.mjs")).arg(folder).args([port, USER, PASSWORD]));
+    let said =
+        run(command.arg(script("with_clickhouse_client.mjs")).arg(folder).args([port, USER, PASSWORD]));
     assert_eq!(said.trim(), "served");
 }

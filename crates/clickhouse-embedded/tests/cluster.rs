@@ -23,7 +23,8 @@ fn free_ports(count: usize) -> Vec<u16> {
 async fn a_distributed_table_over_three_engines_answers() {
     let folder = tempfile::tempdir().unwrap();
     let ports = free_ports(3);
-    let replica = |port: &u16| format!("<shard><replica><host>127.0.0.1</host><port>{port}</port></replica></shard>");
+    let replica =
+        |port: &u16| format!("<shard><replica><host>127.0.0.1</host><port>{port}</port></replica></shard>");
     let shards: String = ports.iter().map(replica).collect();
     let cluster = folder.path().join("cluster.xml");
     let text = format!(
@@ -51,13 +52,15 @@ async fn a_distributed_table_over_three_engines_answers() {
             engine.ok("SELECT count(), sum(a), uniqExact(s), uniqExact(_shard_num) FROM everywhere").await,
             "90000\t4049955000\t90000\t3"
         );
-        let joined = "SELECT count() FROM everywhere AS x GLOBAL JOIN (SELECT a FROM everywhere) AS y USING a";
+        let joined =
+            "SELECT count() FROM everywhere AS x GLOBAL JOIN (SELECT a FROM everywhere) AS y USING a";
         assert_eq!(engine.ok(joined).await, "90000");
         assert_eq!(engine.ok("SELECT sum(a) FROM clusterAllReplicas(three, default.t)").await, "4049955000");
     }
     let mut engines = engines;
     engines.pop().unwrap().kill_hard();
     assert_eq!(engines[0].ask("SELECT count() FROM everywhere").await.code(), 279);
-    let rest = engines[0].ask_with(&[("skip_unavailable_shards", "1")], "SELECT count() FROM everywhere").await;
+    let rest =
+        engines[0].ask_with(&[("skip_unavailable_shards", "1")], "SELECT count() FROM everywhere").await;
     assert_eq!(rest.text(), "60000");
 }

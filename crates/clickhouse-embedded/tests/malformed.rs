@@ -33,7 +33,8 @@ const LEAVINGS: [Leaving; 3] = [Leaving::Reading, Leaving::Closing, Leaving::Res
 
 fn broken_http() -> Vec<(&'static str, Vec<u8>)> {
     let right = "user=tester&password=p%3Ass+w%C3%B6rd";
-    let post = |head: &str, body: &str| format!("POST /?{right} HTTP/1.1\r\n{head}\r\n\r\n{body}").into_bytes();
+    let post =
+        |head: &str, body: &str| format!("POST /?{right} HTTP/1.1\r\n{head}\r\n\r\n{body}").into_bytes();
     let text = |text: &str| text.as_bytes().to_vec();
     let mut kinds = vec![
         ("nothing", vec![]),
@@ -53,19 +54,31 @@ fn broken_http() -> Vec<(&'static str, Vec<u8>)> {
         ("an HTTP/2 preface", text("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
         ("a proxy's CONNECT", text("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n")),
         ("a PROXY line", text("PROXY TCP4 1.1.1.1 1.1.1.1 1 1\r\n")),
-        ("a web socket's upgrade", text("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")),
+        (
+            "a web socket's upgrade",
+            text("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"),
+        ),
         ("half a header", text("GET / HTTP/1.1\r\nHo")),
         ("a header without a colon", text("GET / HTTP/1.1\r\nHost\r\n\r\n")),
         ("a header without a name", text("GET / HTTP/1.1\r\n: a\r\n\r\n")),
         ("a folded header", text("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n")),
         ("a NUL in a header", text("GET / HTTP/1.1\r\nA: b\0c\r\n\r\n")),
-        ("a header of a mebibyte", format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "b".repeat(1 << 20)).into_bytes()),
+        (
+            "a header of a mebibyte",
+            format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "b".repeat(1 << 20)).into_bytes(),
+        ),
         ("five thousand headers", format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(5000)).into_bytes()),
-        ("a URL of four mebibytes", format!("GET /?query={} HTTP/1.1\r\n\r\n", "x".repeat(4 << 20)).into_bytes()),
+        (
+            "a URL of four mebibytes",
+            format!("GET /?query={} HTTP/1.1\r\n\r\n", "x".repeat(4 << 20)).into_bytes(),
+        ),
         ("broken escapes in the URL", text("GET /?query=%ZZ%1 HTTP/1.1\r\n\r\n")),
         ("a NUL in the URL", text("GET /?query=SELECT%001 HTTP/1.1\r\n\r\n")),
         ("invalid UTF-8 in the URL", b"GET /?query=\xff\xfe HTTP/1.1\r\n\r\n".to_vec()),
-        ("ten thousand parameters", format!("GET /?{right}&{} HTTP/1.1\r\n\r\n", "a=b&".repeat(10_000)).into_bytes()),
+        (
+            "ten thousand parameters",
+            format!("GET /?{right}&{} HTTP/1.1\r\n\r\n", "a=b&".repeat(10_000)).into_bytes(),
+        ),
         ("a URL that climbs", text("GET /../../etc/passwd HTTP/1.1\r\n\r\n")),
         ("an absolute URL", text("GET http://127.0.0.1:1/ HTTP/1.1\r\n\r\n")),
         ("half a password", text("GET / HTTP/1.1\r\nAuthorization: Basic dGVzd")),
@@ -77,7 +90,10 @@ fn broken_http() -> Vec<(&'static str, Vec<u8>)> {
         ("a negative length", post("Content-Length: -5", "SELECT 1")),
         ("a length of 10^20", post("Content-Length: 100000000000000000000", "SELECT 1")),
         ("two lengths", post("Content-Length: 8\r\nContent-Length: 3", "SELECT 1")),
-        ("a length and chunks", post("Content-Length: 3\r\nTransfer-Encoding: chunked", "8\r\nSELECT 1\r\n0\r\n\r\n")),
+        (
+            "a length and chunks",
+            post("Content-Length: 3\r\nTransfer-Encoding: chunked", "8\r\nSELECT 1\r\n0\r\n\r\n"),
+        ),
         ("a shorter body than said", post("Content-Length: 1000", "SELECT 1")),
         ("a longer body than said", post("Content-Length: 3", "SELECT 1")),
         ("no body where one is said", post("Content-Length: 8", "")),
@@ -95,9 +111,21 @@ fn broken_http() -> Vec<(&'static str, Vec<u8>)> {
         ("brotli that is none", post("Content-Encoding: br\r\nContent-Length: 8", "SELECT 1")),
         ("Expect without a body", post("Expect: 100-continue\r\nContent-Length: 8", "")),
         ("an unknown Expect", post("Expect: frob\r\nContent-Length: 8", "SELECT 1")),
-        ("multipart without a boundary", post("Content-Type: multipart/form-data\r\nContent-Length: 8", "SELECT 1")),
-        ("multipart cut", post("Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 99", "--b\r\nContent-Disposition: form-data; na")),
-        ("multipart without parts", post("Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 5", "--b--")),
+        (
+            "multipart without a boundary",
+            post("Content-Type: multipart/form-data\r\nContent-Length: 8", "SELECT 1"),
+        ),
+        (
+            "multipart cut",
+            post(
+                "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 99",
+                "--b\r\nContent-Disposition: form-data; na",
+            ),
+        ),
+        (
+            "multipart without parts",
+            post("Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 5", "--b--"),
+        ),
         ("a query of NUL bytes", post("Content-Length: 4", "\0\0\0\0")),
         ("an unclosed string", post("Content-Length: 8", "SELECT '")),
         ("an unclosed comment", post("Content-Length: 9", "SELECT /*")),
@@ -125,7 +153,10 @@ fn broken_http() -> Vec<(&'static str, Vec<u8>)> {
         ("CSV of quotes", query("query=INSERT+INTO+t+FORMAT+CSV", &[b'"'; 4097])),
         ("a setting that is none", query("max_threads=x", b"SELECT 1")),
         ("a setting of 10^30", query(&format!("max_threads=1{}", "0".repeat(30)), b"SELECT 1")),
-        ("a session's name of a mebibyte", query(&format!("session_id={}", "s".repeat(900_000)), b"SELECT 1")),
+        (
+            "a session's name of a mebibyte",
+            query(&format!("session_id={}", "s".repeat(900_000)), b"SELECT 1"),
+        ),
         ("a session's time below zero", query("session_id=s&session_timeout=-1", b"SELECT 1")),
         ("a protocol version that is none", query("client_protocol_version=x", b"SELECT 1")),
         ("a role that is none", query("role=nobody", b"SELECT 1")),
@@ -261,7 +292,8 @@ async fn a_minute_of_random_requests_beside_real_work() {
                     let kind = &kinds[side][random.below(kinds[side].len() as u64) as usize].1;
                     let mut bytes = kind[..random.below(kind.len() as u64 + 1) as usize].to_vec();
                     for _ in 0..random.below(4) {
-                        if let Some(length) = (bytes.len() as u64).checked_sub(1).filter(|length| *length > 0) {
+                        if let Some(length) = (bytes.len() as u64).checked_sub(1).filter(|length| *length > 0)
+                        {
                             bytes[random.below(length) as usize] = random.below(256) as u8;
                         }
                     }
@@ -281,7 +313,10 @@ async fn a_minute_of_random_requests_beside_real_work() {
     while since.elapsed() < Duration::from_secs(60) {
         engine.ok(&format!("INSERT INTO t (a) SELECT number FROM numbers({inserted}, 100)")).await;
         inserted += 100;
-        assert_eq!(engine.ok("SELECT count() = uniqExact(a), count() FROM t").await, format!("1\t{inserted}"));
+        assert_eq!(
+            engine.ok("SELECT count() = uniqExact(a), count() FROM t").await,
+            format!("1\t{inserted}")
+        );
         if inserted.is_multiple_of(1000) {
             engine.ok("ALTER TABLE t UPDATE b = b + 1 WHERE a % 7 = 0 SETTINGS mutations_sync = 1").await;
         }

@@ -172,7 +172,14 @@ fn a_processor_without_avx2_gets_one_clear_line() {
     let Some(emulator) = engine::tool("qemu-x86_64", "qemu-user") else { return };
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(emulator)
-        .args(["-cpu", "Nehalem", env!("CARGO_BIN_EXE_clickhouse-embedded"), "--listen", "127.0.0.1:0", "--data"])
+        .args([
+            "-cpu",
+            "Nehalem",
+            env!("CARGO_BIN_EXE_clickhouse-embedded"),
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+        ])
         .arg(folder.path())
         .output()
         .unwrap();
@@ -189,7 +196,8 @@ fn a_processor_without_avx2_gets_one_clear_line() {
 fn a_named_clickhouse_is_run_as_a_server() {
     use std::io::{BufRead as _, BufReader};
     let folder = tempfile::tempdir().unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_clickhouse-embedded")).with_file_name("examples/stand_in_server");
+    let program =
+        Path::new(env!("CARGO_BIN_EXE_clickhouse-embedded")).with_file_name("examples/stand_in_server");
     let password = folder.path().join("password");
     std::fs::write(&password, PASSWORD).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_clickhouse-embedded"))
@@ -206,7 +214,8 @@ fn a_named_clickhouse_is_run_as_a_server() {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("\"listening\""), "{line}");
-    let seen = |name: &str| std::fs::read_to_string(folder.path().join("engine/user_files").join(name)).unwrap();
+    let seen =
+        |name: &str| std::fs::read_to_string(folder.path().join("engine/user_files").join(name)).unwrap();
     assert_eq!(seen("arguments.seen"), "server");
     assert_eq!(seen("environment.seen"), "");
     assert!(seen("users.seen").contains("<tester>") && !seen("users.seen").contains("<default><password>"));

@@ -1,9 +1,8 @@
-//! Transport between the daemons; knows nothing about batches: who may speak ([`auth`], [`BearerToken`]), the
+//! Transport between the daemons; knows nothing about batches: who may speak ([`BearerToken`]), the
 //! HTTP client ([`Peer`]) and rate limits ([`RateLimiter`]). [`Supervisor`] keeps the long-lived tasks of both
 //! daemons.
 
 mod activity;
-pub mod auth;
 mod idle;
 mod peer;
 mod peer_error;

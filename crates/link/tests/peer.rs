@@ -16,8 +16,9 @@ use axum::{
     http::StatusCode,
     routing::{get, post, put},
 };
+use daemon::bearer::require_bearer;
 use futures::StreamExt as _;
-use link::{BearerToken, Peer, PeerError, RateLimiter, Supervisor, auth};
+use link::{BearerToken, Peer, PeerError, RateLimiter, Supervisor};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const TOKEN: &str = "a token of sixteen or more";
@@ -36,9 +37,8 @@ fn peer(url: &url::Url, token: &str, retries: u32) -> Peer {
 
 #[tokio::test]
 async fn the_token_opens_the_door_and_nothing_else_does() {
-    let routes = Router::new()
-        .route("/x", get(|| async { "7" }))
-        .route_layer(auth::require_bearer(BearerToken::new(TOKEN)));
+    let routes =
+        Router::new().route("/x", get(|| async { "7" })).route_layer(require_bearer(BearerToken::new(TOKEN)));
     let (url, _server) = serve(routes).await;
     assert_eq!(peer(&url, TOKEN, 0).get::<u32>("/x").await.unwrap(), 7);
     let refused = peer(&url, "another token, as long as it", 3).get::<u32>("/x").await.unwrap_err();

@@ -2,10 +2,6 @@
 
 use std::{fmt, path::PathBuf};
 
-/// Exit code of a daemon whose configuration is wrong (`EX_CONFIG` of BSD's `sysexits.h`), so that a
-/// supervisor can tell it from a crash and stop restarting.
-pub const EXIT_CONFIG: u8 = 78;
-
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {

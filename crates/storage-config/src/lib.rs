@@ -31,7 +31,7 @@ pub use cloud::{
 };
 #[cfg(feature = "cli")]
 pub use command::Command;
-pub use error::{ConfigError, ConfigErrors, EXIT_CONFIG};
+pub use error::{ConfigError, ConfigErrors};
 pub use nas::{
     ColdKind, ColdStorageConfig, Compression, ConnectionConfig, LimitsConfig, NasConfig, NasServiceConfig,
     OfflineMode,

@@ -33,7 +33,7 @@ pub struct NasServiceConfig {
     pub deployment: Deployment,
     /// Address of the API. Never other than loopback when there is no token.
     pub listen: SocketAddr,
-    /// Folder of `gateway.sqlite`, `manifests/` and `spool/`.
+    /// Folder of `gateway.sqlite` and `spool/`; one gateway's alone.
     pub data_dir: PathBuf,
     /// File of `token`.
     pub token_file: Option<PathBuf>,

@@ -3,6 +3,7 @@
 //! A variant is what a caller can act on; its text is for people. The HTTP status and the stable
 //! code of each stand in one table in `api::refusal`.
 
+use daemon::body::BodyError;
 use storage_types::{BatchId, gateway_api::BatchStatus, ids::InvalidId, manifest::InvalidManifest};
 
 use crate::journal::JournalError;
@@ -13,15 +14,12 @@ pub enum GatewayError {
     /// The path does not hold an id.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
-    /// The body is not what the endpoint takes.
+    /// The body does not say what the endpoint takes.
     #[error("{0}")]
     InvalidBody(String),
-    /// A request body is longer than allowed.
-    #[error("the body is longer than {limit} bytes")]
-    BodyTooLarge {
-        /// Most bytes taken.
-        limit: u64,
-    },
+    /// The body could not be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
     /// The body stopped coming.
     #[error("no byte of the body came for {seconds} s")]
     Stalled {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use clickhouse_http::client::{Client, NodeList};
+use daemon::disk;
 use link::Supervisor;
 use storage_config::NasConfig;
 use storage_types::gateway_api::GatewayStatus;
@@ -19,7 +20,6 @@ use tokio::{
 };
 
 use crate::{
-    disk,
     error::GatewayError,
     ingest::{OpenBatches, spool::Spool},
     journal::Journal,
@@ -61,7 +61,7 @@ pub struct Gateway {
     cloud_away: AtomicBool,
     cloud_untrusted: AtomicBool,
     started: Instant,
-    _claim: std::fs::File,
+    _claim: disk::Claim,
 }
 
 impl Gateway {

@@ -11,6 +11,7 @@
 //! | [`journal`] | what has been promised, in SQLite |
 //! | [`connector`] | heartbeats and confirmations to the service |
 //! | [`optimizer`] | removes what belongs to nobody |
+//! | [`start`] | all of them built from the configuration, their tasks started |
 //!
 //! Three places know something about a batch, and each is believed only for its own part: the
 //! journal for what was promised, the spool's bytes for what was received, the engine's tables for
@@ -19,10 +20,9 @@
 pub mod api;
 pub mod cold;
 pub mod connector;
-pub mod disk;
 pub mod error;
 pub mod gateway;
 pub mod ingest;
 pub mod journal;
 pub mod optimizer;
-pub mod serve;
+pub mod start;

@@ -7,7 +7,8 @@
 //!                     catalog ◀── migrator ──▶ hot engine, gateway
 //! ```
 //!
-//! `main.rs` builds the rooms and lets one supervisor run their loops; nothing else spawns a task.
+//! [`start`] builds the rooms and lets one supervisor run their loops; beside those there is a task for
+//! each connection.
 
 pub mod api;
 pub mod catalog;
@@ -16,3 +17,4 @@ pub mod hot;
 pub mod link;
 pub mod migrator;
 pub mod router;
+pub mod start;

@@ -247,17 +247,17 @@ async fn the_gateway_may_be_away_and_the_move_waits() {
     assert_eq!(scene.seen("daily").await, seen);
 }
 
-/// Deletes the catalog of a killed service and starts it again.
-async fn lose_catalog(scene: &mut Scene) {
+/// Kills the service, does `harm` to each file of its catalog, and starts it again.
+async fn harm_catalog(scene: &mut Scene, harm: impl Fn(&std::path::Path)) {
     scene.stack.kill(Role::Service).unwrap();
-    let mut lost = 0;
+    let mut harmed = 0;
     let mut pending = vec![scene.dir.path().to_owned()];
     while let Some(dir) = pending.pop() {
         for entry in std::fs::read_dir(dir).unwrap().flatten() {
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
             if name.starts_with("catalog.sqlite") {
-                std::fs::remove_file(path).unwrap();
-                lost += 1;
+                harm(&path);
+                harmed += 1;
             } else if entry.file_type().unwrap().is_dir()
                 && !name.starts_with("hot")
                 && !name.starts_with("cold")
@@ -266,8 +266,13 @@ async fn lose_catalog(scene: &mut Scene) {
             }
         }
     }
-    assert!(lost > 0);
+    assert!(harmed > 0);
     scene.stack.restart(Role::Service).await.unwrap();
+}
+
+/// Deletes the catalog of a killed service and starts it again.
+async fn lose_catalog(scene: &mut Scene) {
+    harm_catalog(scene, |file| std::fs::remove_file(file).unwrap()).await;
 }
 
 #[tokio::test]
@@ -278,6 +283,23 @@ async fn a_lost_catalog_is_rebuilt_from_the_gateway() {
     let seen = scene.seen("daily").await;
     lose_catalog(&mut scene).await;
     assert_eq!(scene.seen("daily").await, seen);
+    assert_eq!(rows(&scene.migrate("daily", 3).await.moves), 1_000);
+    assert_eq!(scene.seen("daily").await, seen);
+}
+
+#[tokio::test]
+async fn a_damaged_catalog_is_set_aside_and_rebuilt_from_the_gateway() {
+    let mut scene = Scene::start().await;
+    scene.fill("daily", 0, 4_000, 0, 4).await;
+    scene.migrate("daily", 2).await;
+    let seen = scene.seen("daily").await;
+    harm_catalog(&mut scene, |file| {
+        let length = std::fs::metadata(file).unwrap().len();
+        std::fs::write(file, vec![0xa5; length as usize]).unwrap();
+    })
+    .await;
+    assert_eq!(scene.seen("daily").await, seen);
+    assert!(scene.log().contains("the journal is damaged"), "{}", scene.log());
     assert_eq!(rows(&scene.migrate("daily", 3).await.moves), 1_000);
     assert_eq!(scene.seen("daily").await, seen);
 }

@@ -238,7 +238,9 @@ impl Drop for Engine {
 
 /// A program of the machine; `None`, and said, where it is missing. CI owes the proof.
 pub fn tool(name: &str, package: &str) -> Option<PathBuf> {
-    let found = std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(name)).find(|f| f.is_file());
+    let found = std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|f| f.is_file());
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "CI needs {name} (Debian: {package}) for this test");
         println!("SKIPPED: {name} is not on this machine (Debian: {package})");

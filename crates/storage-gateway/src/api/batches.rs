@@ -10,10 +10,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use daemon::body;
 use futures::stream;
 use storage_types::{BatchId, Manifest, Proof, gateway_api::BatchStatus};
 
-use super::{bodies, refusal::Refusal};
+use super::refusal::Refusal;
 use crate::{
     error::GatewayError,
     gateway::Gateway,
@@ -43,8 +44,8 @@ fn started(gateway: &Gateway) -> Result<(), GatewayError> {
 }
 
 /// `POST /v1/batches`.
-pub async fn announce(State(gateway): Shared, body: Body) -> Result<Response, Refusal> {
-    let manifest: Manifest = bodies::json(body, MAX_MANIFEST_BYTES).await?;
+pub async fn announce(State(gateway): Shared, manifest: Body) -> Result<Response, Refusal> {
+    let manifest: Manifest = body::json(manifest, MAX_MANIFEST_BYTES).await?;
     started(&gateway)?;
     let admission = admit::admit(&gateway, manifest).await?;
     let status = if admission.new { StatusCode::CREATED } else { StatusCode::OK };

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::{Json, body::Body, extract::State, http::StatusCode};
+use daemon::{body, disk};
 use serde::Serialize;
 use storage_types::gateway_api::{GatewayStatus, PROBE_BYTES};
 
-use super::{bodies, refusal::Refusal};
-use crate::{disk, gateway::Gateway};
+use super::refusal::Refusal;
+use crate::gateway::Gateway;
 
 /// Why the gateway is not ready, if it is not.
 #[derive(Serialize)]
@@ -22,8 +23,8 @@ pub async fn alive() -> &'static str {
 }
 
 /// `PUT /v1/probe`: takes up to 256 KiB and keeps nothing. How long they took is for the sender to see.
-pub async fn probe(body: Body) -> Result<StatusCode, Refusal> {
-    bodies::discard(body, PROBE_BYTES as u64).await?;
+pub async fn probe(noise: Body) -> Result<StatusCode, Refusal> {
+    body::discard(noise, PROBE_BYTES as u64).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

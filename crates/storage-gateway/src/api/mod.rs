@@ -5,9 +5,7 @@
 //! before anything of the request is used.
 
 mod batches;
-mod bodies;
 mod health;
-pub mod listener;
 mod queries;
 mod refusal;
 
@@ -15,14 +13,12 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
-    extract::{DefaultBodyLimit, Request},
+    extract::DefaultBodyLimit,
     http::Uri,
-    middleware::map_request,
     routing::{get, post, put},
 };
-use clickhouse_http::server::drained;
-use link::{BearerToken, auth::require_bearer};
+use daemon::bearer::require_bearer;
+use link::BearerToken;
 
 use crate::{error::GatewayError, gateway::Gateway};
 use refusal::Refusal;
@@ -42,7 +38,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/batches/{id}/proof", get(batches::proof))
         .route("/v1/batches/{id}/published", post(batches::published))
         .fallback(nowhere)
-        // Each handler caps its own body: a chunk by its manifest, all others by `bodies`.
+        // Each handler caps its own body: a chunk by its manifest, all others by `daemon::body`.
         .layer(DefaultBodyLimit::disable());
     if let Some(token) = token {
         guarded = guarded.layer(require_bearer(token));
@@ -51,7 +47,6 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .merge(guarded)
-        .layer(map_request(async |request: Request| drained(request).map(Body::new)))
         .with_state(gateway)
 }
 

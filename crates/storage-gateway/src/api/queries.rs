@@ -8,9 +8,10 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use daemon::body;
 use storage_types::gateway_api::{ColdQuery, EnsureTable};
 
-use super::{bodies, refusal::Refusal};
+use super::refusal::Refusal;
 use crate::{
     cold::{query as cold_query, tables},
     gateway::Gateway,
@@ -23,16 +24,16 @@ const PASSED_ON: [&str; 4] =
 /// `POST /v1/tables`: answers the table as the engine has it now.
 pub async fn ensure_table(
     State(gateway): State<Arc<Gateway>>,
-    body: Body,
+    wanted: Body,
 ) -> Result<Json<EnsureTable>, Refusal> {
-    let wanted: EnsureTable = bodies::json(body, gateway.config.service.max_body_bytes).await?;
+    let wanted: EnsureTable = body::json(wanted, gateway.config.service.max_body_bytes).await?;
     let storage = &gateway.config.storage;
     Ok(Json(tables::ensure(&gateway.engine, &wanted, storage.compression, &storage.databases).await?))
 }
 
 /// `POST /v1/query`.
-pub async fn query(State(gateway): State<Arc<Gateway>>, body: Body) -> Result<Response, Refusal> {
-    let query: ColdQuery = bodies::json(body, gateway.config.service.max_body_bytes).await?;
+pub async fn query(State(gateway): State<Arc<Gateway>>, query: Body) -> Result<Response, Refusal> {
+    let query: ColdQuery = body::json(query, gateway.config.service.max_body_bytes).await?;
     let answer = cold_query::run(&gateway, query).await?;
     let mut response = Body::from_stream(answer.body).into_response();
     for name in PASSED_ON {

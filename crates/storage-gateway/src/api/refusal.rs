@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use daemon::body::BodyError;
 use serde::Serialize;
 use storage_types::gateway_api::BatchStatus;
 
@@ -40,7 +41,10 @@ fn classify(error: &GatewayError) -> (StatusCode, &'static str) {
     match error {
         E::InvalidId(_) => (S::BAD_REQUEST, "invalid_id"),
         E::InvalidBody(_) => (S::BAD_REQUEST, "invalid_body"),
-        E::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+        E::Body(BodyError::Invalid(_)) => (S::BAD_REQUEST, "invalid_body"),
+        E::Body(BodyError::TooLarge { .. }) => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+        E::Body(BodyError::TooSlow) => (S::REQUEST_TIMEOUT, "stalled"),
+        E::Body(BodyError::Broken(_)) => (S::BAD_REQUEST, "broken_body"),
         E::Stalled { .. } => (S::REQUEST_TIMEOUT, "stalled"),
         E::BrokenBody(_) => (S::BAD_REQUEST, "broken_body"),
         E::InvalidManifest(_) => (S::UNPROCESSABLE_ENTITY, "invalid_manifest"),
@@ -112,6 +116,10 @@ impl IntoResponse for Refusal {
         let headers = response.headers_mut();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            // What is left of the body may be more than is read on.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(code) = exception {
             headers.insert("x-clickhouse-exception-code", HeaderValue::from(code));

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use clickhouse_http::client::Client;
+use daemon::disk;
 use serde::Deserialize;
 use storage_types::{BatchState, Manifest, gateway_api::BatchStatus, manifest::InvalidManifest};
 
 use super::{MAX_OPEN_BATCHES, status_of};
 use crate::{
     cold::{LOOK_DEADLINE, TableName, tables},
-    disk,
     error::GatewayError,
     gateway::Gateway,
 };

@@ -6,12 +6,13 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use daemon::disk;
 use futures::{Stream, StreamExt};
 use storage_types::{BatchId, BatchState, ChunkEntry};
 use tokio::{fs::File, io::AsyncWriteExt};
 
 use super::digest;
-use crate::{disk, error::GatewayError, gateway::Gateway};
+use crate::{error::GatewayError, gateway::Gateway};
 
 /// Longest silence of a sender in the middle of a chunk.
 const IDLE_SECONDS: u64 = 30;

@@ -29,11 +29,9 @@ pub mod settle;
 pub mod spool;
 pub mod staging;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use storage_types::{BatchId, BatchState, Manifest, gateway_api::BatchStatus, gateway_api::ChunkRange};
 use tokio::sync::{OnceCell, watch};
 
@@ -83,7 +81,7 @@ impl OpenBatch {
                 Ok::<_, GatewayError>(Mutex::new(held))
             })
             .await?;
-        Ok(cell.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(cell.lock())
     }
 
     /// Whether chunk `n` is held.
@@ -130,7 +128,7 @@ pub struct OpenBatches {
 
 impl OpenBatches {
     fn map(&self) -> MutexGuard<'_, HashMap<BatchId, Arc<OpenBatch>>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_id.lock()
     }
 
     /// The batch, made known on first use. Only for batches whose journal state is not final.

@@ -21,9 +21,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use daemon::disk;
 use storage_types::{BatchId, Manifest};
-
-use crate::disk;
 
 const MANIFEST: &str = "manifest.json";
 /// Largest manifest read back, bytes (the API takes no larger one).

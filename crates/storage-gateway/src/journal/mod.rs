@@ -8,22 +8,21 @@
 //! cut. Every change of state goes through [`Journal::advance`], which checks it against the table
 //! of allowed transitions inside the same transaction.
 //!
-//! **Loss.** The file may be deleted or torn. A fresh journal says so ([`Journal::is_rebuilt`]), and
-//! `rebuild` fills it again from the ledger table beside the rows and from the manifests in the
-//! spool. A damaged file is set aside under another name, never overwritten.
+//! **Loss.** The file may be deleted or torn: a damaged one is set aside and a fresh one begun
+//! ([`daemon::sqlite`]). A fresh journal says so ([`Journal::is_rebuilt`]), and `rebuild` fills it again
+//! from the ledger table beside the rows and from the manifests in the spool.
 //!
 //! **Cancellation.** Statements run on blocking threads and finish even when the caller is gone; a
 //! statement is the unit of work, so nothing is ever half written.
 
-mod file;
 mod outbox;
 pub mod rebuild;
+mod schema;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
+use daemon::sqlite::{self, OpenError};
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use storage_types::{BatchId, BatchState, ContentHash, Manifest, Proof, lifecycle::IllegalTransition};
 
@@ -88,10 +87,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or creates the journal in `data_dir`. A file that is not a whole database is renamed to
-    /// `gateway.sqlite.damaged-<unix seconds>` and a fresh one takes its place.
-    pub fn open(data_dir: &Path) -> Result<Self, JournalError> {
-        let connection = file::open(&data_dir.join(FILE_NAME))?;
+    /// Opens or creates the journal in `data_dir`; a damaged one is set aside.
+    ///
+    /// # Errors
+    /// A file of a newer version, and what the disk refuses.
+    pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        let connection = sqlite::open(&data_dir.join(FILE_NAME), schema::STEPS)?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
@@ -103,7 +104,7 @@ impl Journal {
     {
         let connection = Arc::clone(&self.connection);
         tokio::task::spawn_blocking(move || {
-            let mut guard = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut guard = connection.lock();
             work(&mut guard)
         })
         .await
@@ -410,5 +411,22 @@ mod tests {
         assert_eq!(journal.next_confirmation().await.unwrap(), None);
         assert_eq!(journal.held_manifests(0, 9).await.unwrap().len(), 1);
         assert!(journal.advance(id(3), BatchState::Sending, None, None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_of_before_versions_were_counted_is_taken_over_and_a_newer_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let raw = || Connection::open(folder.path().join(FILE_NAME)).unwrap();
+        raw().execute_batch(schema::STEPS[0]).unwrap();
+        raw().execute("INSERT INTO meta (name, value) VALUES ('rebuilt', '1')", []).unwrap();
+        assert!(Journal::open(folder.path()).unwrap().is_rebuilt().await.unwrap());
+        let newer = schema::STEPS.len() as i64 + 1;
+        let version =
+            |db: &Connection| db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+        assert_eq!(version(&raw()).unwrap(), newer - 1);
+        raw().pragma_update(None, "user_version", newer).unwrap();
+        let refused = Journal::open(folder.path()).err().unwrap();
+        assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+        assert_eq!(version(&raw()).unwrap(), newer, "it is left as it was");
     }
 }

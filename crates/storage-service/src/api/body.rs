@@ -1,49 +1,56 @@
-//! Reading JSON bodies: within the size limit, and with errors that name the field.
+//! JSON bodies, and the answers to what is wrong with them.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::{
-    Json,
-    extract::{FromRequest, Request, rejection::JsonRejection},
-    http::StatusCode,
+    extract::{FromRequest, Request},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
 };
+use daemon::body::{self, BodyError};
 use serde::de::DeserializeOwned;
 
-use super::ApiError;
+use super::{ApiError, App};
 
-/// Code of a body over the limit.
-const TOO_LARGE: &str = "body_too_large";
-/// Longest wait for a body.
-const BODY_WAIT: Duration = Duration::from_secs(30);
-
-/// A JSON body; its rejections are [`ApiError`]s: 413 `body_too_large`, 415 `not_json`, 400 `bad_json`
-/// (the text names the path of the field).
+/// A JSON body of at most `service.max_body_bytes`. Its rejections are [`ApiError`]s: 413
+/// `body_too_large`, 415 `not_json`, 400 `bad_json` (the text names the path of the field), 408
+/// `body_too_slow`, 400 `broken_body`.
 pub struct JsonBody<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match tokio::time::timeout(BODY_WAIT, Json::<T>::from_request(request, state)).await {
-            Ok(Ok(Json(value))) => Ok(Self(value)),
-            Ok(Err(rejection)) => Err(rejected(&rejection)),
-            Err(_) => Err(ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body_too_slow",
-                format!("the body did not arrive within {} s", BODY_WAIT.as_secs()),
-            )),
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            let text = "expected a request with `Content-Type: application/json`";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", text));
         }
+        Ok(Self(body::json(request.into_body(), app.max_body_bytes).await?))
     }
 }
 
-fn rejected(rejection: &JsonRejection) -> ApiError {
-    let (status, code) = match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => (StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json"),
-        _ => (StatusCode::BAD_REQUEST, "bad_json"),
-    };
-    let error = ApiError::new(status, code, rejection.body_text());
-    // What is left may be more than is read on: then the connection cannot be used again, and the caller must
-    // know.
-    if code == TOO_LARGE { error.header("connection", "close") } else { error }
+/// `application/json`, or a type with the suffix `+json` (RFC 6839).
+fn is_json(headers: &HeaderMap) -> bool {
+    let named = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = named.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(subtype) = media_type.strip_prefix("application/") else { return false };
+    subtype == "json" || subtype.ends_with("+json")
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let (status, code) = match error {
+            BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+            BodyError::Broken(_) => (StatusCode::BAD_REQUEST, "broken_body"),
+            BodyError::Invalid(_) => (StatusCode::BAD_REQUEST, "bad_json"),
+        };
+        let answer = Self::new(status, code, error.to_string());
+        // What is left may be more than is read on: then the connection cannot be used again, and the
+        // caller must know.
+        if matches!(error, BodyError::TooLarge { .. }) {
+            answer.header("connection", "close")
+        } else {
+            answer
+        }
+    }
 }

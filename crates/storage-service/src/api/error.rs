@@ -1,7 +1,8 @@
 //! Errors as callers see them: a status, a stable code, a sentence.
 //!
-//! The mapping from a room's own error to an HTTP status stands here and nowhere else, so that one
-//! cause always looks the same. Logging happens here too, once per failed request.
+//! A room says which status and code belong to each of its own errors (`status()` and `code()` beside the
+//! error); here they become an answer, always of one shape. Logging happens here too, once per failed
+//! request.
 
 use axum::{
     Json,

@@ -15,6 +15,6 @@ pub async fn limit(
 ) -> Result<StatusCode, ApiError> {
     let invalid = |why: String| ApiError::new(StatusCode::BAD_REQUEST, "invalid_limit", why);
     let limits = body.limit.as_deref().map(Timetable::parse_rate).transpose().map_err(invalid)?;
-    app.pace.set(limits);
+    app.schedule.set(limits);
     Ok(StatusCode::NO_CONTENT)
 }

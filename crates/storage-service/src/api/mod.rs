@@ -9,7 +9,6 @@ mod body;
 mod cold;
 mod error;
 mod link;
-pub mod listen;
 pub mod metrics;
 mod migrations;
 mod query;
@@ -20,13 +19,10 @@ use std::sync::Arc;
 use ::link::{BearerToken, Supervisor};
 use axum::{
     Router,
-    body::Body,
-    extract::{DefaultBodyLimit, Request},
     http::{Method, StatusCode, Uri},
-    middleware::map_request,
     routing::{get, post, put},
 };
-use clickhouse_http::{client::Client, server::drained};
+use clickhouse_http::client::Client;
 
 pub use body::JsonBody;
 pub use error::ApiError;
@@ -50,7 +46,7 @@ pub struct App {
     /// Moves rows.
     pub migrator: Migrator,
     /// The limits of the link.
-    pub pace: BandwidthSchedule,
+    pub schedule: BandwidthSchedule,
     /// Answers queries.
     pub router: Arc<router::Router>,
     /// Monitors the link to the NAS.
@@ -61,10 +57,12 @@ pub struct App {
     pub heartbeat: LastHeartbeat,
     /// Knows of tasks that died.
     pub supervisor: Supervisor,
+    /// Longest request body.
+    pub max_body_bytes: u64,
 }
 
-/// Every route. `token`: what callers must present. `max_body_bytes`: longest request body.
-pub fn routes(app: Arc<App>, token: Option<BearerToken>, max_body_bytes: usize) -> Router {
+/// Every route. `token`: what callers must present.
+pub fn routes(app: Arc<App>, token: Option<BearerToken>) -> Router {
     let mut guarded = Router::new()
         .route("/api/v1/query", post(query::post))
         .route("/api/v1/queries/{query_id}", get(query::report))
@@ -78,19 +76,13 @@ pub fn routes(app: Arc<App>, token: Option<BearerToken>, max_body_bytes: usize) 
         .route("/internal/v1/heartbeat", post(status::heartbeat))
         .route("/internal/v1/confirmations", post(status::confirmation));
     if let Some(token) = token {
-        guarded = guarded.route_layer(::link::auth::require_bearer(token));
+        guarded = guarded.route_layer(daemon::bearer::require_bearer(token));
     }
     let open = Router::new()
         .route("/internal/v1/cold/{ticket}", get(cold::get).head(cold::head))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz));
-    guarded
-        .merge(open)
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(max_body_bytes))
-        .layer(map_request(async |request: Request| drained(request).map(Body::new)))
-        .with_state(app)
+    guarded.merge(open).fallback(unknown_route).method_not_allowed_fallback(wrong_method).with_state(app)
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {

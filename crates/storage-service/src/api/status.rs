@@ -1,11 +1,12 @@
 //! Health, status, and what the gateway tells us of itself.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{Json, extract::State, http::StatusCode};
+use parking_lot::Mutex;
 use storage_types::{
     gateway_api::{Confirmation, Heartbeat},
     service_api::ServiceStatus,
@@ -22,11 +23,11 @@ pub struct LastHeartbeat(Mutex<Option<(Instant, Heartbeat)>>);
 
 impl LastHeartbeat {
     fn set(&self, heartbeat: Heartbeat) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), heartbeat));
+        *self.0.lock() = Some((Instant::now(), heartbeat));
     }
 
     fn get(&self) -> Option<(Duration, Heartbeat)> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.0.lock();
         last.as_ref().map(|(at, heartbeat)| (at.elapsed(), heartbeat.clone()))
     }
 }

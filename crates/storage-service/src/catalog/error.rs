@@ -1,7 +1,8 @@
 //! What can go wrong with the catalog.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
+use daemon::sqlite::OpenError;
 use storage_types::{MigrationId, lifecycle::IllegalTransition};
 
 /// Errors of the catalog. Only `Fencing` and `Rebuilding` concern a caller: both pass by themselves.
@@ -32,7 +33,15 @@ pub enum CatalogError {
     /// One migration at a time.
     #[error("migration {0} is running")]
     Busy(MigrationId),
-    /// The data folder.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
+    /// The file was not opened.
+    #[error("open the catalog")]
+    Open(#[from] OpenError),
+    /// The data folder could not be made, or belongs to another process.
+    #[error("use service.data_dir {}", .folder.display())]
+    Folder {
+        /// It.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }

@@ -9,12 +9,10 @@
 //! only. Every wait is woken by a change and has a deadline. A lease that is dropped, by whatever
 //! cancellation, is gone.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use hybrid_planner::CatalogSnapshot;
+use parking_lot::{Mutex, MutexGuard};
 use storage_types::TimeRange;
 use tokio::{sync::Notify, time::Instant};
 
@@ -76,7 +74,7 @@ impl Leases {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every update is a single map operation: a panic elsewhere leaves nothing half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(super) fn current(&self) -> Arc<CatalogSnapshot> {

@@ -15,7 +15,7 @@
 //! - **Crash**: a transaction is there or it is not. What an effect on the engine left behind is the
 //!   migrator's to find out, by looking at the tables.
 //! - **Cancellation**: no transaction spans an await. Writes are few and small (some per batch), so they
-//!   run where they are called.
+//!   run where they are called; while one waits for the disk, the runtime's other tasks go on.
 
 mod error;
 mod leases;
@@ -26,16 +26,18 @@ mod schema;
 mod snapshot;
 mod visibility;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use daemon::{disk, sqlite};
 use hybrid_planner::CatalogSnapshot;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use storage_types::TimeRange;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::watch,
+    time::Instant,
+};
 
 pub use error::CatalogError;
 pub use leases::Lease;
@@ -46,6 +48,8 @@ pub use records::{
 };
 pub use visibility::RestoredMove;
 
+/// File name under the data folder.
+const FILE_NAME: &str = "catalog.sqlite";
 /// Longest wait of a query for rows that are being set aside.
 const LEASE_WAIT: Duration = Duration::from_secs(20);
 
@@ -55,24 +59,31 @@ pub struct Catalog {
     leases: Arc<leases::Leases>,
     lease_wait: Duration,
     rebuilding: watch::Sender<bool>,
+    _claim: disk::Claim,
 }
 
 impl Catalog {
-    /// Opens `catalog.sqlite` in `data_dir`, creating both if absent.
+    /// Opens `catalog.sqlite` in `data_dir`, creating both if absent. A damaged file is set aside, and
+    /// the fresh one in its place is as empty as after a loss: see `consistency`.
+    ///
+    /// # Errors
+    /// Another process in the folder, a file of a newer version, and what the disk refuses.
     pub fn open(data_dir: &Path) -> Result<Arc<Self>, CatalogError> {
         Self::open_with(data_dir, LEASE_WAIT)
     }
 
     /// As [`Catalog::open`], with the longest wait of a lease.
     pub fn open_with(data_dir: &Path, lease_wait: Duration) -> Result<Arc<Self>, CatalogError> {
-        std::fs::create_dir_all(data_dir)?;
-        let mut db = schema::open(&data_dir.join("catalog.sqlite"))?;
+        let folder = |source| CatalogError::Folder { folder: data_dir.to_owned(), source };
+        disk::create_folder(data_dir).map_err(folder)?;
+        let claim = disk::claim_folder(data_dir).map_err(folder)?;
+        let mut db = sqlite::open(&data_dir.join(FILE_NAME), schema::STEPS)?;
         let txn = db.transaction()?;
         let (view, gates) = (snapshot::build(&txn)?, snapshot::gates(&txn)?);
         drop(txn);
         let leases = leases::Leases::new(Arc::new(view), gates);
         let (rebuilding, _) = watch::channel(false);
-        Ok(Arc::new(Self { db: Mutex::new(db), leases, lease_wait, rebuilding }))
+        Ok(Arc::new(Self { db: Mutex::new(db), leases, lease_wait, rebuilding, _claim: claim }))
     }
 
     /// The version in force. It may be superseded at once; plan queries from a [`Lease`].
@@ -172,7 +183,7 @@ impl Catalog {
 
     fn db(&self) -> MutexGuard<'_, Connection> {
         // A transaction that panicked was rolled back when it was dropped.
-        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+        off_the_runtime(|| self.db.lock())
     }
 
     /// A transaction that changes nothing a query sees.
@@ -180,11 +191,13 @@ impl Catalog {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
-        let mut db = self.db();
-        let txn = db.transaction()?;
-        let result = work(&txn)?;
-        txn.commit()?;
-        Ok(result)
+        off_the_runtime(|| {
+            let mut db = self.db();
+            let txn = db.transaction()?;
+            let result = work(&txn)?;
+            txn.commit()?;
+            Ok(result)
+        })
     }
 
     /// A transaction that changes what queries see or wait for; the new version is in force when it
@@ -193,16 +206,26 @@ impl Catalog {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<(), CatalogError>,
     ) -> Result<u64, CatalogError> {
-        let mut db = self.db();
-        let txn = db.transaction()?;
-        work(&txn)?;
-        txn.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'version'", [])?;
-        let (view, gates) = (snapshot::build(&txn)?, snapshot::gates(&txn)?);
-        let version = view.version;
-        txn.commit()?;
-        // Still under the database's lock, so that versions come into force in their order.
-        self.leases.replace(Arc::new(view), gates);
-        Ok(version)
+        off_the_runtime(|| {
+            let mut db = self.db();
+            let txn = db.transaction()?;
+            work(&txn)?;
+            txn.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'version'", [])?;
+            let (view, gates) = (snapshot::build(&txn)?, snapshot::gates(&txn)?);
+            let version = view.version;
+            txn.commit()?;
+            // Still under the database's lock, so that versions come into force in their order.
+            self.leases.replace(Arc::new(view), gates);
+            Ok(version)
+        })
+    }
+}
+
+/// Does what may wait for the disk where it is called, while the runtime's other tasks go on elsewhere.
+fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

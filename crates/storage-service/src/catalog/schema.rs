@@ -1,17 +1,7 @@
-//! The shape of `catalog.sqlite`, and how an older file becomes a newer one.
-//!
-//! Every step runs in a transaction of its own and ends by setting `user_version`, so a crash between
-//! two steps leaves a file that the next start continues from. A file of a newer version is refused:
-//! guessing what its columns mean could show a row twice.
-
-use std::path::Path;
-
-use rusqlite::Connection;
-
-use super::CatalogError;
+//! The shape of `catalog.sqlite`. [`daemon::sqlite`] opens the file: versions, damage, durability.
 
 /// One entry per version; never edited once released, only added to.
-const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &["
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 INSERT INTO meta VALUES ('version', '1');
 CREATE TABLE tables (
@@ -87,29 +77,3 @@ CREATE TABLE hides (
     snapshot     TEXT NOT NULL
 ) STRICT;
 "];
-
-/// Opens (or creates) the file and brings it to the newest version.
-pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
-    let mut db = Connection::open(path)?;
-    db.busy_timeout(std::time::Duration::from_secs(5))?;
-    db.pragma_update(None, "journal_mode", "WAL")?;
-    db.pragma_update(None, "synchronous", "FULL")?;
-    db.pragma_update(None, "foreign_keys", true)?;
-    let version: usize = db
-        .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?
-        .try_into()
-        .map_err(|_| CatalogError::Corrupt("negative user_version".into()))?;
-    if version > STEPS.len() {
-        return Err(CatalogError::Corrupt(format!(
-            "version {version} was written by a newer release; this one knows {}",
-            STEPS.len()
-        )));
-    }
-    for (n, step) in STEPS.iter().enumerate().skip(version) {
-        let txn = db.transaction()?;
-        txn.execute_batch(step)?;
-        txn.pragma_update(None, "user_version", (n + 1) as i64)?;
-        txn.commit()?;
-    }
-    Ok(db)
-}

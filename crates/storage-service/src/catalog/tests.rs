@@ -1,3 +1,4 @@
+use daemon::sqlite::OpenError;
 use storage_types::{
     BatchId, BatchState, Column, ContentHash, MigrationId, MoveId, MoveState, Proof,
     service_api::MigrationState,
@@ -181,5 +182,50 @@ fn a_file_of_a_newer_release_is_refused() {
     let db = Connection::open(dir.path().join("catalog.sqlite")).unwrap();
     db.pragma_update(None, "user_version", 999).unwrap();
     drop(db);
-    assert!(matches!(Catalog::open(dir.path()), Err(CatalogError::Corrupt(_))));
+    assert!(matches!(
+        Catalog::open(dir.path()),
+        Err(CatalogError::Open(OpenError::Newer { found: 999, .. }))
+    ));
+}
+
+#[test]
+fn a_folder_belongs_to_one_catalog_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(dir.path()).unwrap();
+    let Some(CatalogError::Folder { source, .. }) = Catalog::open(dir.path()).err() else {
+        panic!("both have it")
+    };
+    assert_eq!(source.kind(), std::io::ErrorKind::ResourceBusy);
+    drop(catalog);
+    Catalog::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_damaged_file_gives_way_to_an_empty_catalog() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(dir.path()).unwrap();
+    catalog.describe_table(&table()).unwrap();
+    drop(catalog);
+    std::fs::write(dir.path().join(FILE_NAME), [0xa5; 8_192]).unwrap();
+    assert!(Catalog::open(dir.path()).unwrap().managed_tables().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[allow(clippy::disallowed_methods, reason = "tasks of this test, gone with its runtime")]
+async fn a_write_that_waits_for_the_disk_does_not_hold_up_the_runtime() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(dir.path()).unwrap();
+    let (said, heard) = std::sync::mpsc::channel();
+    let slow_disk = catalog.db.lock();
+    let (writer, begins, other) = (Arc::clone(&catalog), said.clone(), said);
+    let written = tokio::spawn(async move {
+        begins.send("begins").unwrap();
+        writer.set_note("a", "b")
+    });
+    let limit = Duration::from_secs(30);
+    assert_eq!(heard.recv_timeout(limit), Ok("begins"));
+    tokio::spawn(async move { other.send("goes on").unwrap() });
+    assert_eq!(heard.recv_timeout(limit), Ok("goes on"));
+    drop(slow_disk);
+    written.await.unwrap().unwrap();
 }

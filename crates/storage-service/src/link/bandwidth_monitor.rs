@@ -5,12 +5,10 @@
 //! external VPN from the health checks of the other daemon. The monitor sends nothing itself: the link monitor and
 //! the transfers report to it.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use link::RateLimiter;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::watch, time::Instant};
 use tunnel::{Echo, PeerStats, Tunnel};
 
@@ -60,7 +58,7 @@ impl BandwidthMonitor {
     }
 
     fn lock(&self) -> MutexGuard<'_, Measured> {
-        self.0.measured.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.measured.lock()
     }
 
     /// Rates of the daemon's own transfers.

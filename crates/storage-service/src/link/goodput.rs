@@ -1,9 +1,8 @@
 //! Goodput of the link, from the daemon's own transfers.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 /// Transfers remembered for the maximum.
 const WINDOW: usize = 16;
@@ -39,7 +38,7 @@ impl Goodput {
             return;
         }
         let rate = bytes as f64 / time.as_secs_f64();
-        let mut measured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut measured = self.0.lock();
         measured.average = Some(measured.average.map_or(rate, |old| old + ALPHA * (rate - old)));
         if measured.recent.len() == WINDOW {
             measured.recent.pop_front();
@@ -50,13 +49,13 @@ impl Goodput {
     /// Moving average, bytes per second; `None` before the first transfer.
     #[must_use]
     pub fn average(&self) -> Option<f64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).average
+        self.0.lock().average
     }
 
     /// Capacity: the fastest of the last 16 transfers, bytes per second; `None` before the first.
     #[must_use]
     pub fn capacity(&self) -> Option<f64> {
-        let measured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let measured = self.0.lock();
         measured.recent.iter().copied().reduce(f64::max)
     }
 

@@ -3,13 +3,11 @@
 //!
 //! It only observes: nothing waits for it, and every check has a deadline.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use link::{Peer, PeerError};
+use parking_lot::Mutex;
 use rand::RngCore as _;
 use storage_types::{gateway_api::PROBE_BYTES, service_api::LinkStatus};
 use tokio_util::sync::CancellationToken;
@@ -91,7 +89,7 @@ impl LinkMonitor {
             self.record_failure(answer.err());
         }
         let verdict = self.verdict();
-        let mut last = lock(&self.logged);
+        let mut last = self.logged.lock();
         if last.replace(verdict) != Some(verdict) {
             let Verdict { state, stable } = verdict;
             tracing::info!(%state, stable, mode = self.mode, "the link to the NAS");
@@ -128,7 +126,7 @@ impl LinkMonitor {
     /// Keeps why a health check failed. A certificate that is not accepted stays so until somebody acts: it is logged
     /// once, until the check ends otherwise.
     fn record_failure(&self, failure: Option<PeerError>) {
-        let mut last = lock(&self.failure);
+        let mut last = self.failure.lock();
         let known = matches!(*last, Some(PeerError::Untrusted { .. }));
         if let Some(error @ PeerError::Untrusted { .. }) = failure.as_ref().filter(|_| !known) {
             tracing::warn!(%error, "the gateway is not called");
@@ -145,7 +143,7 @@ impl LinkMonitor {
         let peer = self.monitor.peer();
         let state = LinkState::of(&signals);
         let failure =
-            lock(&self.failure).as_ref().filter(|_| state != LinkState::Up).map(ToString::to_string);
+            self.failure.lock().as_ref().filter(|_| state != LinkState::Up).map(ToString::to_string);
         let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
         LinkStatus {
             mode: self.mode.clone(),
@@ -172,8 +170,4 @@ impl LinkMonitor {
             received_bytes: peer.as_ref().map(|peer| peer.received_bytes),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -339,7 +339,7 @@ impl Inner {
 
     /// Until woken, scheduled, or `longest` has passed.
     async fn sleep(&self, longest: Duration) {
-        let next = self.next_run.lock().unwrap_or_else(std::sync::PoisonError::into_inner).to_owned();
+        let next = self.next_run.lock().to_owned();
         let due = next.map(|at| (at - plan::utc_now()).to_std().unwrap_or_default());
         let pause = due.map_or(longest, |due| due.min(longest));
         tokio::select! {

@@ -8,7 +8,7 @@
 //! 1. **snapshot** ([`snapshot`](self)): hard links to the head's parts in a table of our own; counted, hashed,
 //!    cut into batches of bounded size, in one scan.
 //! 2. **encode**, 3. **send**, 4. **prove**: each batch streams through the codec into the spool, goes
-//!    over in chunks, and is counted and hashed by the NAS's own engine. Three batches are under way at
+//!    over in chunks, and is counted and hashed by the NAS's own engine. A few batches are under way at
 //!    a time.
 //! 5. **fence**: the head's copy is set aside. A whole partition: its parts are dropped by name behind a
 //!    gate. A window, or parts that were merged meanwhile: by content, hidden first and then deleted.
@@ -41,11 +41,12 @@ mod spool;
 mod tables;
 mod window;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use chrono::{DateTime, Utc};
 use clickhouse_http::Client;
 use link::Peer;
+use parking_lot::{Mutex, RwLock};
 use storage_config::CloudConfig;
 use storage_types::{
     MigrationId,
@@ -212,7 +213,7 @@ impl Migrator {
 
     /// When the schedule starts the next one, Unix seconds.
     pub fn next_scheduled(&self) -> Option<i64> {
-        self.inner.next_run.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.timestamp())
+        self.inner.next_run.lock().map(|at| at.timestamp())
     }
 
     /// Takes over a table's TTL: from now on rows leave the head only by being moved.
@@ -262,7 +263,7 @@ impl Inner {
         let Some(schedule) = &self.schedule else { return };
         let now = plan::utc_now();
         {
-            let mut next = self.next_run.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self.next_run.lock();
             match *next {
                 Some(at) if at <= now => *next = schedule.after(now),
                 _ => return,

@@ -33,7 +33,7 @@ pub(super) struct Mover {
     /// How the line is.
     pub(super) monitor: BandwidthMonitor,
     /// How many chunks are sent at a time.
-    pub(super) parallel: std::sync::Mutex<AdaptiveConcurrency>,
+    pub(super) parallel: parking_lot::Mutex<AdaptiveConcurrency>,
     /// When the clock of `parallel` started.
     pub(super) started: Instant,
     /// One batch is encoded at a time.

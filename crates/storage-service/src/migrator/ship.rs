@@ -5,7 +5,7 @@
 //! not by how far we think we came. A lost answer is followed by a question. A batch that the gateway
 //! refutes is encoded again from the snapshot, once, under a new id: ids never return.
 
-use std::{sync::PoisonError, time::Duration};
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use storage_types::{
@@ -209,7 +209,7 @@ impl Mover {
     }
 
     fn connections(&self) -> usize {
-        let mut parallel = self.parallel.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parallel = self.parallel.lock();
         parallel.observe(self.started.elapsed(), self.limiter.granted_bytes(), self.limiter.effective());
         usize::try_from(parallel.connections()).unwrap_or(1)
     }

@@ -11,6 +11,7 @@ use std::{
     path::PathBuf,
 };
 
+use daemon::disk;
 use storage_types::BatchId;
 use tokio::io::AsyncSeekExt as _;
 
@@ -37,7 +38,7 @@ pub struct Draft {
 impl Spool {
     /// Makes the folder if absent.
     pub fn open(dir: PathBuf, max_bytes: u64, min_free_bytes: u64) -> io::Result<Self> {
-        fs::create_dir_all(&dir)?;
+        disk::create_folder(&dir)?;
         Ok(Self { dir, max_bytes, min_free_bytes })
     }
 
@@ -88,8 +89,7 @@ impl Spool {
 
     /// Fails when the reserve of the disk, or the spool's limit, is reached.
     fn check_room(&self) -> io::Result<()> {
-        let disk = rustix::fs::statvfs(&self.dir)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = disk::free_bytes(&self.dir)?;
         if free < self.min_free_bytes.saturating_add(CHECK_BYTES) {
             let text = format!("{free} bytes are free for the spool, {} must stay free", self.min_free_bytes);
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
@@ -110,9 +110,9 @@ impl Draft {
     /// Makes it the file of its batch, durably.
     pub fn keep(mut self, batch: BatchId) -> io::Result<()> {
         self.file.sync_all()?;
-        fs::rename(&self.path, self.spool.path(batch))?;
+        disk::place_durably(&self.path, &self.spool.path(batch))?;
         self.kept = true;
-        File::open(&self.spool.dir)?.sync_all()
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The managed tables: described by the engine, judged by the guard, reported to callers.
 
-use std::{collections::HashMap, sync::PoisonError};
+use std::collections::HashMap;
 
 use hybrid_planner::TableSnapshot;
 use storage_config::TableConfig;
@@ -62,7 +62,7 @@ impl Inner {
     }
 
     fn set_refusal(&self, logical: &str, refusal: Option<String>) {
-        let mut refused = self.refused.write().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.refused.write();
         if refused.get(logical) == refusal.as_ref() {
             return;
         }
@@ -79,11 +79,11 @@ impl Inner {
 
     /// A table that is missing may be made any moment.
     pub(super) fn any_refused(&self) -> bool {
-        !self.refused.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.refused.read().is_empty()
     }
 
     fn refusal(&self, logical: &str) -> Option<String> {
-        self.refused.read().unwrap_or_else(PoisonError::into_inner).get(logical).cloned()
+        self.refused.read().get(logical).cloned()
     }
 
     fn config(&self, logical: &str) -> Result<&TableConfig, MigrationError> {

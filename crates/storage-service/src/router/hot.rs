@@ -1,11 +1,9 @@
 //! What must be known of the hot engine before a query can be planned, and its errors as ours.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use clickhouse_http::client::{Client, Error};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::QueryError;
@@ -36,7 +34,7 @@ impl HotFacts {
     /// The engine's time zone. It changes only with the engine's configuration; the prober keeps it
     /// fresh, so that only the first query of all may have to ask.
     pub async fn timezone(&self) -> Result<String, QueryError> {
-        let known = self.timezone.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.timezone.lock().clone();
         match known {
             Some(timezone) => Ok(timezone),
             None => self.refresh().await,
@@ -46,7 +44,7 @@ impl HotFacts {
     async fn refresh(&self) -> Result<String, QueryError> {
         let asked = self.hot.query("SELECT timezone() FORMAT TSVRaw").readonly().deadline(FACTS_WAIT);
         let timezone = asked.text().await?.trim().to_owned();
-        *self.timezone.lock().unwrap_or_else(PoisonError::into_inner) = Some(timezone.clone());
+        *self.timezone.lock() = Some(timezone.clone());
         Ok(timezone)
     }
 }

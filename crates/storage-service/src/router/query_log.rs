@@ -5,12 +5,13 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use parking_lot::Mutex;
 use storage_types::service_api::{QueryReport, QueryState};
 
 use super::QueryError;
@@ -150,7 +151,7 @@ impl QueryLog {
     /// Opens the record of a query that begins.
     pub fn begin(&self, facts: QueryFacts) -> Opening {
         let record = Arc::new(QueryRecord::new(facts));
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = self.records.lock();
         if records.len() >= KEPT {
             records.pop_front();
         }
@@ -160,7 +161,7 @@ impl QueryLog {
 
     /// The youngest query of this id.
     pub fn find(&self, query_id: &str) -> Option<QueryReport> {
-        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = self.records.lock();
         records.iter().rev().find(|r| r.facts.query_id == query_id).map(|r| r.report())
     }
 }

@@ -11,13 +11,14 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures::{Stream, stream::BoxStream};
+use parking_lot::{Mutex, MutexGuard};
 use storage_types::service_api::QueryState;
 use tokio_util::sync::CancellationToken;
 
@@ -72,7 +73,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Cuts the query off when it has used up its time.
@@ -112,7 +113,7 @@ impl Runnings {
         let now = Instant::now();
         let state = State { phase: Phase::Open(Box::new(open)), waker: None, callers_turn: now };
         let shared = Arc::new(Shared { state: Mutex::new(state), record, started: now });
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&shared));
+        self.all.lock().push(Arc::downgrade(&shared));
         AnswerBody { shared }
     }
 
@@ -127,7 +128,7 @@ impl Runnings {
 
     fn judge_all(&self, now: Instant) {
         let alive: Vec<Arc<Shared>> = {
-            let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.all.lock();
             all.retain(|weak| weak.strong_count() > 0);
             all.iter().filter_map(Weak::upgrade).collect()
         };

@@ -5,14 +5,10 @@
 //! when it ends, however it ends). A second GET finds nothing, so an engine that retried could not
 //! read rows twice. The number of tickets is bounded by running queries times cold reads per query.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    str::FromStr,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, fmt, str::FromStr};
 
 use super::cold::ColdRead;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Name of one pending cold read: 32 hex digits in a path.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,7 +53,7 @@ pub struct Tickets {
 impl Tickets {
     fn lock(&self) -> MutexGuard<'_, HashMap<Ticket, ColdRead>> {
         // A map of owned values is whole whatever a panicking holder did.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 
     /// Issues a ticket for `read`.

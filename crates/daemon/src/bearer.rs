@@ -8,9 +8,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::{FutureExt as _, future::BoxFuture};
+use link::BearerToken;
 use storage_types::gateway_api::ErrorBody;
-
-use crate::BearerToken;
 
 /// The type of [`check`] as a plain function, so that the layer has a name.
 type Check = fn(State<BearerToken>, Request, Next) -> BoxFuture<'static, Response>;
