@@ -1,0 +1,182 @@
+//! Where tables stand in a statement: behind FROM and JOIN, in lists of both, behind IN and DESCRIBE.
+//!
+//! By words and brackets alone, so that it holds for every text: what is no table's place is at most
+//! taken for one, and judged too strictly.
+
+use crate::{lexer::Kind, tokens::Tokens};
+
+/// What the next name at one depth of brackets can be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    /// A SELECT's clauses other than FROM, or the statement itself.
+    Clauses,
+    /// Sources, with commas and joins between them.
+    From,
+    /// Expressions behind ARRAY JOIN, until the next join.
+    Unrolled,
+    /// Arguments of `in(…)`.
+    InCall,
+    /// Any other brackets.
+    Other,
+}
+
+/// A name in a table's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// First token of the name.
+    pub at: usize,
+    /// Token behind its last part.
+    pub end: usize,
+    /// It stands in FROM or JOIN, where a call is a table function's.
+    pub in_from: bool,
+}
+
+/// Words that end FROM.
+const CLAUSES: &[&str] = &[
+    "SELECT",
+    "PREWHERE",
+    "WHERE",
+    "GROUP",
+    "HAVING",
+    "WINDOW",
+    "QUALIFY",
+    "ORDER",
+    "LIMIT",
+    "OFFSET",
+    "FETCH",
+    "SETTINGS",
+    "FORMAT",
+    "UNION",
+    "EXCEPT",
+    "INTERSECT",
+    "INTO",
+];
+/// IN as a function: its second argument may be a table.
+const IN_CALLS: &[&str] = &[
+    "in",
+    "notin",
+    "globalin",
+    "globalnotin",
+    "nullin",
+    "notnullin",
+    "globalnullin",
+    "globalnotnullin",
+    "inignoreset",
+    "notinignoreset",
+    "globalinignoreset",
+    "globalnotinignoreset",
+];
+
+/// Every name in a table's place.
+pub(crate) fn places(t: &Tokens) -> Vec<Place> {
+    let mut frames = vec![Frame::Clauses];
+    let mut out = Vec::new();
+    for i in 0..t.len() {
+        let top = frames.last().copied().unwrap_or(Frame::Clauses);
+        let place = is_place(t, i, top);
+        match t.kind(i) {
+            Some(Kind::Open) => frames.push(opened(t, i, top, place)),
+            Some(Kind::Close) => {
+                frames.pop();
+            }
+            _ => {
+                if let Some(frame) = frames.last_mut() {
+                    *frame = behind(t, i, top);
+                }
+            }
+        }
+        if let Some(in_from) = place
+            && t.is_name(i)
+        {
+            let mut end = i + 1;
+            while t.sym(end, ".") && t.is_name(end + 1) {
+                end += 2;
+            }
+            out.push(Place { at: i, end, in_from });
+        }
+    }
+    out
+}
+
+/// A table may begin at token `i`; whether in FROM.
+fn is_place(t: &Tokens, i: usize, top: Frame) -> Option<bool> {
+    let before = i.checked_sub(1)?;
+    let listed = t.is_any(before, &["FROM", "JOIN"]) || t.sym(before, ",") || t.sym(before, "(");
+    if top == Frame::From && listed {
+        return Some(true);
+    }
+    let argument = top == Frame::InCall && (t.sym(before, ",") || t.sym(before, "("));
+    (argument || t.is_any(before, &["IN", "TABLE", "DESCRIBE", "DESC", "EXISTS"])).then_some(false)
+}
+
+/// The frame that the bracket at `i` opens.
+fn opened(t: &Tokens, i: usize, top: Frame, place: Option<bool>) -> Frame {
+    let called = i.checked_sub(1).filter(|before| t.is_name(*before));
+    if t.sym(i, "(") && (t.is_any(i + 1, &["SELECT", "WITH", "FROM", "EXPLAIN"]) || t.sym(i + 1, "(")) {
+        return if top == Frame::From && place.is_some() && t.sym(i + 1, "(") {
+            Frame::From
+        } else {
+            Frame::Clauses
+        };
+    }
+    if top == Frame::From && place.is_some() {
+        return Frame::From;
+    }
+    let in_call = called.is_some_and(|f| IN_CALLS.contains(&t.name(f).to_ascii_lowercase().as_str()));
+    if in_call { Frame::InCall } else { Frame::Other }
+}
+
+/// What the frame `top` is behind the word at `i`.
+fn behind(t: &Tokens, i: usize, top: Frame) -> Frame {
+    let before = i.wrapping_sub(1);
+    match top {
+        // `FILL FROM`, `IS DISTINCT FROM`, and a name called `from`.
+        _ if t.sym(before, ".") => top,
+        Frame::Clauses | Frame::From | Frame::Unrolled if t.is(i, "FROM") => {
+            let operator = t.is(before, "FILL")
+                || (t.is(before, "DISTINCT") && t.is_any(i.wrapping_sub(2), &["IS", "NOT"]));
+            if operator { top } else { Frame::From }
+        }
+        Frame::From | Frame::Unrolled if t.is(i, "JOIN") => {
+            if t.is(before, "ARRAY") {
+                Frame::Unrolled
+            } else {
+                Frame::From
+            }
+        }
+        Frame::From | Frame::Unrolled if t.is_any(i, CLAUSES) => Frame::Clauses,
+        _ => top,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables(sql: &str) -> Vec<String> {
+        let t = Tokens::read(sql).unwrap();
+        places(&t).iter().map(|p| t.slice(p.at, p.end).to_owned()).collect()
+    }
+
+    #[test]
+    fn tables_are_found_by_words_and_brackets() {
+        for (sql, found) in [
+            ("SELECT a, b FROM x.y AS t, z WHERE c = d", vec!["x.y", "z"]),
+            ("SELECT * FROM a JOIN b ON a.x = b.x, c ORDER BY d, e", vec!["a", "b", "c"]),
+            ("SELECT * FROM a ARRAY JOIN t AS q, f(u) AS r LEFT JOIN b USING k", vec!["a", "b"]),
+            ("SELECT extract(DAY FROM f(x)), trim(BOTH 'a' FROM b) FROM t", vec!["t"]),
+            (
+                "SELECT 1 FROM (SELECT x, y FROM v UNION ALL SELECT z FROM w), numbers(1)",
+                vec!["v", "w", "numbers"],
+            ),
+            ("SELECT x IN t, in(y, s.u), g(v, w) FROM m", vec!["t", "y", "s.u", "m"]),
+            ("SELECT 1 FROM t ORDER BY x WITH FILL FROM f(1) TO 2", vec!["t"]),
+            ("SELECT a IS NOT DISTINCT FROM b, c FROM t", vec!["t"]),
+            ("FROM t SELECT a, b", vec!["t"]),
+            ("DESCRIBE TABLE d.t", vec!["TABLE", "d.t"]),
+            ("SELECT * FROM ((a JOIN b ON 1), c)", vec!["a", "b", "c"]),
+        ] {
+            assert_eq!(tables(sql), found, "{sql}");
+        }
+    }
+}
