@@ -75,11 +75,11 @@ pub fn tables(t: &Tokens) -> Result<(), Refused> {
 /// Refuses `INTO OUTFILE` and `FROM INFILE`.
 ///
 /// # Errors
-/// [`Refused::File`].
+/// [`Refused::IntoOutfile`], [`Refused::File`].
 pub fn files(t: &Tokens) -> Result<(), Refused> {
     for i in 1..t.len() {
         if t.is(i, "OUTFILE") && t.is(i - 1, "INTO") {
-            return Err(Refused::File("INTO OUTFILE"));
+            return Err(Refused::IntoOutfile);
         }
         if t.is(i, "INFILE") && t.is(i - 1, "FROM") {
             return Err(Refused::File("FROM INFILE"));

@@ -31,7 +31,10 @@ pub enum Refused {
     /// A setting that a reader may not choose.
     #[error("setting {0} is not one that a reader may choose")]
     Setting(String),
-    /// `INTO OUTFILE`, `FROM INFILE`.
+    /// `INTO OUTFILE`.
+    #[error("INTO OUTFILE is not allowed: take the answer from the response")]
+    IntoOutfile,
+    /// A file where a table or rows belong.
     #[error("{0} is not allowed: it reaches the disk")]
     File(&'static str),
 }

@@ -3,6 +3,8 @@
 //! Reading refuses what [`crate::lexer`] reads as the engine of today does, but others may not: quotes
 //! and blanks beyond ASCII, heredocs whose tag is not a word, words that begin with a dollar.
 
+use std::ops::Range;
+
 use crate::{
     MAX_DEPTH, MAX_QUERY_BYTES, Refused,
     lexer::{Kind, LexError, Lexer, Token},
@@ -113,6 +115,22 @@ impl Tokens {
     /// First token after `i`, brackets stepped over whole.
     pub fn step(&self, i: usize) -> usize {
         if self.kind(i) == Some(Kind::Open) { self.mate(i) + 1 } else { i + 1 }
+    }
+
+    /// Pieces of a span between commas outside brackets; empty pieces left out.
+    pub fn commas(&self, span: Range<usize>) -> Vec<Range<usize>> {
+        let mut out = Vec::new();
+        let (mut from, mut i) = (span.start, span.start);
+        while i < span.end {
+            if self.sym(i, ",") {
+                out.push(from..i);
+                from = i + 1;
+            }
+            i = self.step(i);
+        }
+        out.push(from..span.end);
+        out.retain(|s| s.start < s.end);
+        out
     }
 
     /// Bytes of tokens `from..to`, blanks and comments between them included.

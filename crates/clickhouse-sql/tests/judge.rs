@@ -32,7 +32,7 @@ fn a_refusal_names_the_resolved_name() {
         (r"SELECT * APPLY `\x66ile` FROM t", Refused::Function("file".into())),
         ("SELECT * FROM nothing_known('x')", Refused::TableFunction("nothing_known".into())),
         (r"SELECT 1 SETTINGS `read\x6fnly` = 0", Refused::Setting("readonly".into())),
-        ("SELECT 1 INTO OUTFILE 'x'", Refused::File("INTO OUTFILE")),
+        ("SELECT 1 INTO OUTFILE 'x'", Refused::IntoOutfile),
     ] {
         assert_eq!(judged(sql), Err(why), "{sql}");
     }

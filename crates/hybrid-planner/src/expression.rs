@@ -6,12 +6,10 @@
 use crate::{
     blocks::Span,
     conjuncts::{Reach, column_at},
-    lexer::Kind,
     moments::Clock,
     query::{LogicalRef, Query},
-    quote,
-    statement::Tokens,
 };
+use clickhouse_sql::{Kind, Tokens, quote};
 
 /// An expression ready to be sent elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]

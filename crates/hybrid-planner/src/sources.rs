@@ -3,9 +3,9 @@
 use crate::{
     Refusal,
     blocks::{Blocks, Place, Span, chain_end},
-    lexer::Kind,
-    statement::{Tokens, check_table_function},
+    statement::check_table_function,
 };
+use clickhouse_sql::{Kind, Tokens};
 
 /// Most sources in one FROM.
 const MAX_SOURCES: usize = 100;
@@ -68,7 +68,7 @@ pub(crate) fn read(
         } else {
             i = source(blocks, t, block, i, std::mem::take(&mut join), &mut out)?;
             if i > span.end {
-                return Err(t.unreadable(span.end, "FROM ends too early"));
+                return Err(Refusal::unreadable(t, span.end, "FROM ends too early"));
             }
             if t.is_any(i, &["ON", "USING"]) && i < span.end {
                 let commas_inside = t.is(i, "USING") && !t.sym(i + 1, "(");
@@ -78,7 +78,7 @@ pub(crate) fn read(
             }
         }
         if out.len() > MAX_SOURCES {
-            return Err(t.unreadable(i, "more tables than one FROM may have"));
+            return Err(Refusal::unreadable(t, i, "more tables than one FROM may have"));
         }
         if i < span.end {
             (join, i) = join_words(t, i, span.end)?;
@@ -102,7 +102,7 @@ fn source(
 ) -> Result<usize, Refusal> {
     let (kind, end) = if t.sym(i, "(") {
         if !t.starts_query(i + 1) {
-            return Err(t.unreadable(i, "brackets in FROM that hold no SELECT"));
+            return Err(Refusal::unreadable(t, i, "brackets in FROM that hold no SELECT"));
         }
         blocks.union(t, i + 1..t.mate(i), Some(block), Place::From)?;
         (SourceKind::Subquery, t.mate(i) + 1)
@@ -121,9 +121,9 @@ fn source(
             (SourceKind::Table((i..end).step_by(2).map(|n| t.name(n)).collect()), end)
         }
     } else if t.sym(i, "{") {
-        return Err(t.unreadable(i, "a table's name cannot be a parameter here"));
+        return Err(Refusal::unreadable(t, i, "a table's name cannot be a parameter here"));
     } else {
-        return Err(t.unreadable(i, "a table was expected in FROM"));
+        return Err(Refusal::unreadable(t, i, "a table was expected in FROM"));
     };
     let mut source = Source { kind, span: i..end, ..array_join(i..end, join) };
     let end = modifiers(t, end, &mut source);
@@ -199,7 +199,7 @@ fn join_words(t: &Tokens, mut i: usize, end: usize) -> Result<(Vec<String>, usiz
         i += 1;
     }
     if words.last().is_none_or(|w| w != "JOIN") || i >= end {
-        return Err(t.unreadable(i.min(end), "a JOIN was expected in FROM"));
+        return Err(Refusal::unreadable(t, i.min(end), "a JOIN was expected in FROM"));
     }
     Ok((words, i))
 }

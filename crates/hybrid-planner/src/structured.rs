@@ -2,6 +2,7 @@
 //! takes the way of every text. Names are checked against the catalog, operators and functions
 //! against lists, values are quoted: nothing of the request reaches the text as it came.
 
+use clickhouse_sql::quote;
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -10,7 +11,6 @@ use storage_types::service_api::{Aggregate, Filter, QueryRequest};
 use crate::{
     CatalogSnapshot, Refusal, TableSnapshot,
     moments::{format, parse},
-    quote,
 };
 
 /// Aggregate functions a structured query may name.

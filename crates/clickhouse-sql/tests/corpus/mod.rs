@@ -172,7 +172,6 @@ pub const INNOCENT: &[&str] = &[
     "SELECT substring(s FROM length(x) FOR 2) FROM t",
     "SELECT a FROM t ARRAY JOIN arrayMap(x -> x, b) AS c, arrayEnumerate(b) AS n",
     "SELECT a FROM t ORDER BY d WITH FILL FROM toDate('2026-01-01') TO toDate('2026-01-03')",
-    "SELECT a IS DISTINCT FROM lower(b) AS c FROM t",
     "SELECT a FROM t WHERE b IN splitByChar(',', 'a,b') AND c IN (1, 2)",
     "SELECT Settings['max_threads'], Settings FROM system.query_log",
     "SELECT settings AS s FROM t WHERE settings = 'readonly' ORDER BY settings",
