@@ -20,7 +20,14 @@ enum Frame {
     Other,
 }
 
-/// A name in a table's place.
+impl Frame {
+    /// A text in it is a value, not a table's name.
+    fn is_argument(self) -> bool {
+        self == Self::InCall
+    }
+}
+
+/// A name, or a text, in a table's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     /// First token of the name.
@@ -85,14 +92,15 @@ pub(crate) fn places(t: &Tokens) -> Vec<Place> {
                 }
             }
         }
-        if let Some(in_from) = place
-            && t.is_name(i)
-        {
+        let Some(in_from) = place else { continue };
+        if t.is_name(i) {
             let mut end = i + 1;
             while t.sym(end, ".") && t.is_name(end + 1) {
                 end += 2;
             }
             out.push(Place { at: i, end, in_from });
+        } else if t.kind(i) == Some(Kind::String) && !t.is(i - 1, "IN") && !top.is_argument() {
+            out.push(Place { at: i, end: i + 1, in_from });
         }
     }
     out
@@ -111,31 +119,34 @@ fn is_place(t: &Tokens, i: usize, top: Frame) -> Option<bool> {
 
 /// The frame that the bracket at `i` opens.
 fn opened(t: &Tokens, i: usize, top: Frame, place: Option<bool>) -> Frame {
-    let called = i.checked_sub(1).filter(|before| t.is_name(*before));
-    if t.sym(i, "(") && (t.is_any(i + 1, &["SELECT", "WITH", "FROM", "EXPLAIN"]) || t.sym(i + 1, "(")) {
-        return if top == Frame::From && place.is_some() && t.sym(i + 1, "(") {
-            Frame::From
-        } else {
-            Frame::Clauses
-        };
+    if t.is_any(i + 1, &["SELECT", "WITH", "FROM", "EXPLAIN"]) {
+        return Frame::Clauses;
     }
     if top == Frame::From && place.is_some() {
         return Frame::From;
     }
-    let in_call = called.is_some_and(|f| IN_CALLS.contains(&t.name(f).to_ascii_lowercase().as_str()));
-    if in_call { Frame::InCall } else { Frame::Other }
+    // The engine takes off brackets around a table behind IN.
+    let before = i.checked_sub(1).filter(|before| t.is_name(*before) || t.sym(*before, "("));
+    let in_call = before.is_some_and(|b| {
+        IN_CALLS.contains(&t.name(b).to_ascii_lowercase().as_str()) || (top == Frame::InCall && t.sym(b, "("))
+    });
+    match t.sym(i + 1, "(") {
+        _ if in_call => Frame::InCall,
+        true => Frame::Clauses,
+        false => Frame::Other,
+    }
 }
 
 /// What the frame `top` is behind the word at `i`.
 fn behind(t: &Tokens, i: usize, top: Frame) -> Frame {
-    let before = i.wrapping_sub(1);
+    let Some(before) = i.checked_sub(1) else { return if t.is(i, "FROM") { Frame::From } else { top } };
+    if t.sym(before, ".") || t.is(before, "AS") {
+        return top;
+    }
     match top {
-        // `FILL FROM`, `IS DISTINCT FROM`, and a name called `from`.
-        _ if t.sym(before, ".") => top,
         Frame::Clauses | Frame::From | Frame::Unrolled if t.is(i, "FROM") => {
-            let operator = t.is(before, "FILL")
-                || (t.is(before, "DISTINCT") && t.is_any(i.wrapping_sub(2), &["IS", "NOT"]));
-            if operator { top } else { Frame::From }
+            let distinct = t.is(before, "DISTINCT") && t.is_any(i.wrapping_sub(2), &["IS", "NOT"]);
+            if distinct || t.is(before, "FILL") { top } else { Frame::From }
         }
         Frame::From | Frame::Unrolled if t.is(i, "JOIN") => {
             if t.is(before, "ARRAY") {
@@ -144,7 +155,8 @@ fn behind(t: &Tokens, i: usize, top: Frame) -> Frame {
                 Frame::From
             }
         }
-        Frame::From | Frame::Unrolled if t.is_any(i, CLAUSES) => Frame::Clauses,
+        // Where an operand is still to come the word is a name: `ON a = limit`.
+        Frame::From | Frame::Unrolled if t.is_any(i, CLAUSES) && t.ends_operand(before) => Frame::Clauses,
         _ => top,
     }
 }
@@ -173,6 +185,13 @@ mod tests {
             ("SELECT 1 FROM t ORDER BY x WITH FILL FROM f(1) TO 2", vec!["t"]),
             ("SELECT a IS NOT DISTINCT FROM b, c FROM t", vec!["t"]),
             ("FROM t SELECT a, b", vec!["t"]),
+            (
+                "SELECT 1 FROM a AS limit, b JOIN c ON c.x = format, d WHERE settings, e",
+                vec!["a", "b", "c", "d"],
+            ),
+            ("SELECT 1 FROM settings, b", vec!["settings", "b"]),
+            ("SELECT in((1, 2), t), a IN ((u)), b IN ('x'), c IN 'y'", vec!["t", "u"]),
+            ("SELECT 1 FROM 'a', t JOIN 'b' ON 1", vec!["'a'", "t", "'b'"]),
             ("DESCRIBE TABLE d.t", vec!["TABLE", "d.t"]),
             ("SELECT * FROM ((a JOIN b ON 1), c)", vec!["a", "b", "c"]),
         ] {
