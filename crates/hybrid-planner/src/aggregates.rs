@@ -1,5 +1,7 @@
 //! Aggregate calls, and which of them may be computed in pieces.
 
+use clickhouse_sql::{Kind, Tokens};
+
 use crate::{
     TableSnapshot,
     blocks::Span,
@@ -9,7 +11,6 @@ use crate::{
     query::{LogicalRef, Query},
     types,
 };
-use clickhouse_sql::{Kind, Tokens};
 
 /// How a function's pieces add up.
 #[derive(Clone, Copy, PartialEq, Eq)]

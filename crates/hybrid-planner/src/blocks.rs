@@ -3,8 +3,9 @@
 //! Only as much structure as splicing needs: clauses are token ranges, expressions stay text. A
 //! clause word that stands where it cannot be one makes the query unreadable rather than misread.
 
-use clickhouse_sql::Tokens;
 use std::ops::Range;
+
+use clickhouse_sql::Tokens;
 
 use crate::{
     Refusal,

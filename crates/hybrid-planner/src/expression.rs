@@ -3,13 +3,14 @@
 //!
 //! Rendered from tokens: comments gone, qualifiers gone, `now()` a literal.
 
+use clickhouse_sql::{Kind, Tokens, quote};
+
 use crate::{
     blocks::Span,
     conjuncts::{Reach, column_at},
     moments::Clock,
     query::{LogicalRef, Query},
 };
-use clickhouse_sql::{Kind, Tokens, quote};
 
 /// An expression ready to be sent elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]

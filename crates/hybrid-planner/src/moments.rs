@@ -3,8 +3,9 @@
 //! A value is a pair of seconds between which it surely lies. What is not understood has no value;
 //! what depends on a time zone we do not have the rules of is widened by more than any zone's offset.
 
-use crate::{blocks::Span, conjuncts::bare};
 use clickhouse_sql::{Kind, Tokens, quote::resolve};
+
+use crate::{blocks::Span, conjuncts::bare};
 
 /// More than the offset of any time zone, in seconds.
 const ANY_ZONE_S: i64 = 26 * 3600;

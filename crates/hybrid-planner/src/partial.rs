@@ -6,8 +6,9 @@
 //! values: an empty tier's finished `min()` would be 0. Anything not surely the same falls back to the
 //! union plan, with the reason.
 
-use clickhouse_sql::{Kind, Tokens, quote};
 use std::ops::Range;
+
+use clickhouse_sql::{Kind, Tokens, quote};
 
 use crate::{
     ColdArm, Plan, PlanKind, Route,

@@ -4,9 +4,9 @@
 //! head, and no common table expression shadows it. Where the engine's scope rules leave doubt, the
 //! query is refused: answering from the wrong table is worse than not answering.
 
-use clickhouse_sql::{Kind, Tokens, judge, quote};
 use std::sync::Arc;
 
+use clickhouse_sql::{Kind, Tokens, judge, quote};
 use storage_types::TimeRange;
 
 use crate::{

@@ -1,9 +1,9 @@
 //! What names can mean in a query, read conservatively: everything that could define a name counts
 //! as defining it, everything that could be a column counts as one.
 
-use clickhouse_sql::{Kind, Tokens};
 use std::collections::HashSet;
 
+use clickhouse_sql::{Kind, Tokens};
 use storage_types::Column;
 
 use crate::blocks::Blocks;

@@ -3,8 +3,9 @@
 //! A read-only caller may not change settings in its text (`readonly=1` refuses even harmless ones),
 //! so whoever runs the text takes the harmless ones out of it and sends them beside it.
 
-use crate::{blocks::Clause, query::Query};
 use clickhouse_sql::{Kind, quote::resolve};
+
+use crate::{blocks::Clause, query::Query};
 
 impl Query {
     /// The text without the SETTINGS clause of its outermost block, and that clause's `(name, value)`s,

@@ -1,11 +1,12 @@
 //! What stands in FROM: tables, subqueries, table functions, and how they are joined.
 
+use clickhouse_sql::{Kind, Tokens};
+
 use crate::{
     Refusal,
     blocks::{Blocks, Place, Span, chain_end},
     statement::check_table_function,
 };
-use clickhouse_sql::{Kind, Tokens};
 
 /// Most sources in one FROM.
 const MAX_SOURCES: usize = 100;

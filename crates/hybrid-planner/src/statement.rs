@@ -27,7 +27,7 @@ const WRITES: &[&str] = &[
 
 /// The statement's kind, by its first word.
 pub(crate) fn kind(tokens: &Tokens) -> Result<QueryKind, Refusal> {
-    if tokens.len() == 0 {
+    if tokens.is_empty() {
         return Err(Refusal::NotASingleSelect("the text is empty".into()));
     }
     if tokens.starts_query(0) || tokens.is(0, "FROM") {

@@ -2,9 +2,9 @@
 //! takes the way of every text. Names are checked against the catalog, operators and functions
 //! against lists, values are quoted: nothing of the request reaches the text as it came.
 
-use clickhouse_sql::quote;
 use std::fmt::Write as _;
 
+use clickhouse_sql::quote;
 use serde_json::Value;
 use storage_types::service_api::{Aggregate, Filter, QueryRequest};
 

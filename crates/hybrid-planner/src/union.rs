@@ -1,6 +1,8 @@
 //! The union plan: each logical table in the caller's text is replaced by the union of the places
 //! where its rows are, and the text runs unchanged on top.
 
+use clickhouse_sql::{Kind, quote};
+
 use crate::{
     ColdArm, Plan, PlanKind, Route,
     blocks::{Clause, chain_end},
@@ -12,7 +14,6 @@ use crate::{
     scope::item_alias,
     splice::Edits,
 };
-use clickhouse_sql::{Kind, quote};
 
 /// Puts the head's name where the logical name stands.
 pub(crate) fn name_only(query: &Query, r: &LogicalRef, edits: &mut Edits) {
