@@ -44,11 +44,13 @@ pub fn functions(t: &Tokens) -> Result<(), Refused> {
     }
 }
 
-/// A function is handed to another at token `i`. By name only `array…` and `map…` functions take one.
+/// A function is handed to another at token `i`. By name only `array…` and `map…` functions take one,
+/// and of those not the ones that build, unroll or index.
 fn hands_on(t: &Tokens, i: usize) -> bool {
     let higher = || {
         let name = t.name(i).to_ascii_lowercase();
-        name.starts_with("array") || name.starts_with("map")
+        let plain = matches!(name.as_str(), "array" | "arrayelement" | "arrayjoin" | "map");
+        !plain && (name.starts_with("array") || name.starts_with("map"))
     };
     t.is(i, "APPLY") || t.sym(i, "->") || (t.is_name(i) && t.sym(i + 1, "(") && higher())
 }
@@ -185,5 +187,5 @@ fn is_setting(t: &Tokens, i: usize) -> bool {
 
 /// No value of a setting goes on behind token `i`.
 fn ends_list(t: &Tokens, i: usize) -> bool {
-    t.sym(i, ")") || t.is_any(i, &["FORMAT", "UNION", "EXCEPT", "INTERSECT", "SELECT", "FROM"])
+    t.sym(i, ")") || t.is_any(i, &["FORMAT", "UNION", "EXCEPT", "INTERSECT", "SELECT", "FROM", "SETTINGS"])
 }

@@ -37,3 +37,15 @@ fn a_refusal_names_the_resolved_name() {
         assert_eq!(judged(sql), Err(why), "{sql}");
     }
 }
+
+#[test]
+fn long_texts_are_judged_in_a_pass() {
+    let began = std::time::Instant::now();
+    for unit in
+        ["SETTINGS max_threads = 1 ", "SETTINGS settings ", "a, ", "FROM t, ", "IN a ", "file ", "`file`, "]
+    {
+        let text = format!("SELECT {}", unit.repeat(clickhouse_sql::MAX_QUERY_BYTES / unit.len() - 10));
+        let _ = judged(&text);
+    }
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}

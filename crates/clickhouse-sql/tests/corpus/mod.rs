@@ -146,6 +146,7 @@ pub const INNOCENT: &[&str] = &[
     "SELECT file, url, remote FROM t",
     "SELECT file FROM t WHERE file = 'a'",
     "SELECT count(file), max(url) FROM t GROUP BY file",
+    "SELECT file, array(1, 2)[1], map('a', 1), arrayJoin(b) FROM t",
     "SELECT t.file, arrayMap(x -> x + 1, a) FROM t",
     "SELECT `file`, \"url\" FROM t",
     "SELECT a AS file FROM t",
