@@ -8,15 +8,13 @@
 //! [`frames`] the compressed frames of both.
 //!
 //! [`exception`] is the one place that knows how ClickHouse writes an error, before and after the
-//! body has begun; [`quote`] the one place that puts names and texts into SQL.
+//! body has begun. What stands in a statement is none of this crate's business: see `clickhouse-sql`.
 
 pub mod client;
 pub mod exception;
 pub mod frames;
-pub mod quote;
 pub mod server;
 
 pub use client::{Client, Error, NodeHealth, NodeId, NodeList, Query, ResponseStream, Summary};
 pub use exception::Exception;
-pub use quote::{quote_ident, quote_string};
 pub use storage_types::Secret;

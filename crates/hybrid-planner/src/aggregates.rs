@@ -1,14 +1,14 @@
 //! Aggregate calls, and which of them may be computed in pieces.
 
+use clickhouse_sql::{Kind, Tokens};
+
 use crate::{
     TableSnapshot,
-    blocks::{Span, split_commas},
+    blocks::Span,
     conjuncts::Reach,
     expression::portable,
-    lexer::Kind,
     moments::Clock,
     query::{LogicalRef, Query},
-    statement::Tokens,
     types,
 };
 
@@ -105,7 +105,7 @@ pub(crate) fn state(
         return Err(format!("the parameters of {name}"));
     }
     let open = if second { first_end + 1 } else { i + 1 };
-    let mut spans = split_commas(t, open + 1..t.mate(open));
+    let mut spans = t.commas(open + 1..t.mate(open));
     if canonical == "count" && spans.len() == 1 && spans.iter().all(|s| s.len() == 1 && t.sym(s.start, "*")) {
         spans.clear();
     }
@@ -140,7 +140,7 @@ pub(crate) fn state(
 /// `(0.5, 0.9)`: numbers that print as they are written.
 fn parameters(t: &Tokens, span: Span) -> Result<String, String> {
     let mut out = Vec::new();
-    for item in split_commas(t, span) {
+    for item in t.commas(span) {
         let text = t.slice(item.start, item.end);
         let canonical = text.parse::<f64>().is_ok_and(|n| n.to_string() == text);
         if item.len() != 1 || !canonical {

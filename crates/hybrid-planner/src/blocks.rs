@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 
+use clickhouse_sql::Tokens;
+
 use crate::{
     Refusal,
     sources::{self, Source},
-    statement::Tokens,
 };
 
 /// Most SELECTs in one query.
@@ -133,7 +134,7 @@ impl Blocks {
             if t.sym(part.start, "(") {
                 let close = t.mate(part.start);
                 if close + 1 != part.end && !only_tail(t, close + 1) {
-                    return Err(t.unreadable(close + 1, "something behind a bracketed SELECT"));
+                    return Err(Refusal::unreadable(t, close + 1, "something behind a bracketed SELECT"));
                 }
                 self.union(t, part.start + 1..close, parent, place)?;
                 if in_union {
@@ -162,7 +163,7 @@ impl Blocks {
     ) -> Result<(), Refusal> {
         let index = self.list.len();
         if index >= MAX_BLOCKS {
-            return Err(t.unreadable(span.start, "more SELECTs than one query may have"));
+            return Err(Refusal::unreadable(t, span.start, "more SELECTs than one query may have"));
         }
         let clauses = clauses(t, span, place == Place::Top)?;
         self.list.push(Block {
@@ -193,7 +194,7 @@ impl Blocks {
     /// The items behind WITH: `name AS (SELECT …)` and `expression AS name`.
     fn with(&mut self, t: &Tokens, block: usize, span: Span) -> Result<(), Refusal> {
         let recursive = t.is(span.start, "RECURSIVE");
-        let items = split_commas(t, span.start + usize::from(recursive)..span.end);
+        let items = t.commas(span.start + usize::from(recursive)..span.end);
         for item in items {
             let mut at = item.start + 1;
             if t.sym(at, "(") && t.is(t.mate(at) + 1, "AS") {
@@ -211,7 +212,11 @@ impl Blocks {
             }
             let body = at + 1..t.mate(at);
             if body.end + 1 != item.end {
-                return Err(t.unreadable(body.end + 1, "something behind a common table expression"));
+                return Err(Refusal::unreadable(
+                    t,
+                    body.end + 1,
+                    "something behind a common table expression",
+                ));
             }
             if let Some(b) = self.list.get_mut(block) {
                 b.ctes.push(Cte { name: t.name(item.start), body: body.clone(), recursive });
@@ -246,7 +251,7 @@ impl Blocks {
             i += 1;
         }
         if self.in_names.len() > MAX_IN_NAMES {
-            return Err(t.unreadable(span.start, "more names behind IN than one query may have"));
+            return Err(Refusal::unreadable(t, span.start, "more names behind IN than one query may have"));
         }
         Ok(())
     }
@@ -299,22 +304,6 @@ pub(crate) fn chain_end(t: &Tokens, i: usize) -> usize {
         end += 2;
     }
     end
-}
-
-/// Pieces of a span between commas outside brackets; empty pieces left out.
-pub(crate) fn split_commas(t: &Tokens, span: Span) -> Vec<Span> {
-    let mut out = Vec::new();
-    let (mut from, mut i) = (span.start, span.start);
-    while i < span.end {
-        if t.sym(i, ",") {
-            out.push(from..i);
-            from = i + 1;
-        }
-        i = t.step(i);
-    }
-    out.push(from..span.end);
-    out.retain(|s| s.start < s.end);
-    out
 }
 
 fn split_union(t: &Tokens, span: Span) -> Vec<Span> {
@@ -373,10 +362,10 @@ fn clauses(t: &Tokens, span: Span, top: bool) -> Result<Vec<(Clause, Span)>, Ref
         out.push((Clause::With, i..span.end));
         i += 1;
     } else if !t.is_any(i, &["SELECT", "FROM"]) {
-        return Err(t.unreadable(i, "a SELECT was expected"));
+        return Err(Refusal::unreadable(t, i, "a SELECT was expected"));
     }
     while i < span.end {
-        if t.kind(i) == Some(crate::lexer::Kind::Word) {
+        if t.kind(i) == Some(clickhouse_sql::Kind::Word) {
             if let Some(clause) = clause_at(t, i, top) {
                 open_clause(t, &mut out, clause, i, span.end)?;
             } else if t.is(i, "INTO") && t.is(i + 1, "OUTFILE") {
@@ -390,7 +379,7 @@ fn clauses(t: &Tokens, span: Span, top: bool) -> Result<Vec<(Clause, Span)>, Ref
         i = t.step(i);
     }
     if !out.iter().any(|(c, _)| *c == Clause::Select) {
-        return Err(t.unreadable(span.start, "a query without SELECT"));
+        return Err(Refusal::unreadable(t, span.start, "a query without SELECT"));
     }
     Ok(out)
 }
@@ -414,11 +403,11 @@ fn open_clause(
     let tail = matches!((*last, clause), (Clause::Format, Clause::Settings));
     let repeated = out_of(clause, *last);
     if repeated && !from_first && !tail {
-        return Err(t.unreadable(i, "a clause where none can stand (quote it if it is a name)"));
+        return Err(Refusal::unreadable(t, i, "a clause where none can stand (quote it if it is a name)"));
     }
     span.end = i;
     if from_first && out.iter().any(|(c, _)| *c == Clause::Select) {
-        return Err(t.unreadable(i, "a second SELECT in one query"));
+        return Err(Refusal::unreadable(t, i, "a second SELECT in one query"));
     }
     out.push((clause, i..end));
     Ok(())

@@ -6,7 +6,7 @@
 use storage_types::TimeRange;
 
 use crate::{
-    blocks::{Span, split_commas},
+    blocks::Span,
     conjuncts::{self, Reach, bare, column_at, has_odd, split_word},
     moments::{Clock, Value, eval, is_utc, parse, span_of, zone_slack},
     query::{LogicalRef, Query},
@@ -102,7 +102,7 @@ impl Reader<'_> {
                 return Some(low.intersect(self.compare(Op::LessOrEqual, unit, parts.1)?));
             }
             if t.is(end, "IN") && t.sym(end + 1, "(") && t.mate(end + 1) + 1 == span.end {
-                let items = split_commas(t, end + 2..span.end - 1);
+                let items = t.commas(end + 2..span.end - 1);
                 let ranges: Option<Vec<_>> =
                     items.into_iter().map(|s| self.compare(Op::Equal, unit, s)).collect();
                 return ranges?.into_iter().reduce(TimeRange::hull);

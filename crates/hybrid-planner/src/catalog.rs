@@ -4,33 +4,10 @@
 //! caller keeps the snapshot leased until the plan's query has ended, so nothing the plan names is
 //! dropped under it.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
+use clickhouse_sql::TableName;
 use storage_types::{BatchId, Column, TimeRange};
-
-use crate::quote;
-
-/// A table in one engine; both parts unquoted. `Display` quotes them with backticks.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TableName {
-    /// Database, unquoted.
-    pub database: String,
-    /// Table, unquoted.
-    pub table: String,
-}
-
-impl TableName {
-    /// From unquoted parts.
-    pub fn new(database: impl Into<String>, table: impl Into<String>) -> Self {
-        Self { database: database.into(), table: table.into() }
-    }
-}
-
-impl fmt::Display for TableName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", quote::ident(&self.database), quote::ident(&self.table))
-    }
-}
 
 /// One version of the catalog.
 #[derive(Debug, Clone, Default)]

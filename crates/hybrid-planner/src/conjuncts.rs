@@ -3,13 +3,13 @@
 //! A condition of a block may be applied to a source before the join only where the join keeps it
 //! equal: every row of the source that fails it can then add nothing to the answer.
 
+use clickhouse_sql::{Tokens, settings};
 use storage_types::Column;
 
 use crate::{
     blocks::{Block, Clause, Span},
     query::{LogicalRef, Query},
     sources::Source,
-    statement::Tokens,
 };
 
 /// How far a block's WHERE reaches one of its sources.
@@ -21,34 +21,9 @@ pub(crate) struct Reach {
     pub time_only: bool,
 }
 
-/// Settings that change neither rows nor the meaning of an expression.
-const HARMLESS: &[&str] = &[
-    "max_threads",
-    "max_memory_usage",
-    "max_execution_time",
-    "max_block_size",
-    "max_result_rows",
-    "max_result_bytes",
-    "log_comment",
-    "priority",
-    "max_bytes_before_external_group_by",
-    "max_bytes_before_external_sort",
-    "readonly",
-    "allow_experimental_analyzer",
-    "enable_analyzer",
-    "output_format_json_quote_64bit_integers",
-    "output_format_json_quote_decimals",
-    "output_format_json_quote_denormals",
-    "max_rows_to_read",
-    "max_bytes_to_read",
-    "timeout_before_checking_execution_speed",
-    "result_overflow_mode",
-    "read_overflow_mode",
-];
-
 /// The query's own settings change nothing about what its conditions mean.
 pub(crate) fn settings_harmless(query: &Query) -> bool {
-    query.settings().iter().all(|s| HARMLESS.contains(&s.as_str()))
+    query.settings().iter().all(|s| settings::is_harmless(s))
 }
 
 /// Whether, and how, the WHERE of the reference's block may be applied to its source.
@@ -116,7 +91,7 @@ fn split_and(t: &Tokens, span: Span, out: &mut Vec<Span>) {
 pub(crate) fn bare(t: &Tokens, mut span: Span) -> Span {
     while t.sym(span.start, "(") && t.mate(span.start) + 1 == span.end && !t.starts_query(span.start + 1) {
         let inside = span.start + 1..span.end - 1;
-        if inside.is_empty() || crate::blocks::split_commas(t, inside.clone()).len() > 1 {
+        if inside.is_empty() || t.commas(inside.clone()).len() > 1 {
             break;
         }
         span = inside;
@@ -133,7 +108,7 @@ fn has_lower(t: &Tokens, span: &Span) -> bool {
 pub(crate) fn has_odd(t: &Tokens, span: &Span) -> bool {
     let mut i = span.start;
     while i < span.end {
-        if t.sym(i, "?") || t.sym(i, "->") || t.sym(i, "|>") || t.is_any(i, &["AS", "XOR", "CASE"]) {
+        if t.sym(i, "?") || t.sym(i, "->") || t.sym(i, "|") || t.is_any(i, &["AS", "XOR", "CASE"]) {
             return true;
         }
         i = t.step(i);

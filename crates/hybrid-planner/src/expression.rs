@@ -3,14 +3,13 @@
 //!
 //! Rendered from tokens: comments gone, qualifiers gone, `now()` a literal.
 
+use clickhouse_sql::{Kind, Tokens, quote};
+
 use crate::{
     blocks::Span,
     conjuncts::{Reach, column_at},
-    lexer::Kind,
     moments::Clock,
     query::{LogicalRef, Query},
-    quote,
-    statement::Tokens,
 };
 
 /// An expression ready to be sent elsewhere.

@@ -25,13 +25,11 @@ mod catalog;
 mod conjuncts;
 mod explain;
 mod expression;
-mod lexer;
 mod moments;
 mod partial;
 mod plan;
 mod planner;
 mod query;
-pub mod quote;
 mod reading;
 mod refusal;
 mod scope;
@@ -43,15 +41,11 @@ mod structured;
 mod types;
 mod union;
 
-pub use catalog::{CatalogSnapshot, Hide, HotPart, TableName, TableSnapshot, VisibleBatch};
+pub use catalog::{CatalogSnapshot, Hide, HotPart, TableSnapshot, VisibleBatch};
+pub use clickhouse_sql::{MAX_DEPTH, MAX_QUERY_BYTES, TableName};
 pub use plan::{ColdArm, Plan, PlanKind, PlanRequest, Route, Template};
 pub use planner::plan;
 pub use query::{EXPLAIN_SETTINGS, Query, read};
 pub use refusal::Refusal;
 pub use statement::QueryKind;
 pub use structured::structured;
-
-/// Longest query that is read.
-pub const MAX_QUERY_BYTES: usize = 1 << 20;
-/// Deepest nesting of brackets.
-pub const MAX_DEPTH: usize = 200;

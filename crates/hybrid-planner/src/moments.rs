@@ -3,12 +3,9 @@
 //! A value is a pair of seconds between which it surely lies. What is not understood has no value;
 //! what depends on a time zone we do not have the rules of is widened by more than any zone's offset.
 
-use crate::{
-    blocks::{Span, split_commas},
-    conjuncts::bare,
-    lexer::{Kind, unquote},
-    statement::Tokens,
-};
+use clickhouse_sql::{Kind, Tokens, quote::resolve};
+
+use crate::{blocks::Span, conjuncts::bare};
 
 /// More than the offset of any time zone, in seconds.
 const ANY_ZONE_S: i64 = 26 * 3600;
@@ -104,11 +101,11 @@ fn primary(t: &Tokens, span: Span, clock: Clock<'_>) -> Option<Value> {
         return convert(&name, value, clock.timezone, clock).filter(|_| t.step(cast + 1) <= span.end);
     }
     match t.kind(span.start)? {
-        Kind::String if len == 1 => Some(Value::Text(unquote(t.at(span.start))?)),
+        Kind::String if len == 1 => Some(Value::Text(resolve(t.at(span.start))?)),
         Kind::Number if len == 1 => t.at(span.start).parse().ok().map(Value::Number),
         Kind::Word if t.is(span.start, "INTERVAL") => interval(t, span),
         Kind::Word if len == 2 && t.is_any(span.start, &["DATE", "TIMESTAMP"]) => {
-            let text = unquote(t.at(span.start + 1))?;
+            let text = resolve(t.at(span.start + 1))?;
             let name = if t.is(span.start, "DATE") { "todate" } else { "todatetime" };
             convert(name, Value::Text(text), clock.timezone, clock)
         }
@@ -122,12 +119,12 @@ fn primary(t: &Tokens, span: Span, clock: Clock<'_>) -> Option<Value> {
 fn interval(t: &Tokens, span: Span) -> Option<Value> {
     let (count, unit) = match (span.end - span.start, t.kind(span.start + 1)?) {
         (2, Kind::String) => {
-            let text = unquote(t.at(span.start + 1))?;
+            let text = resolve(t.at(span.start + 1))?;
             let (count, unit) = text.trim().split_once(' ')?;
             (count.parse().ok()?, unit.trim().to_owned())
         }
         (3, Kind::Number) => (t.at(span.start + 1).parse().ok()?, t.at(span.start + 2).to_owned()),
-        (3, Kind::String) => (unquote(t.at(span.start + 1))?.parse().ok()?, t.at(span.start + 2).to_owned()),
+        (3, Kind::String) => (resolve(t.at(span.start + 1))?.parse().ok()?, t.at(span.start + 2).to_owned()),
         _ => return None,
     };
     length(count, &unit)
@@ -154,7 +151,7 @@ fn length(count: i64, unit: &str) -> Option<Value> {
 
 fn call(t: &Tokens, span: Span, clock: Clock<'_>) -> Option<Value> {
     let name = t.name(span.start).to_ascii_lowercase();
-    let args = split_commas(t, span.start + 2..span.end - 1);
+    let args = t.commas(span.start + 2..span.end - 1);
     let now = clock.now_unix_ns.div_euclid(1_000_000_000);
     let slack = zone_slack(clock.timezone);
     match (name.as_str(), args.len()) {
@@ -179,7 +176,7 @@ fn call(t: &Tokens, span: Span, clock: Clock<'_>) -> Option<Value> {
     }
     let zone = match (name.as_str(), args.get(1), args.get(2)) {
         ("todatetime" | "todate" | "todatetime32" | "todate32", Some(zone), None)
-        | ("todatetime64", Some(_), Some(zone)) => unquote(t.slice(zone.start, zone.end))?,
+        | ("todatetime64", Some(_), Some(zone)) => resolve(t.slice(zone.start, zone.end))?,
         ("todatetime64", Some(_), None) => clock.timezone.to_owned(),
         (_, None, None) => clock.timezone.to_owned(),
         ("date_trunc" | "datetrunc", Some(second), None) => {

@@ -8,21 +8,20 @@
 
 use std::ops::Range;
 
+use clickhouse_sql::{Kind, Tokens, quote};
+
 use crate::{
     ColdArm, Plan, PlanKind, Route,
     aggregates::{self, State},
-    blocks::{Block, Clause, Span, split_commas},
+    blocks::{Block, Clause, Span},
     conjuncts::Reach,
     expression::{is_row_function, portable},
-    lexer::Kind,
     moments::Clock,
     plan::Template,
     query::Query,
-    quote,
     reading::Reading,
     scope::item_alias,
     splice::Edits,
-    statement::Tokens,
     types,
 };
 
@@ -125,7 +124,7 @@ fn check_shape(query: &Query, reading: &Reading, block: &Block) -> Result<(), St
 fn items(t: &Tokens, block: &Block) -> Result<Vec<Item>, String> {
     let select = block.clause(t, Clause::Select).ok_or("no SELECT")?;
     let mut out = Vec::new();
-    for span in split_commas(t, select) {
+    for span in t.commas(select) {
         let alias = item_alias(t, &span);
         out.push(match alias {
             Some((name, end)) => Item { expression: span.start..end, alias: Some(t.name(name)) },
@@ -167,7 +166,7 @@ impl Partial<'_> {
         {
             span.end -= 2;
         }
-        let keys = split_commas(t, span);
+        let keys = t.commas(span);
         if keys.len() > MAX_KEYS {
             return Err("too many keys".into());
         }

@@ -6,16 +6,15 @@
 
 use std::sync::Arc;
 
+use clickhouse_sql::{Kind, Tokens, judge, quote};
 use storage_types::TimeRange;
 
 use crate::{
     CatalogSnapshot, Refusal, TableSnapshot,
-    blocks::{Block, Blocks, Clause, Place, Span, chain_end, split_commas},
-    lexer::Kind,
-    quote,
+    blocks::{Block, Blocks, Clause, Place, Span, chain_end},
     scope::Scope,
     sources::SourceKind,
-    statement::{self, QueryKind, Tokens, check_table_function},
+    statement::{self, QueryKind, check_table_function},
 };
 
 /// A query's text with what was understood of it.
@@ -58,12 +57,9 @@ pub fn read(sql: &str) -> Result<Query, Refusal> {
         QueryKind::Explain => (explained(&tokens)?, Vec::new()),
         _ => about_schema(&tokens)?,
     };
-    statement::check_functions(&tokens)?;
-    for i in 0..tokens.len() {
-        if tokens.is(i, "INTO") && tokens.is(i + 1, "OUTFILE") {
-            return Err(Refusal::IntoOutfile);
-        }
-    }
+    judge::functions(&tokens)?;
+    judge::tables(&tokens)?;
+    judge::files(&tokens)?;
     let scope = Scope::read(&tokens, &blocks);
     Ok(Query { tokens, kind, blocks, names, scope })
 }
@@ -124,13 +120,21 @@ fn about_schema(t: &Tokens) -> Result<(Blocks, Vec<Span>), Refusal> {
 impl Query {
     /// The text as it came.
     pub fn text(&self) -> &str {
-        &self.tokens.text
+        self.tokens.text()
     }
 
     /// The text up to its last token: without semicolons and comments at its end, so that a clause can
     /// be put behind it.
     pub(crate) fn statement(&self) -> &str {
-        self.text().get(..self.tokens.end(self.tokens.len())).unwrap_or_default()
+        self.tokens.statement()
+    }
+
+    /// Refuses settings that a reader may not choose, in every SETTINGS clause of the text.
+    ///
+    /// # Errors
+    /// [`Refusal::ForbiddenSetting`].
+    pub fn check_settings(&self) -> Result<(), Refusal> {
+        Ok(judge::chosen_settings(&self.tokens)?)
     }
 
     /// What kind of statement it is.
@@ -426,7 +430,7 @@ impl Query {
         let clauses = self.blocks.list.iter().filter_map(|b| b.clause(t, Clause::Settings));
         let mut names = Vec::new();
         for span in clauses {
-            for item in split_commas(t, span) {
+            for item in t.commas(span) {
                 names.push(t.name(item.start).to_ascii_lowercase());
             }
         }

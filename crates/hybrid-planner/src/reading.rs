@@ -1,17 +1,17 @@
 //! What one reference reads: which columns, which time range, which of the places where the table's
 //! rows are, and which conditions each place may apply for itself.
 
+use clickhouse_sql::{Tokens, quote};
 use storage_types::{BatchId, Column, TimeRange};
 
 use crate::{
     Hide, HotPart, Refusal, TableSnapshot,
-    blocks::{Block, Clause, Span, split_commas},
+    blocks::{Block, Clause, Span},
     conjuncts,
     expression::{Portable, portable},
     moments::{Clock, format},
     query::{LogicalRef, Query},
-    quote, scope,
-    statement::Tokens,
+    scope,
 };
 
 /// A reference and what it reads.
@@ -195,7 +195,7 @@ fn tail(query: &Query, r: &LogicalRef, block: &Block, clock: Clock<'_>) -> Optio
         if t.is(order.start, "ALL") {
             return None;
         }
-        for item in split_commas(t, order) {
+        for item in t.commas(order) {
             keys.push(sort_key(query, r, item, clock)?);
         }
     }

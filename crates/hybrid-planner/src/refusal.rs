@@ -1,6 +1,8 @@
 //! Why a query is not answered. A refusal has a stable code for programs and a sentence for people;
 //! it is decided before any engine has seen the text.
 
+use clickhouse_sql::{Refused, Tokens};
+
 /// A query that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -41,6 +43,12 @@ pub enum Refusal {
     /// `INTO OUTFILE`.
     #[error("INTO OUTFILE is not allowed: take the answer from the response")]
     IntoOutfile,
+    /// A file where a table or an answer belongs.
+    #[error("{0} is not allowed: it reaches the disk")]
+    File(&'static str),
+    /// A setting that a reader may not choose, wherever in the text it stands.
+    #[error("setting {0} is not one that a reader may choose")]
+    ForbiddenSetting(String),
     /// `FINAL` on a logical table that has rows in more than one place.
     #[error(
         "FINAL on {0} is not supported: its rows are in more than one table, and FINAL merges within one"
@@ -82,7 +90,28 @@ pub enum Refusal {
     BadRequest(String),
 }
 
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unreadable(error) => Self::Unreadable { at: error.at, what: error.what.to_owned() },
+            Refused::TooLong { bytes, limit } => Self::TooLong { bytes, limit },
+            Refused::TooDeep(limit) => Self::TooDeep(limit),
+            Refused::MultipleStatements => Self::MultipleStatements,
+            Refused::Function(name) => Self::ForbiddenFunction(name),
+            Refused::TableFunction(name) => Self::TableFunction(name),
+            Refused::Setting(name) => Self::ForbiddenSetting(name),
+            Refused::IntoOutfile => Self::IntoOutfile,
+            Refused::File(what) => Self::File(what),
+        }
+    }
+}
+
 impl Refusal {
+    /// Token `i` cannot be read as what must stand there.
+    pub(crate) fn unreadable(t: &Tokens, i: usize, what: &str) -> Self {
+        Self::Unreadable { at: t.start(i), what: what.to_owned() }
+    }
+
     /// Stable, machine-readable name.
     pub fn code(&self) -> &'static str {
         match self {
@@ -95,6 +124,8 @@ impl Refusal {
             Self::TableFunction(_) => "forbidden_table_function",
             Self::ForbiddenFunction(_) => "forbidden_function",
             Self::IntoOutfile => "into_outfile",
+            Self::File(_) => "forbidden_file",
+            Self::ForbiddenSetting(_) => "forbidden_setting",
             Self::Final(_) => "final_unsupported",
             Self::Sample(_) => "sample_unsupported",
             Self::Prewhere(_) => "prewhere_unsupported",

@@ -3,9 +3,10 @@
 
 use std::collections::HashSet;
 
+use clickhouse_sql::{Kind, Tokens};
 use storage_types::Column;
 
-use crate::{blocks::Blocks, lexer::Kind, statement::Tokens};
+use crate::blocks::Blocks;
 
 /// Parameters of one lambda that are looked at.
 const MAX_PARAMETERS: usize = 16;
@@ -32,8 +33,7 @@ impl Scope {
                         scope.aliases.insert(t.name(i));
                     }
                     let pattern = t.is_any(i, &["COLUMNS", "getSubcolumn"]) && t.sym(i + 1, "(");
-                    let odd = t.kind(i) == Some(Kind::Quoted) && crate::lexer::unquote(t.at(i)).is_none();
-                    scope.all_columns |= pattern || odd || t.is(i, "NATURAL");
+                    scope.all_columns |= pattern || t.is(i, "NATURAL");
                 }
                 Some(Kind::Symbol) if t.sym(i, "*") && is_asterisk(t, i) => scope.all_columns = true,
                 _ => {}

@@ -3,11 +3,9 @@
 //! A read-only caller may not change settings in its text (`readonly=1` refuses even harmless ones),
 //! so whoever runs the text takes the harmless ones out of it and sends them beside it.
 
-use crate::{
-    blocks::{Clause, split_commas},
-    lexer::{Kind, unquote},
-    query::Query,
-};
+use clickhouse_sql::{Kind, quote::resolve};
+
+use crate::{blocks::Clause, query::Query};
 
 impl Query {
     /// The text without the SETTINGS clause of its outermost block, and that clause's `(name, value)`s,
@@ -17,12 +15,12 @@ impl Query {
         let block = self.blocks.list.first().filter(|b| b.parent.is_none() && !b.in_union)?;
         let (_, clause) = block.clauses.iter().find(|(c, _)| *c == Clause::Settings)?;
         let mut settings = Vec::new();
-        for item in split_commas(t, block.clause(t, Clause::Settings)?) {
+        for item in t.commas(block.clause(t, Clause::Settings)?) {
             let plain = item.len() == 3 && t.is_name(item.start) && t.sym(item.start + 1, "=");
             if !plain || !matches!(t.kind(item.start + 2), Some(Kind::Number | Kind::String | Kind::Word)) {
                 return None;
             }
-            settings.push((t.name(item.start), unquote(t.at(item.start + 2))?));
+            settings.push((t.name(item.start), resolve(t.at(item.start + 2))?));
         }
         let text = self.text();
         let (before, after) = (text.get(..t.start(clause.start))?, text.get(t.end(clause.end)..)?);

@@ -1,10 +1,11 @@
 //! What stands in FROM: tables, subqueries, table functions, and how they are joined.
 
+use clickhouse_sql::{Kind, Tokens};
+
 use crate::{
     Refusal,
     blocks::{Blocks, Place, Span, chain_end},
-    lexer::Kind,
-    statement::{Tokens, check_table_function},
+    statement::check_table_function,
 };
 
 /// Most sources in one FROM.
@@ -68,7 +69,7 @@ pub(crate) fn read(
         } else {
             i = source(blocks, t, block, i, std::mem::take(&mut join), &mut out)?;
             if i > span.end {
-                return Err(t.unreadable(span.end, "FROM ends too early"));
+                return Err(Refusal::unreadable(t, span.end, "FROM ends too early"));
             }
             if t.is_any(i, &["ON", "USING"]) && i < span.end {
                 let commas_inside = t.is(i, "USING") && !t.sym(i + 1, "(");
@@ -78,7 +79,7 @@ pub(crate) fn read(
             }
         }
         if out.len() > MAX_SOURCES {
-            return Err(t.unreadable(i, "more tables than one FROM may have"));
+            return Err(Refusal::unreadable(t, i, "more tables than one FROM may have"));
         }
         if i < span.end {
             (join, i) = join_words(t, i, span.end)?;
@@ -102,7 +103,7 @@ fn source(
 ) -> Result<usize, Refusal> {
     let (kind, end) = if t.sym(i, "(") {
         if !t.starts_query(i + 1) {
-            return Err(t.unreadable(i, "brackets in FROM that hold no SELECT"));
+            return Err(Refusal::unreadable(t, i, "brackets in FROM that hold no SELECT"));
         }
         blocks.union(t, i + 1..t.mate(i), Some(block), Place::From)?;
         (SourceKind::Subquery, t.mate(i) + 1)
@@ -121,9 +122,9 @@ fn source(
             (SourceKind::Table((i..end).step_by(2).map(|n| t.name(n)).collect()), end)
         }
     } else if t.sym(i, "{") {
-        return Err(t.unreadable(i, "a table's name cannot be a parameter here"));
+        return Err(Refusal::unreadable(t, i, "a table's name cannot be a parameter here"));
     } else {
-        return Err(t.unreadable(i, "a table was expected in FROM"));
+        return Err(Refusal::unreadable(t, i, "a table was expected in FROM"));
     };
     let mut source = Source { kind, span: i..end, ..array_join(i..end, join) };
     let end = modifiers(t, end, &mut source);
@@ -199,7 +200,7 @@ fn join_words(t: &Tokens, mut i: usize, end: usize) -> Result<(Vec<String>, usiz
         i += 1;
     }
     if words.last().is_none_or(|w| w != "JOIN") || i >= end {
-        return Err(t.unreadable(i.min(end), "a JOIN was expected in FROM"));
+        return Err(Refusal::unreadable(t, i.min(end), "a JOIN was expected in FROM"));
     }
     Ok((words, i))
 }

@@ -4,13 +4,13 @@
 
 use std::fmt::Write as _;
 
+use clickhouse_sql::quote;
 use serde_json::Value;
 use storage_types::service_api::{Aggregate, Filter, QueryRequest};
 
 use crate::{
     CatalogSnapshot, Refusal, TableSnapshot,
     moments::{format, parse},
-    quote,
 };
 
 /// Aggregate functions a structured query may name.

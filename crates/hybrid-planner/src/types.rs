@@ -1,15 +1,14 @@
 //! Types of simple expressions, where they can be told from the columns alone. A stream of states
 //! needs its types named beforehand; what has no type here comes over as rows instead.
 
+use clickhouse_sql::{Kind, Tokens};
 use storage_types::Column;
 
 use crate::{
     TableSnapshot,
-    blocks::{Span, chain_end, split_commas},
+    blocks::{Span, chain_end},
     bounds::column_zone,
     conjuncts::bare,
-    lexer::Kind,
-    statement::Tokens,
 };
 
 /// A type without LowCardinality around it: what aggregate functions see.
@@ -70,7 +69,7 @@ pub(crate) fn type_of(t: &Tokens, table: &TableSnapshot, span: Span) -> Option<S
 }
 
 fn tuple(t: &Tokens, table: &TableSnapshot, inside: Span) -> Option<String> {
-    let items = split_commas(t, inside);
+    let items = t.commas(inside);
     let types: Option<Vec<String>> = items.into_iter().map(|s| type_of(t, table, s)).collect();
     let types = types.filter(|l| l.len() > 1)?;
     let types: Vec<&str> = types.iter().map(|t| full(t)).collect();
@@ -79,7 +78,7 @@ fn tuple(t: &Tokens, table: &TableSnapshot, inside: Span) -> Option<String> {
 
 fn call(t: &Tokens, table: &TableSnapshot, span: &Span) -> Option<String> {
     let name = t.name(span.start);
-    let args = split_commas(t, span.start + 2..span.end - 1);
+    let args = t.commas(span.start + 2..span.end - 1);
     let first = type_of(t, table, args.first()?.clone())?;
     let one = args.len() == 1;
     let is_time = first.starts_with("DateTime");

@@ -1,15 +1,15 @@
 //! The union plan: each logical table in the caller's text is replaced by the union of the places
 //! where its rows are, and the text runs unchanged on top.
 
+use clickhouse_sql::{Kind, quote};
+
 use crate::{
     ColdArm, Plan, PlanKind, Route,
-    blocks::{Clause, chain_end, split_commas},
+    blocks::{Clause, chain_end},
     expression::now_literal,
-    lexer::Kind,
     moments::Clock,
     plan::Template,
     query::{LogicalRef, Query},
-    quote,
     reading::{Reading, column_list, structure},
     scope::item_alias,
     splice::Edits,
@@ -158,7 +158,7 @@ fn moments(query: &Query, clock: Clock<'_>, edits: &mut Edits) {
     let mut named = vec![false; t.len()];
     for block in &query.blocks.list {
         let Some(select) = block.clause(t, Clause::Select) else { continue };
-        for item in split_commas(t, select) {
+        for item in t.commas(select) {
             if item_alias(t, &item).is_none() {
                 named.iter_mut().take(item.end).skip(item.start).for_each(|n| *n = true);
             }

@@ -77,13 +77,15 @@ async fn cold_queries_stream_are_limited_and_break_off_when_they_fail() {
         "DROP TABLE x",
         "INSERT INTO x SELECT 1",
         "SELECT 1 INTO OUTFILE '/tmp/x'",
+        "SELECT 1 SETTINGS max_execution_time = 0, readonly = 0",
+        "SELECT * // '\n FROM url('http://127.0.0.1:1/', 'TSV', 'a String') // '",
     ] {
         let answer = ask(sql, "TSV").await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{sql}");
         assert_eq!(answer.json::<Value>().await.unwrap()["code"], "refused_query");
     }
     // The engine guards as well: settings cannot be widened.
-    let answer = ask("SELECT 1 SETTINGS max_execution_time = 0, readonly = 0", "TSV").await.unwrap();
+    let answer = ask("SELECT 1 SETTINGS max_execution_time = 0", "TSV").await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(answer.headers()["x-clickhouse-exception-code"], "164");
     let answer = ask("SELECT * FROM cold.nothing", "TSV").await.unwrap();

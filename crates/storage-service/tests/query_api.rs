@@ -67,8 +67,12 @@ async fn what_is_not_one_harmless_select_is_refused() {
         ("SELECT file('/etc/hostname')", 400, "forbidden_function"),
         ("SELECT 1 INTO OUTFILE '/tmp/x'", 400, "into_outfile"),
         ("SELECT nothing FROM ticks", 400, "engine_error"),
-        ("SELECT 1 SETTINGS readonly = 0", 403, "engine_error"),
-        ("SELECT 1 SETTINGS max_threads = 1, max_memory_usage = 0", 403, "engine_error"),
+        ("SELECT 1 SETTINGS readonly = 0", 403, "forbidden_setting"),
+        ("SELECT 1 SETTINGS max_threads = 1, max_memory_usage = 0", 403, "forbidden_setting"),
+        ("SELECT * FROM (SELECT 1 FROM system.one SETTINGS readonly = 0)", 403, "forbidden_setting"),
+        ("SELECT 1 AS a SETTINGS output_format_schema = 'a.proto' FORMAT Protobuf", 403, "forbidden_setting"),
+        (r"SELECT `\x66ile`('/etc/hostname')", 400, "forbidden_function"),
+        ("SELECT * FROM `/etc/hostname`", 400, "forbidden_file"),
         ("SELECT 1 FROM nowhere.at_all", 404, "engine_error"),
     ];
     for (sql, status, code) in cases {

@@ -8,7 +8,6 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::{Client, Error, NodeId, ResponseStream, Summary, send};
-use crate::quote::escape_param;
 
 /// Unless told otherwise: for collected answers in all, for streams between two bytes.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(300);
@@ -271,6 +270,22 @@ fn is_read(sql: &str) -> bool {
     }
 }
 
+/// The value of a `param_<name>`, which the server reads as one TSV field.
+fn escape_param(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\0' => out.push_str("\\0"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,5 +301,10 @@ mod tests {
         {
             assert!(!is_read(write), "{write}");
         }
+    }
+
+    #[test]
+    fn parameters_are_escaped_as_one_field() {
+        assert_eq!(escape_param("a\tb\\N"), "a\\tb\\\\N");
     }
 }

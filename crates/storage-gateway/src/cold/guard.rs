@@ -1,272 +1,83 @@
 //! A look at SQL text before it goes to the engine.
 //!
-//! The engine itself is the guard (`readonly=1` refuses writes, settings and sources outside). This
-//! scan is the second one: it knows strings, quoted names, comments and brackets, nothing more, and
-//! refuses what a cold read never needs: a second statement, `INTO OUTFILE`, and functions that
-//! reach files, the network or other programs. It never rewrites text.
+//! The engine itself is a guard (`readonly=1` refuses writes, settings and most sources outside). This
+//! is the second one, for what the first lets through: it reads the text as the engine's own lexer does
+//! and holds it against [`clickhouse_sql::judge`], as the other tier does with a caller's text. It never
+//! rewrites text.
+
+use clickhouse_sql::{Kind, Refused, Tokens, judge, tokenize};
 
 use crate::error::GatewayError;
 
-/// Longest text of a cold query, bytes.
-pub const MAX_QUERY_BYTES: usize = 1024 * 1024;
+/// Longest text of a column's type or a table's key, bytes.
+const MAX_DEFINITION_BYTES: usize = 65_536;
 
-/// Functions and table functions that reach beyond the engine's tables, in lower case.
-const OUTSIDE: &[&str] = &[
-    "arrowflight",
-    "azureblobstorage",
-    "azureblobstoragecluster",
-    "cosn",
-    "deltalake",
-    "deltalakeazure",
-    "deltalakecluster",
-    "deltalakelocal",
-    "deltalakes3",
-    "dictionary",
-    "executable",
-    "file",
-    "filecluster",
-    "gcs",
-    "gluecatalog",
-    "hdfs",
-    "hdfscluster",
-    "hive",
-    "hudi",
-    "hudicluster",
-    "iceberg",
-    "icebergazure",
-    "icebergcluster",
-    "iceberghdfs",
-    "iceberglocal",
-    "icebergs3",
-    "input",
-    "jdbc",
-    "kafka",
-    "mongodb",
-    "mysql",
-    "odbc",
-    "oss",
-    "postgresql",
-    "python",
-    "redis",
-    "remote",
-    "remotesecure",
-    "cluster",
-    "clusterallreplicas",
-    "s3",
-    "s3cluster",
-    "sqlite",
-    "url",
-    "urlcluster",
-    "ytsaurus",
-    "paimon",
-    "paimons3",
-    "paimonlocal",
-    "prometheusquery",
-    "loop",
-    "sleep",
-    "sleepeachrow",
-    "catboostevaluate",
-];
-
-/// One piece of SQL text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token<'a> {
-    /// A bare or quoted name (without its quotes), or a number.
-    Word { text: &'a str, quoted: bool },
-    /// A string literal.
-    Literal,
-    /// A comment.
-    Comment,
-    /// Any other character.
-    Mark(char),
-    /// A string, name or comment that never ends.
-    Open,
-}
-
-struct Tokens<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Tokens<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
-    }
-
-    fn rest(&self) -> &'a str {
-        self.text.get(self.at..).unwrap_or("")
-    }
-
-    /// Ends behind `end`, searched from `from` bytes on; `Open` when it never comes.
-    fn until(&mut self, from: usize, end: &str, token: Token<'a>) -> Token<'a> {
-        match self.rest().get(from..).and_then(|tail| tail.find(end)) {
-            Some(found) => {
-                self.at += from + found + end.len();
-                token
-            }
-            None => {
-                self.at = self.text.len();
-                Token::Open
-            }
-        }
-    }
-
-    /// A quoted piece with backslash escapes and doubled quotes.
-    fn quoted(&mut self, quote: char) -> Token<'a> {
-        let start = self.at + 1;
-        let mut chars = self.text.get(start..).unwrap_or("").char_indices().peekable();
-        while let Some((n, c)) = chars.next() {
-            if c == '\\' {
-                chars.next();
-            } else if c == quote {
-                if chars.peek().is_some_and(|(_, next)| *next == quote) {
-                    chars.next();
-                    continue;
-                }
-                self.at = start + n + 1;
-                let text = self.text.get(start..start + n).unwrap_or("");
-                return if quote == '\'' { Token::Literal } else { Token::Word { text, quoted: true } };
-            }
-        }
-        self.at = self.text.len();
-        Token::Open
-    }
-
-    /// `$tag$ … $tag$`, or nothing when the dollar starts none.
-    fn heredoc(&mut self) -> Option<Token<'a>> {
-        let rest = self.rest();
-        let end = rest.get(1..)?.find('$')? + 2;
-        let tag = rest.get(..end)?;
-        let inner = tag.trim_matches('$');
-        if !inner.chars().all(|c| c.is_alphanumeric() || c == '_') {
-            return None;
-        }
-        Some(self.until(tag.len(), tag, Token::Literal))
+impl From<Refused> for GatewayError {
+    fn from(why: Refused) -> Self {
+        Self::RefusedQuery(why.to_string())
     }
 }
 
-impl<'a> Iterator for Tokens<'a> {
-    type Item = Token<'a>;
-
-    fn next(&mut self) -> Option<Token<'a>> {
-        let trimmed = self.rest().trim_start();
-        self.at = self.text.len() - trimmed.len();
-        let rest = trimmed;
-        let first = rest.chars().next()?;
-        if rest.starts_with("--") || first == '#' {
-            let end = rest.find('\n').unwrap_or(rest.len());
-            self.at += end;
-            return Some(Token::Comment);
-        }
-        if rest.starts_with("/*") {
-            return Some(self.until(2, "*/", Token::Comment));
-        }
-        if matches!(first, '\'' | '"' | '`') {
-            return Some(self.quoted(first));
-        }
-        if first == '$'
-            && let Some(token) = self.heredoc()
-        {
-            return Some(token);
-        }
-        if first.is_alphanumeric() || first == '_' {
-            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
-            self.at += end;
-            return Some(Token::Word { text: rest.get(..end).unwrap_or(""), quoted: false });
-        }
-        self.at += first.len_utf8();
-        Some(Token::Mark(first))
-    }
-}
-
-/// Checks that `sql` is one SELECT that stays inside the engine's tables; answers it without a
-/// closing semicolon.
+/// Checks that `sql` is one SELECT that stays inside the engine's tables; answers it without what stands
+/// around it: semicolons, blanks, comments.
 pub fn check_select(sql: &str) -> Result<&str, GatewayError> {
-    let refuse = |why: String| Err(GatewayError::RefusedQuery(why));
-    if sql.len() > MAX_QUERY_BYTES {
-        return refuse(format!("the query is longer than {MAX_QUERY_BYTES} bytes"));
+    let t = Tokens::read(sql)?;
+    let first = (0..t.len()).find(|i| !t.sym(*i, "(")).unwrap_or_default();
+    let inserts = (0..t.len()).any(|i| t.is(i, "INSERT") && t.is(i + 1, "INTO"));
+    if !t.is_any(first, &["SELECT", "WITH"]) || inserts {
+        return Err(GatewayError::RefusedQuery("only one SELECT is answered here".into()));
     }
-    let sql = sql.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace());
-    let tokens: Vec<Token<'_>> = Tokens::new(sql).filter(|t| *t != Token::Comment).collect();
-    let opener = tokens.iter().find(|t| **t != Token::Mark('('));
-    match opener {
-        Some(Token::Word { text, quoted: false })
-            if text.eq_ignore_ascii_case("select") || text.eq_ignore_ascii_case("with") => {}
-        _ => return refuse("only one SELECT is answered here".into()),
-    }
-    for (n, token) in tokens.iter().enumerate() {
-        match token {
-            Token::Open => return refuse("a string, name or comment never ends".into()),
-            Token::Mark(';') => return refuse("only one statement is answered here".into()),
-            Token::Word { text, quoted: false }
-                if text.eq_ignore_ascii_case("outfile") || text.eq_ignore_ascii_case("infile") =>
-            {
-                return refuse(format!("{} reaches the disk", text.to_ascii_uppercase()));
-            }
-            Token::Word { text, .. }
-                if tokens.get(n + 1) == Some(&Token::Mark('('))
-                    && OUTSIDE.contains(&text.to_ascii_lowercase().as_str()) =>
-            {
-                return refuse(format!("{text}() reaches outside the cold tables"));
-            }
-            _ => {}
-        }
-    }
-    Ok(sql)
+    judge::check(&t)?;
+    Ok(sql.get(t.start(0)..t.end(t.len())).unwrap_or_default())
 }
 
 /// Whether `text` is a type as `system.columns` prints one: a name, then at most one bracketed group.
 pub fn is_type(text: &str) -> bool {
-    let tokens: Vec<Token<'_>> = Tokens::new(text).collect();
-    let named = matches!(tokens.first(), Some(Token::Word { quoted: false, .. }));
-    let depth_returns_at_end = match tokens.get(1) {
-        None => true,
-        Some(Token::Mark('(')) => first_return(&tokens, 1) == Some(tokens.len() - 1),
-        Some(_) => false,
-    };
-    named && depth_returns_at_end && tokens.iter().all(is_plain) && text.len() <= 65_536
+    definition(text).is_some_and(|t| {
+        let named = t.kind(0) == Some(Kind::Word);
+        named && (t.len() == 1 || (t.sym(1, "(") && t.mate(1) + 1 == t.len()))
+    })
 }
 
-/// Whether `text` is one expression (or a list of them): balanced, no comment, no semicolon.
+/// Whether `text` is one expression (or a list of them): balanced, no comment, no semicolon, and no
+/// function that reaches outside.
 pub fn is_expression(text: &str) -> bool {
-    let tokens: Vec<Token<'_>> = Tokens::new(text).collect();
-    let mut depth = 0_i32;
-    for token in &tokens {
-        match token {
-            Token::Mark('(') => depth += 1,
-            Token::Mark(')') => depth -= 1,
-            _ => {}
-        }
-        if depth < 0 {
-            return false;
-        }
-    }
-    !tokens.is_empty() && depth == 0 && tokens.iter().all(is_plain) && text.len() <= 65_536
+    definition(text).is_some_and(|t| !t.is_empty())
 }
 
-fn is_plain(token: &Token<'_>) -> bool {
-    !matches!(token, Token::Open | Token::Comment | Token::Mark(';'))
+/// The tokens of a piece of a table's definition.
+fn definition(text: &str) -> Option<Tokens> {
+    let tokens = tokenize(text).ok().filter(|_| text.len() <= MAX_DEFINITION_BYTES)?;
+    let plain = |kind, text| kind != Kind::Comment && text != Some(";");
+    if !tokens.iter().all(|token| plain(token.kind, text.get(token.start..token.end))) {
+        return None;
+    }
+    Tokens::read(text).ok().filter(|t| judge::functions(t).is_ok())
 }
 
-/// Index at which the bracket opened at `from` closes.
-fn first_return(tokens: &[Token<'_>], from: usize) -> Option<usize> {
-    let mut depth = 0_i32;
-    for (n, token) in tokens.iter().enumerate().skip(from) {
-        match token {
-            Token::Mark('(') => depth += 1,
-            Token::Mark(')') => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return Some(n);
-        }
-    }
-    None
-}
+#[cfg(test)]
+#[path = "../../../clickhouse-sql/tests/corpus/mod.rs"]
+mod corpus;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_attack_gets_past_and_no_innocent_text_is_held_up() {
+        let passed: Vec<_> = corpus::ATTACKS.iter().filter(|sql| check_select(sql).is_ok()).collect();
+        assert!(passed.is_empty(), "passed: {passed:#?}");
+        let refused: Vec<_> =
+            corpus::INNOCENT.iter().filter_map(|sql| check_select(sql).err().map(|e| (sql, e))).collect();
+        assert!(refused.is_empty(), "refused: {refused:#?}");
+    }
+
+    #[test]
+    fn only_the_statement_goes_on() {
+        let asked = " /* a */ SELECT 1 -- b\n ; # c\n";
+        assert_eq!(check_select(asked).unwrap(), "SELECT 1");
+        assert!(check_select("WITH 1 AS x INSERT INTO t SELECT x").is_err());
+    }
 
     #[test]
     fn one_select_over_tables_passes() {
@@ -315,7 +126,16 @@ mod tests {
         for good in ["(toYYYYMM(ts), exchange)", "ts, exchange, trade_id", "toDate(ts)"] {
             assert!(is_expression(good), "{good}");
         }
-        for bad in ["", "ts) TTL ts + 1 (", "ts; DROP TABLE x", "ts -- x", "(ts", "ts /* */"] {
+        for bad in [
+            "",
+            "ts) TTL ts + 1 (",
+            "ts; DROP TABLE x",
+            "ts -- x",
+            "(ts",
+            "ts /* */",
+            "file('/etc/passwd')",
+            "ts // x",
+        ] {
             assert!(!is_expression(bad), "{bad}");
         }
     }

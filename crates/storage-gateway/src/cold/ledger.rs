@@ -6,7 +6,8 @@
 //! several for one batch the one with the highest rank counts, so writing one again is harmless.
 
 use bytes::Bytes;
-use clickhouse_http::{client::Client, quote::quote_ident};
+use clickhouse_http::client::Client;
+use clickhouse_sql::quote;
 use serde::{Deserialize, Serialize};
 use storage_types::{BatchId, Manifest};
 
@@ -150,7 +151,7 @@ pub async fn rows_per_batch(
         id: String,
         rows: String,
     }
-    let quoted = quote_ident(super::tables::BATCH_COLUMN);
+    let quoted = quote::ident(super::tables::BATCH_COLUMN);
     let sql = format!(
         "SELECT toString({quoted}) AS id, toString(count()) AS rows FROM {table} WHERE {quoted} > {after} \
          GROUP BY {quoted} ORDER BY {quoted} LIMIT 10000"

@@ -10,9 +10,9 @@ pub mod proof;
 pub mod query;
 pub mod tables;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use clickhouse_http::quote::quote_ident;
+pub use clickhouse_sql::TableName;
 
 /// Longest wait for a statement that changes tables but moves no data.
 pub const DDL_DEADLINE: Duration = Duration::from_secs(120);
@@ -20,25 +20,3 @@ pub const DDL_DEADLINE: Duration = Duration::from_secs(120);
 pub const LOOK_DEADLINE: Duration = Duration::from_secs(30);
 /// Longest wait for a count and hash of a batch.
 pub const PROOF_DEADLINE: Duration = Duration::from_secs(1_800);
-
-/// A table, unquoted; prints itself quoted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TableName {
-    /// Database.
-    pub database: String,
-    /// Table in it.
-    pub table: String,
-}
-
-impl TableName {
-    /// From its two names.
-    pub fn new(database: impl Into<String>, table: impl Into<String>) -> Self {
-        Self { database: database.into(), table: table.into() }
-    }
-}
-
-impl fmt::Display for TableName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", quote_ident(&self.database), quote_ident(&self.table))
-    }
-}

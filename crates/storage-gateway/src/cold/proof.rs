@@ -3,10 +3,8 @@
 //! The hash is [`storage_types::hash_sql::content_hash`]: it adds up over disjoint sets,
 //! and the `tuple` keeps a NULL from dropping its row. See [`storage_types::ContentHash`].
 
-use clickhouse_http::{
-    client::Client,
-    quote::{quote_ident, quote_string},
-};
+use clickhouse_http::client::Client;
+use clickhouse_sql::quote;
 use serde::Deserialize;
 use storage_types::{Column, ContentHash, Manifest, Proof, hash_sql, time_sql};
 
@@ -35,14 +33,14 @@ struct ProofRow {
 }
 
 fn hash_expression(columns: &[Column]) -> String {
-    let names: Vec<String> = columns.iter().map(|c| quote_ident(&c.name).to_string()).collect();
+    let names: Vec<String> = columns.iter().map(|c| quote::ident(&c.name)).collect();
     hash_sql::content_hash(&names.join(", "))
 }
 
 /// `AND (…)` for the manifest's time range, in the form ClickHouse prunes by; empty when unbounded.
 fn in_range(manifest: &Manifest) -> Option<String> {
     let column = manifest.columns.iter().find(|c| c.name == manifest.time_column)?;
-    time_sql::predicate(&quote_ident(&column.name).to_string(), &column.data_type, manifest.range)
+    time_sql::predicate(&quote::ident(&column.name), &column.data_type, manifest.range)
 }
 
 /// Everything a staging table must show before its rows may go live.
@@ -103,7 +101,7 @@ pub async fn moved_whole(
     manifest: &Manifest,
     staged: &[String],
 ) -> Result<bool, GatewayError> {
-    let hashes: Vec<String> = staged.iter().map(|hash| quote_string(hash)).collect();
+    let hashes: Vec<String> = staged.iter().map(|hash| quote::string(hash)).collect();
     let filter = format!("{} AND hash_of_all_files IN ({})", active(&live(manifest)), hashes.join(", "));
     let there = count(engine, &TableName::new("system", "parts"), &filter).await?;
     if there != staged.len() as u64 {
@@ -115,8 +113,8 @@ pub async fn moved_whole(
 fn active(table: &TableName) -> String {
     format!(
         "active AND database = {} AND table = {}",
-        quote_string(&table.database),
-        quote_string(&table.table)
+        quote::string(&table.database),
+        quote::string(&table.table)
     )
 }
 

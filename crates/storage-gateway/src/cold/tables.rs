@@ -7,7 +7,8 @@
 //! Only plain `MergeTree` without a TTL is taken: any other engine of the family changes rows in the
 //! background, and a TTL deletes them, so a proof would not stay true.
 
-use clickhouse_http::{client::Client, quote::quote_string};
+use clickhouse_http::client::Client;
+use clickhouse_sql::quote;
 use serde::Deserialize;
 use storage_config::Compression;
 use storage_types::{Column, gateway_api::EnsureTable, time_sql};
@@ -60,7 +61,11 @@ struct ColumnRow {
 /// Looks at a table; `None` when there is none of that name.
 pub async fn describe(engine: &Client, table: &TableName) -> Result<Option<TableFacts>, GatewayError> {
     let filter = |database: &str, name: &str| {
-        format!("{database} = {} AND {name} = {}", quote_string(&table.database), quote_string(&table.table))
+        format!(
+            "{database} = {} AND {name} = {}",
+            quote::string(&table.database),
+            quote::string(&table.table)
+        )
     };
     // String literals (comments, defaults) may hold any word: they are cut out before TTL is looked for.
     let sql = format!(
@@ -245,7 +250,7 @@ async fn create(
     table: &TableName,
     compression: Compression,
 ) -> Result<(), GatewayError> {
-    let database = clickhouse_http::quote::quote_ident(&table.database);
+    let database = quote::ident(&table.database);
     engine
         .query(format!("CREATE DATABASE IF NOT EXISTS {database}"))
         .deadline(DDL_DEADLINE)
@@ -255,7 +260,7 @@ async fn create(
         .columns
         .iter()
         .map(|c| {
-            let name = clickhouse_http::quote::quote_ident(&c.name);
+            let name = quote::ident(&c.name);
             format!("{name} {}{}", c.data_type, codec(&c.data_type, compression))
         })
         .collect();

@@ -6,7 +6,8 @@
 //! ([`withdraw`]) and loaded anew from the spool. Queries see none of this: they read only batches
 //! that the service has published.
 
-use clickhouse_http::{client::Client, quote::quote_string};
+use clickhouse_http::client::Client;
+use clickhouse_sql::quote;
 use serde::Deserialize;
 use storage_types::Manifest;
 
@@ -33,7 +34,7 @@ pub async fn attach(engine: &Client, manifest: &Manifest, staging: &TableName) -
     let live = proof::live(manifest);
     for Row { id } in partitions {
         engine
-            .query(format!("ALTER TABLE {staging} MOVE PARTITION ID {} TO TABLE {live}", quote_string(&id)))
+            .query(format!("ALTER TABLE {staging} MOVE PARTITION ID {} TO TABLE {live}", quote::string(&id)))
             .setting("max_partition_size_to_drop", "0")
             .setting("max_table_size_to_drop", "0")
             .deadline(DDL_DEADLINE)

@@ -12,7 +12,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use clickhouse_http::{client::Client, quote::quote_ident};
+use clickhouse_http::client::Client;
+use clickhouse_sql::quote;
 use storage_types::Manifest;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -65,8 +66,8 @@ pub async fn load(
             outcome
         })
     };
-    let mut columns: Vec<String> = manifest.columns.iter().map(|c| quote_ident(&c.name)).collect();
-    columns.push(quote_ident(BATCH_COLUMN));
+    let mut columns: Vec<String> = manifest.columns.iter().map(|c| quote::ident(&c.name)).collect();
+    columns.push(quote::ident(BATCH_COLUMN));
     let inserted = engine
         .query(format!("INSERT INTO {staging} ({}) FORMAT Native", columns.join(", ")))
         .setting("insert_allow_materialized_columns", "1")

@@ -4,10 +4,8 @@
 //! may still be waiting inside the engine, finds its table gone and fails: it can never add rows to
 //! the attempt that follows. Dropping waits for whatever is still running on the table.
 
-use clickhouse_http::{
-    client::Client,
-    quote::{quote_ident, quote_string},
-};
+use clickhouse_http::client::Client;
+use clickhouse_sql::quote;
 use serde::Deserialize;
 use storage_types::{BatchId, Manifest};
 
@@ -50,15 +48,15 @@ async fn lighten(engine: &Client, staging: &TableName) -> Result<(), GatewayErro
     let sql = format!(
         r"SELECT name, replaceRegexpAll(compression_codec, 'ZSTD\([0-9]+\)', 'ZSTD(1)') AS codec
           FROM system.columns WHERE database = {} AND table = {} AND codec != compression_codec",
-        quote_string(&staging.database),
-        quote_string(&staging.table)
+        quote::string(&staging.database),
+        quote::string(&staging.table)
     );
     let strong: Vec<Row> = engine.query(sql).deadline(LOOK_DEADLINE).rows().await?;
     if strong.is_empty() {
         return Ok(());
     }
     let changes: Vec<String> =
-        strong.iter().map(|row| format!("MODIFY COLUMN {} {}", quote_ident(&row.name), row.codec)).collect();
+        strong.iter().map(|row| format!("MODIFY COLUMN {} {}", quote::ident(&row.name), row.codec)).collect();
     let sql = format!("ALTER TABLE {staging} {}", changes.join(", "));
     engine.query(sql).deadline(DDL_DEADLINE).execute().await?;
     Ok(())
@@ -68,7 +66,7 @@ async fn lighten(engine: &Client, staging: &TableName) -> Result<(), GatewayErro
 pub async fn drop_all(engine: &Client, database: &str, batch: BatchId) -> Result<usize, GatewayError> {
     let prefix = format!("{PREFIX}{batch}_");
     let filter =
-        format!("database = {} AND startsWith(name, {})", quote_string(database), quote_string(&prefix));
+        format!("database = {} AND startsWith(name, {})", quote::string(database), quote::string(&prefix));
     let tables = list(engine, &filter).await?;
     for leftover in &tables {
         drop_table(engine, &leftover.table).await?;
@@ -78,7 +76,7 @@ pub async fn drop_all(engine: &Client, database: &str, batch: BatchId) -> Result
 
 /// Every staging table there is.
 pub async fn leftovers(engine: &Client) -> Result<Vec<Leftover>, GatewayError> {
-    list(engine, &format!("startsWith(name, {})", quote_string(PREFIX))).await
+    list(engine, &format!("startsWith(name, {})", quote::string(PREFIX))).await
 }
 
 async fn list(engine: &Client, filter: &str) -> Result<Vec<Leftover>, GatewayError> {

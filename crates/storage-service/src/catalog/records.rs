@@ -1,6 +1,6 @@
 //! The rows of the catalog as plain data.
 
-use hybrid_planner::TableName;
+use clickhouse_sql::TableName;
 use serde::{Deserialize, Serialize};
 use storage_types::{
     BatchId, BatchState, Column, Manifest, MigrationId, MoveId, MoveState, Proof, TimeRange,

@@ -1,7 +1,6 @@
 //! What a managed table is, in the engine's own words, and whether it can be managed at all.
 
-use clickhouse_http::{quote_ident, quote_string};
-use hybrid_planner::TableName;
+use clickhouse_sql::{TableName, quote};
 use serde::Deserialize;
 use storage_config::TableConfig;
 use storage_types::{Column, time_sql};
@@ -47,8 +46,8 @@ impl Hot {
             r"SELECT engine, engine_full, partition_key, sorting_key,
                      replaceRegexpAll(create_table_query, '\'(?:[^\'\\\\]|\\\\.)*\'', '') AS create_table_query
               FROM system.tables WHERE database = {} AND name = {}",
-            quote_string(&head.database),
-            quote_string(&head.table)
+            quote::string(&head.database),
+            quote::string(&head.table)
         );
         let found: Vec<TableRow> = self.rows("describe the table", sql, METADATA).await?;
         let Some(row) = found.into_iter().next() else {
@@ -94,8 +93,8 @@ impl Hot {
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp(toDateTime({rule}, 'UTC'))) - {PROBE} AS seconds \
              FROM (SELECT CAST(toDateTime({PROBE}, 'UTC'), {}) AS {})",
-            quote_string(&table.time_type),
-            quote_ident(&table.time_column)
+            quote::string(&table.time_type),
+            quote::ident(&table.time_column)
         );
         let rows: Vec<Row> = self.rows("evaluate the TTL", sql, METADATA).await?;
         rows.first()
@@ -123,7 +122,8 @@ fn judge(config: &TableConfig, row: TableRow, columns: Vec<ColumnRow>) -> Result
     if row.partition_key.is_empty() {
         return Err(format!("{head} has no partition key"));
     }
-    let engine = EngineText::parse(&row.engine_full);
+    let engine = EngineText::parse(&row.engine_full)
+        .map_err(|why| format!("the definition of {head} cannot be read: {why}"))?;
     let ttls = row.create_table_query.matches(" TTL ").count();
     if ttls > usize::from(engine.ttl.is_some()) {
         return Err(format!("a column of {head} has a TTL, which would change rows while they are moved"));

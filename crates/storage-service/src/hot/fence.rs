@@ -4,8 +4,7 @@
 //! a part stays dropped through a kill of the engine; it takes nothing that was inserted later, and a
 //! part that a merge has swallowed in the meantime is an error (232), never a wrong drop.
 
-use clickhouse_http::quote_string;
-use hybrid_planner::TableName;
+use clickhouse_sql::{TableName, quote};
 use serde::Deserialize;
 use storage_types::TimeRange;
 
@@ -55,7 +54,7 @@ impl Hot {
              max_block_number AS max_block FROM system.parts \
              WHERE {} AND active AND rows > 0 AND partition_id = {} ORDER BY name",
             in_system_table(table),
-            quote_string(partition_id)
+            quote::string(partition_id)
         );
         self.rows("list the parts", sql, METADATA).await
     }
@@ -64,7 +63,7 @@ impl Hot {
     pub async fn drop_part(&self, table: &TableName, name: &str) -> Result<bool, HotError> {
         let sql = format!(
             "ALTER TABLE {table} DROP PART {} SETTINGS max_partition_size_to_drop = 0, max_table_size_to_drop = 0",
-            quote_string(name)
+            quote::string(name)
         );
         match self.run("drop a part", sql, ROWS).await {
             Ok(()) => Ok(true),
@@ -96,7 +95,7 @@ impl Hot {
             "SELECT toUInt8(is_done) AS is_done, latest_fail_reason AS reason FROM system.mutations \
              WHERE {} AND position(command, {}) > 0",
             in_system_table(head),
-            quote_string(&snapshot.table)
+            quote::string(&snapshot.table)
         );
         let found: Vec<MutationRow> = self.rows("look at the deletion", sql, METADATA).await?;
         Ok(match found.iter().find(|row| row.is_done == 0) {
@@ -133,6 +132,6 @@ fn shipped(table: &ManagedTable, partition_id: &str, range: TimeRange, snapshot:
     let window = slice_predicate(table, range);
     format!(
         "_partition_id = {}{window} AND {hash} IN (SELECT {hash} FROM {snapshot} WHERE 1{window})",
-        quote_string(partition_id)
+        quote::string(partition_id)
     )
 }

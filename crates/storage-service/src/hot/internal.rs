@@ -4,8 +4,7 @@
 //! never its TTL, which would delete rows that nobody else holds, and no merges: the parts of a
 //! snapshot keep their names and checksums, by which the fence recognises their twins in the head.
 
-use clickhouse_http::quote_string;
-use hybrid_planner::TableName;
+use clickhouse_sql::{TableName, quote};
 use serde::Deserialize;
 
 use super::{Described, Hot, HotError, METADATA, ROWS, in_system_table};
@@ -38,7 +37,7 @@ fn create_sql(name: &TableName, described: &Described, comment: &str) -> String 
         described.table.head(),
         described.engine.keys,
         settings.join(", "),
-        quote_string(comment)
+        quote::string(comment)
     )
 }
 
@@ -61,12 +60,13 @@ impl Hot {
         }
         let sql = format!(
             "SELECT engine_full FROM system.tables WHERE database = {} AND name = {}",
-            quote_string(&name.database),
-            quote_string(&name.table)
+            quote::string(&name.database),
+            quote::string(&name.table)
         );
         let rows: Vec<Row> = self.rows(WHAT, sql, METADATA).await?;
         let text = rows.first().map(|row| row.engine_full.as_str()).unwrap_or_default();
-        if text.is_empty() || super::EngineText::parse(text).ttl.is_some() {
+        let without_ttl = super::EngineText::parse(text).is_ok_and(|engine| engine.ttl.is_none());
+        if text.is_empty() || !without_ttl {
             return Err(HotError::Unexpected { what: WHAT, reason: format!("{name} came out as {text:?}") });
         }
         Ok(())
@@ -91,7 +91,7 @@ impl Hot {
         from: &TableName,
         partition_id: &str,
     ) -> Result<(), HotError> {
-        let sql = format!("ALTER TABLE {to} ATTACH PARTITION ID {} FROM {from}", quote_string(partition_id));
+        let sql = format!("ALTER TABLE {to} ATTACH PARTITION ID {} FROM {from}", quote::string(partition_id));
         self.run("take the snapshot", sql, ROWS).await
     }
 
@@ -99,7 +99,7 @@ impl Hot {
     pub async fn internal_tables(&self) -> Result<Vec<InternalTable>, HotError> {
         let sql = format!(
             "SELECT name, comment FROM system.tables WHERE database = {} ORDER BY name",
-            quote_string(INTERNAL_DATABASE)
+            quote::string(INTERNAL_DATABASE)
         );
         self.rows("list the internal tables", sql, METADATA).await
     }
@@ -112,7 +112,7 @@ impl Hot {
         }
         let sql = format!(
             "SELECT count() AS n FROM system.databases WHERE name = {}",
-            quote_string(INTERNAL_DATABASE)
+            quote::string(INTERNAL_DATABASE)
         );
         let rows: Vec<Row> = self.rows("look for the internal database", sql, METADATA).await?;
         Ok(rows.first().is_some_and(|row| row.n > 0))

@@ -16,8 +16,8 @@ mod surplus;
 
 use std::time::Duration;
 
-use clickhouse_http::{Client, quote_ident, quote_string};
-use hybrid_planner::TableName;
+use clickhouse_http::Client;
+use clickhouse_sql::{TableName, quote};
 use serde::de::DeserializeOwned;
 use storage_types::{Column, hash_sql};
 
@@ -122,7 +122,7 @@ impl Hot {
 
 /// `c1, c2, …`, quoted.
 pub fn column_list(columns: &[Column]) -> String {
-    columns.iter().map(|column| quote_ident(&column.name)).collect::<Vec<_>>().join(", ")
+    columns.iter().map(|column| quote::ident(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// Which row a row is: see [`storage_types::hash_sql`].
@@ -132,5 +132,5 @@ pub fn row_hash(columns: &[Column]) -> String {
 
 /// `database = '…' AND table = '…'` for the system tables.
 fn in_system_table(table: &TableName) -> String {
-    format!("database = {} AND table = {}", quote_string(&table.database), quote_string(&table.table))
+    format!("database = {} AND table = {}", quote::string(&table.database), quote::string(&table.table))
 }

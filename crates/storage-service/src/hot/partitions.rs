@@ -1,12 +1,12 @@
 //! What is in the head, by partition.
 
-use hybrid_planner::TableName;
+use clickhouse_sql::TableName;
 use serde::Deserialize;
 use storage_types::{TimeRange, time_sql};
 
 use super::{Hot, HotError, METADATA, ROWS, in_system_table};
 use crate::catalog::ManagedTable;
-use clickhouse_http::{quote_ident, quote_string};
+use clickhouse_sql::quote;
 
 /// One partition of the head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ struct BytesRow {
 impl Hot {
     /// Every partition of the head that has rows.
     pub async fn partitions(&self, table: &ManagedTable) -> Result<Vec<PartitionStats>, HotError> {
-        let time = quote_ident(&table.time_column);
+        let time = quote::ident(&table.time_column);
         let lo = time_sql::unix_seconds(&format!("min({time})"), &table.time_type);
         let hi = time_sql::unix_seconds(&format!("max({time})"), &table.time_type);
         let sql = format!(
@@ -103,7 +103,7 @@ impl Hot {
         let sql = format!(
             "SELECT count() AS n FROM {} WHERE _partition_id = {}{}",
             table.head(),
-            quote_string(partition_id),
+            quote::string(partition_id),
             super::slice_predicate(table, range)
         );
         let rows: Vec<Row> = self.rows("count the rows", sql, ROWS).await?;

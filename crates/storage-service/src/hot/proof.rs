@@ -1,7 +1,6 @@
 //! Counting rows by time, and the proof (count and hash) of a set of rows.
 
-use clickhouse_http::{quote_ident, quote_string};
-use hybrid_planner::TableName;
+use clickhouse_sql::{TableName, quote};
 use serde::Deserialize;
 use storage_types::{ContentHash, Proof, TimeRange, hash_sql, time_sql};
 
@@ -31,7 +30,7 @@ struct ProofRow {
 
 /// ` AND time in range` (empty for all of time), for a `WHERE` that has begun.
 pub fn slice_predicate(table: &ManagedTable, range: TimeRange) -> String {
-    time_sql::predicate(&quote_ident(&table.time_column), &table.time_type, range)
+    time_sql::predicate(&quote::ident(&table.time_column), &table.time_type, range)
         .map_or_else(String::new, |predicate| format!(" AND {predicate}"))
 }
 
@@ -51,7 +50,7 @@ impl Hot {
         range: TimeRange,
         seconds: i64,
     ) -> Result<Vec<Slice>, HotError> {
-        let unix = time_sql::unix_seconds(&quote_ident(&table.time_column), &table.time_type);
+        let unix = time_sql::unix_seconds(&quote::ident(&table.time_column), &table.time_type);
         let sql = format!(
             "SELECT t - positiveModulo(t, {seconds}) AS lo, count() AS rows FROM \
              (SELECT {unix} AS t FROM {from} WHERE 1{}) GROUP BY lo ORDER BY lo",
@@ -72,7 +71,7 @@ impl Hot {
     ) -> Result<Proof, HotError> {
         const WHAT: &str = "prove a set of rows";
         let partition =
-            partition_id.map_or_else(String::new, |id| format!(" AND _partition_id = {}", quote_string(id)));
+            partition_id.map_or_else(String::new, |id| format!(" AND _partition_id = {}", quote::string(id)));
         let sql = format!(
             "SELECT count() AS rows, {} AS hash FROM {from} \
              WHERE 1{partition}{}",

@@ -4,8 +4,7 @@
 //! after the snapshot ("surplus") would go with them, so they are first counted, and copied into a
 //! delta, once for each surplus copy.
 
-use clickhouse_http::quote_string;
-use hybrid_planner::TableName;
+use clickhouse_sql::{TableName, quote};
 use serde::Deserialize;
 use storage_types::TimeRange;
 
@@ -44,7 +43,7 @@ impl Comparison<'_> {
     fn sql(&self) -> String {
         let hash = row_hash(&self.table.columns);
         let window = slice_predicate(self.table, self.range);
-        let names: Vec<String> = self.dropped.iter().map(|name| quote_string(name)).collect();
+        let names: Vec<String> = self.dropped.iter().map(|name| quote::string(name)).collect();
         let kept =
             if names.is_empty() { "1".to_owned() } else { format!("_part NOT IN ({})", names.join(", ")) };
         format!(
@@ -55,7 +54,7 @@ impl Comparison<'_> {
              UNION ALL SELECT {hash} AS h, toUInt8(if({kept}, 1, 2)) AS place FROM {snapshot} WHERE 1{window}) \
              GROUP BY h HAVING shipped > 0 AND in_head != expected)",
             head = self.table.head(),
-            partition = quote_string(self.partition_id),
+            partition = quote::string(self.partition_id),
             snapshot = self.snapshot,
         )
     }
@@ -85,7 +84,7 @@ impl Hot {
              INNER JOIN (SELECT h AS storage_hash, over FROM ({surplus}) WHERE over > 0) AS surplus USING (storage_hash) \
              WHERE storage_copy <= over SETTINGS async_insert = 0, max_bytes_before_external_group_by = {SPILL_BYTES}",
             head = of.table.head(),
-            partition = quote_string(of.partition_id),
+            partition = quote::string(of.partition_id),
             surplus = of.sql(),
         );
         self.run("keep the surplus rows", sql, ROWS).await

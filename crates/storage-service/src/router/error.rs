@@ -107,6 +107,7 @@ impl QueryError {
         match self {
             Self::BadRequest(_) | Self::TooManyColdReads { .. } => 400,
             Self::Refused(Refusal::UnknownTable(_)) => 404,
+            Self::Refused(Refusal::ForbiddenSetting(_)) => 403,
             Self::Refused(_) => 400,
             Self::Engine { code, .. } => engine_status(*code),
             Self::ColdTooLarge { .. } => 413,

@@ -3,8 +3,9 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use clickhouse_http::client::Query as Request;
+use clickhouse_sql::quote;
 use futures::{StreamExt, TryStreamExt};
-use hybrid_planner::{CatalogSnapshot, ColdArm, Plan, TableSnapshot, quote};
+use hybrid_planner::{CatalogSnapshot, ColdArm, Plan, TableSnapshot};
 use storage_types::{BatchId, TimeRange, gateway_api::ColdQuery};
 use tokio_util::sync::CancellationToken;
 use url::Url;

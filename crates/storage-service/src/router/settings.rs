@@ -1,58 +1,64 @@
 //! Settings that a caller may choose although it is read-only.
 //!
-//! They change how fast, how much, or how an answer is printed, never which rows it has. Everything
-//! else stays in the text, where `readonly=1` makes the engine refuse it by name.
+//! Which these are, [`clickhouse_sql::settings`] says; a text with any other is refused, however deep it
+//! stands. `readonly=1` refuses even harmless ones, so those of the outermost SELECT are taken out of the
+//! text and sent beside it.
 
 use hybrid_planner::{Query, Refusal};
 
-/// Exact names.
-const NAMES: [&str; 17] = [
-    "date_time_output_format",
-    "group_by_two_level_threshold",
-    "group_by_two_level_threshold_bytes",
-    "log_comment",
-    "max_block_size",
-    "max_bytes_before_external_group_by",
-    "max_bytes_before_external_sort",
-    "max_bytes_to_read",
-    "max_execution_time",
-    "max_result_bytes",
-    "max_result_rows",
-    "max_rows_to_read",
-    "max_threads",
-    "optimize_move_to_prewhere",
-    "optimize_read_in_order",
-    "priority",
-    "use_uncompressed_cache",
-];
-/// How answers are printed.
-const PREFIXES: [&str; 2] = ["output_format_", "format_csv_"];
-
-/// The query without its harmless settings, and those, to be sent beside it.
+/// The query without the settings of its outermost SELECT, and those, to be sent beside it.
 pub fn lift(query: Query) -> Result<(Query, Vec<(String, String)>), Refusal> {
+    query.check_settings()?;
     match query.split_settings() {
-        Some((text, settings)) if settings.iter().all(|(name, _)| is_harmless(name)) => {
-            Ok((hybrid_planner::read(&text)?, settings))
-        }
-        _ => Ok((query, Vec::new())),
+        Some((text, settings)) => Ok((hybrid_planner::read(&text)?, settings)),
+        None => Ok((query, Vec::new())),
     }
 }
 
-fn is_harmless(name: &str) -> bool {
-    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
+#[cfg(test)]
+#[path = "../../../clickhouse-sql/tests/corpus/mod.rs"]
+mod corpus;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn asked(sql: &str) -> Result<(Query, Vec<(String, String)>), Refusal> {
+        lift(hybrid_planner::read(sql)?)
+    }
+
     #[test]
-    fn one_harmful_setting_keeps_all_in_the_text() {
-        let (query, settings) =
-            lift(hybrid_planner::read("SELECT 1 SETTINGS max_threads=1").unwrap()).unwrap();
+    fn one_harmful_setting_refuses_the_text() {
+        let (query, settings) = asked("SELECT 1 SETTINGS max_threads=1").unwrap();
         assert_eq!((query.text().trim(), settings.len()), ("SELECT 1", 1));
-        let text = "SELECT 1 SETTINGS max_threads=1, readonly=0";
-        let (query, settings) = lift(hybrid_planner::read(text).unwrap()).unwrap();
-        assert_eq!((query.text(), settings.len()), (text, 0));
+        let refused = asked("SELECT 1 SETTINGS max_threads=1, readonly=0").unwrap_err();
+        assert_eq!(refused, Refusal::ForbiddenSetting("readonly".into()));
+    }
+
+    #[test]
+    fn no_attack_gets_past_and_no_innocent_text_is_held_up() {
+        let passed: Vec<_> = corpus::ATTACKS.iter().filter(|sql| asked(sql).is_ok()).collect();
+        assert!(passed.is_empty(), "passed: {passed:#?}");
+        let refused: Vec<_> =
+            corpus::INNOCENT.iter().filter_map(|sql| asked(sql).err().map(|e| (sql, e))).collect();
+        assert!(refused.is_empty(), "refused: {refused:#?}");
+    }
+
+    /// What must not reach the engine is refused before it is read as a plan, too.
+    #[test]
+    fn explained_and_described_texts_are_judged_alike() {
+        for sql in [
+            r"EXPLAIN SELECT `\x66ile`('/etc/hostname')",
+            "EXPLAIN SELECT * FROM (SELECT 1 SETTINGS readonly = 0)",
+            "EXPLAIN indexes = 1 SELECT 1 SETTINGS output_format_schema = 'x'",
+            "DESCRIBE `/etc/passwd`",
+            "DESCRIBE TABLE url('http://x', 'TSV')",
+            "DESCRIBE (SELECT file('/etc/hostname'))",
+            "SHOW TABLES LIKE file('/etc/hostname')",
+            "EXISTS TABLE `/etc/passwd`",
+        ] {
+            assert!(asked(sql).is_err(), "{sql}");
+        }
+        assert!(asked("EXPLAIN indexes = 1, json = 1 SELECT 1").is_ok());
     }
 }
