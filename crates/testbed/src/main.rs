@@ -3,7 +3,10 @@
 
 mod demo;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -27,6 +30,12 @@ enum Command {
     /// Two engines and two daemons on this machine, in the background.
     #[command(subcommand)]
     Stack(StackCommand),
+    /// Print the files of deploy/sql.
+    DeploySql {
+        /// Write them into this repository's deploy/sql instead.
+        #[arg(long)]
+        write: bool,
+    },
     /// Print the generator's distributions, fitted to real files, as the source of `fitted.rs`.
     Fit {
         /// Folder with trades.tsv.gz and orderbooks.tsv.gz.
@@ -88,9 +97,22 @@ fn dispatch() -> Result<()> {
             print!("{}", market::fit::fit(&data)?);
             Ok(())
         }
+        Command::DeploySql { write } => deploy_sql(write),
         Command::Impair(arguments) => lab::impair::run(&arguments),
         Command::LinkEnd(arguments) => lab::tunnel_endpoint::run(&arguments),
     }
+}
+
+fn deploy_sql(write: bool) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/sql");
+    for layout in market::Layout::ALL {
+        if write {
+            std::fs::write(folder.join(layout.file()), layout.sql())?;
+        } else {
+            println!("-- {}\n\n{}", layout.file(), layout.sql());
+        }
+    }
+    Ok(())
 }
 
 fn run_stack(command: StackCommand) -> Result<()> {

@@ -39,6 +39,9 @@ enum Command {
     Build,
     /// Fetch libchdb (about 180 MB, once) into the cache and check its SHA-256.
     FetchEngine,
+    /// Print deploy/sql's files, or with --write put them there.
+    #[command(disable_help_flag = true)]
+    DeploySql(Rest),
     /// Print the generator's distributions, fitted to real files, as the source of `fitted.rs`.
     #[command(disable_help_flag = true)]
     Fit(Rest),
@@ -98,6 +101,7 @@ fn dispatch() -> Result<()> {
             }
             forward::to("bench", &[], &rest.arguments)
         }
+        Command::DeploySql(rest) => forward::to("testbed", &["deploy-sql"], &rest.arguments),
         Command::Fit(rest) => forward::to("testbed", &["fit"], &rest.arguments),
         Command::Impair(rest) => forward::to("testbed", &["impair"], &rest.arguments),
         Command::LinkEnd(rest) => forward::to("testbed", &["link-end"], &rest.arguments),
