@@ -5,6 +5,7 @@
 //! asks for them to stay. The demo fails when any answer differs, at any time.
 
 mod moving;
+mod picture;
 mod questions;
 mod table;
 
@@ -18,6 +19,7 @@ use storage_types::service_api::{MigrationReport, MigrationRequest};
 use tokio::signal::unix::{SignalKind, signal};
 
 use moving::During;
+use picture::Holdings;
 use questions::{Asked, Reference};
 use testbed::{
     clients::{ClickHouse, Service},
@@ -52,6 +54,7 @@ const RETENTION_DAYS: u32 = 7;
 /// Everything the last table shows.
 struct Outcome {
     loaded: Loaded,
+    picture: String,
     report: MigrationReport,
     moving_s: f64,
     before: Vec<Asked>,
@@ -113,6 +116,7 @@ async fn whole(arguments: &Arguments) -> Result<()> {
         stack.stop()?;
     }
     let outcome = result?;
+    log(format!("\n{}", outcome.picture.trim_end()));
     table::print(&outcome);
     log(format!("the demo took {:.0} s after the build", started.elapsed().as_secs_f64()));
     judge(&outcome)
@@ -129,6 +133,8 @@ async fn on_stack(stack: &Stack, arguments: &Arguments) -> Result<Outcome> {
     let references = questions::references(&hot, questions::questions(cut, midnight)).await?;
     log(format!("asked the hot engine {} questions while it holds every row", references.len()));
     let before = ask_all(&service, &references).await;
+    let cold = stack.cold()?;
+    let held_before = Holdings::of(&hot, &cold).await?;
 
     let request = MigrationRequest::default();
     let plan = service.dry_run(&request).await.context("dry run")?;
@@ -147,7 +153,10 @@ async fn on_stack(stack: &Stack, arguments: &Arguments) -> Result<Outcome> {
 
     let after = ask_all(&service, &references).await;
     left_behind(stack, &hot, cut).await?;
-    Ok(Outcome { loaded, report, moving_s, before, during, after })
+    let held_after = Holdings::of(&hot, &cold).await?;
+    let day = |unix_s: i64| unix_s.div_euclid(86_400);
+    let picture = picture::draw(&held_before, &held_after, day(cut), day(midnight), picture::in_colour());
+    Ok(Outcome { loaded, picture, report, moving_s, before, during, after })
 }
 
 /// Shows the guard, then takes the TTL of every table over.
