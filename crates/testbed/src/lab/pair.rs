@@ -46,8 +46,8 @@ impl Running {
         Ok(Self(child.with_context(|| format!("start {command:?}"))?))
     }
 
-    /// A bad line from `listen` to `forward` (`testbed impair`'s other arguments), once it stands. `xtask`:
-    /// the program, wherever it is to run. `cut both on` and the like can be told to it.
+    /// A bad line from `listen` to `forward` (`testbed impair`'s other arguments), once it stands. `program`:
+    /// `testbed`, wherever it is to run. `cut both on` and the like can be told to it.
     ///
     /// # Errors
     /// When it does not start.
