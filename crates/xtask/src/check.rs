@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     cargo::{cargo, run, workspace},
-    engine,
+    engine, fuzz,
     progress::log,
 };
 
@@ -63,6 +63,7 @@ pub fn all(arguments: &Arguments) -> Result<()> {
             }
             build(&mut summary)?;
             tests(&mut summary)?;
+            fuzz_targets(&mut summary)?;
         }
     }
     let skipped = if summary.skipped.is_empty() { "nothing".to_owned() } else { summary.skipped.join("; ") };
@@ -151,6 +152,16 @@ fn tests(summary: &mut Summary) -> Result<()> {
 fn crash_matrix() -> Result<()> {
     let only = ["--test", "crash_matrix", "--", "whole", "--nocapture"];
     run(workspace("test").args(only).env(WHOLE_MATRIX, "1"))
+}
+
+fn fuzz_targets(summary: &mut Summary) -> Result<()> {
+    match fuzz::possible() {
+        Ok(()) => summary.step("fuzz targets", fuzz::run),
+        Err(why) => {
+            summary.skip("fuzz targets", &format!("{why:#}"));
+            Ok(())
+        }
+    }
 }
 
 fn has(arguments: &[&str]) -> bool {

@@ -8,6 +8,7 @@ mod cargo;
 mod check;
 mod engine;
 mod forward;
+mod fuzz;
 mod progress;
 
 use std::{ffi::OsString, process::ExitCode};
