@@ -4,7 +4,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
 COPY .cargo .cargo
 COPY crates crates
-COPY tests tests
+COPY e2e e2e
 # The cache mounts keep the registry and the target folder between builds of one machine.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \

@@ -30,6 +30,12 @@ pub(crate) struct Document<'a> {
     pub(crate) deployment_type: Option<&'a str>,
 }
 
+/// The ClickHouse account that a daemon takes when none is named. `clickhouse-embedded` locks `default`;
+/// its own is `owner`.
+pub(crate) fn default_user(embedded: bool) -> String {
+    if embedded { "owner" } else { "default" }.to_owned()
+}
+
 /// Reads `path` and hands the top section to `read`; what `read` returns counts only when there was
 /// no problem.
 pub(crate) fn document<T>(

@@ -93,7 +93,7 @@ fn hot(document: &Document<'_>, root: &Section<'_>) -> Option<HotConfig> {
     let kind = section.must("type", values::word(kinds));
     let http_port = section.or("http_port", 8123, values::int(1..=u16::MAX));
     let nodes = nodes(&section, kind, http_port);
-    let user = section.or("user", "default".to_owned(), values::text);
+    let user = section.or("user", read::default_user(kind == Some(HotKind::Embedded)), values::text);
     let password = document.password(&section);
     let database = section.or("database", "default".to_owned(), values::database);
     let retention_days = section.must("retention_days", values::int(1..=36_500));

@@ -73,7 +73,7 @@ fn storage(document: &Document<'_>, root: &Section<'_>) -> Option<ColdStorageCon
         None => endpoint::clickhouse("127.0.0.1", http_port).ok(),
         Some(_) => section.opt("url", |node| endpoint::clickhouse(&values::text(node)?, http_port)),
     };
-    let user = section.or("user", "default".to_owned(), values::text);
+    let user = section.or("user", read::default_user(kind == Some(ColdKind::Embedded)), values::text);
     let password = document.password(&section);
     let data_path =
         section.or("data_path", PathBuf::from("/app/data/clickhouse"), values::path(&document.base));

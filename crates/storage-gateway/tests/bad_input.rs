@@ -7,6 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use storage_types::{BatchId, ContentHash, TimeRange, schema_hash};
 use support::{Batch, LIVE, Settings, Stage, TOKEN, assert_exactly_once, assert_tidy};
+use testbed::{wait::eventually, wire::exchange};
 
 /// What is wrong with a batch, and how to make it so.
 type Change = (&'static str, fn(&mut Batch));
@@ -70,18 +71,13 @@ fn path_of(path: String) -> &'static str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_climbs_is_no_batch() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let Stage { gateway, engine: _engine, dir: _dir } = Stage::new().await;
     // reqwest would tidy the path up, so this is spoken by hand.
-    let address = gateway.url("").trim_start_matches("http://").to_owned();
     for path in ["/v1/batches/../x", "/v1/batches/../../etc/passwd", "/v1/batches/../chunks/0"] {
-        let mut socket = tokio::net::TcpStream::connect(&address).await.unwrap();
         let request = format!(
             "PUT {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.unwrap();
+        let answer = exchange(&gateway.url(""), &request).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
         assert!(answer.contains("invalid_id") || answer.contains("not_found"), "{path}: {answer}");
     }
@@ -257,11 +253,12 @@ async fn the_disk_reserve_is_refused_before_it_is_hit() {
     let engine = support::Engine::start(dir.path()).await;
     let gateway = support::Gateway::start(dir.path(), &engine, &settings).await;
     let batch = Batch::make(&engine, 0, 1_000).await;
-    support::eventually("the journal is whole", async || {
+    eventually("the journal is whole", async || {
         let (status, json) = gateway.announce(&batch).await;
         (json["code"] != "starting").then_some(status)
     })
-    .await;
+    .await
+    .unwrap();
     gateway.ensure(&batch).await;
     assert_eq!(announce(&gateway, &batch).await, (507, "disk_reserve".into()));
     let (status, json) = gateway.call(Method::GET, "/readyz", Vec::new()).await;

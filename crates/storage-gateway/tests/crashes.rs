@@ -5,7 +5,8 @@
 mod support;
 
 use reqwest::{Method, StatusCode};
-use support::{Batch, Gateway, LIVE, Stage, assert_exactly_once, assert_tidy, eventually};
+use support::{Batch, Gateway, LIVE, Stage, assert_exactly_once, assert_tidy};
+use testbed::wait::eventually;
 
 /// Everything a sender does, from wherever things stand; a killed gateway only breaks calls off.
 async fn attempt(gateway: &Gateway, batch: &Batch) {
@@ -67,7 +68,8 @@ async fn the_gateway_dies_at_every_point() {
             let (status, _) = gateway.commit(&batch).await;
             (status == StatusCode::OK).then_some(())
         })
-        .await;
+        .await
+        .unwrap();
         assert_exactly_once(&engine, &batch).await;
         assert_tidy(&engine, &gateway).await;
         batches.push(batch);

@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use storage_types::{Manifest, gateway_api::BatchStatus};
 use support::{Batch, LIVE, Stage, assert_exactly_once, assert_tidy};
+use testbed::wait::eventually;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_received_proven_published_and_read() {
@@ -108,10 +109,10 @@ async fn cold_queries_stream_are_limited_and_break_off_when_they_fail() {
         let mut body = ask("SELECT number FROM numbers(100000000000)", "TSV").await.unwrap().bytes_stream();
         assert!(body.next().await.unwrap().is_ok());
     }
-    support::eventually("the engine has cancelled them", async || {
+    eventually("the engine has cancelled them", async || {
         let running = engine.number("SELECT count() FROM system.processes WHERE query LIKE '%100000000000%' AND query NOT LIKE '%processes%'").await;
         (running == 0).then_some(())
     })
-    .await;
+    .await.unwrap();
     assert_eq!(gateway.terminate().await, Some(0));
 }

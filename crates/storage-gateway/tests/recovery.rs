@@ -11,7 +11,8 @@ use std::{
 use axum::{Json, Router, extract::State, http::StatusCode as Code, routing::post};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{Batch, LIVE, Settings, Stage, assert_exactly_once, assert_tidy, eventually};
+use support::{Batch, LIVE, Settings, Stage, assert_exactly_once, assert_tidy};
+use testbed::{stack::free_port, wait::eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_journal_comes_back_from_the_tables_and_the_spool() {
@@ -120,7 +121,8 @@ async fn a_batch_waits_for_the_engine_and_can_be_given_up_afterwards() {
         let (_, json) = gateway.call(Method::GET, &batch.path(""), Vec::new()).await;
         (json["state"] == "received").then_some(())
     })
-    .await;
+    .await
+    .unwrap();
     engine.restart().await;
     gateway.prove(&batch).await;
     assert_exactly_once(&engine, &batch).await;
@@ -160,7 +162,7 @@ impl Cloud {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cloud_hears_heartbeats_and_how_every_commit_ended_even_if_it_was_away() {
     // Nobody answers there until later.
-    let address = format!("127.0.0.1:{}", xtask::stack::free_port(&[]).unwrap());
+    let address = format!("127.0.0.1:{}", free_port(&[]).unwrap());
     let settings = Settings { cloud: format!("http://{address}"), ..Settings::default() };
     let Stage { mut gateway, engine, dir: _dir } = Stage::with(settings).await;
     let proven = Batch::make(&engine, 0, 1_000).await;
@@ -178,21 +180,24 @@ async fn the_cloud_hears_heartbeats_and_how_every_commit_ended_even_if_it_was_aw
     eventually("it was missed at each start", async || {
         (gateway.log().matches(away).count() == 2).then_some(())
     })
-    .await;
+    .await
+    .unwrap();
 
     let cloud = Cloud::default();
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     #[allow(clippy::disallowed_methods, reason = "a server of this test, gone with its runtime")]
     tokio::spawn(cloud.clone().serve(listener));
-    let heartbeat = eventually("a heartbeat", async || cloud.find(|b| b["uptime_s"].is_number())).await;
+    let heartbeat =
+        eventually("a heartbeat", async || cloud.find(|b| b["uptime_s"].is_number())).await.unwrap();
     assert_eq!(
         (&heartbeat["status"]["name"], &heartbeat["status"]["batches_held"]),
         (&json!("gw"), &json!(1))
     );
     for (batch, state) in [(&proven, "proven"), (&refuted, "aborted")] {
         let id = batch.manifest.batch.to_string();
-        let told =
-            eventually("a confirmation", async || cloud.find(|b| b["status"]["batch"] == id.as_str())).await;
+        let told = eventually("a confirmation", async || cloud.find(|b| b["status"]["batch"] == id.as_str()))
+            .await
+            .unwrap();
         assert_eq!(told["status"]["state"], state);
     }
     assert_eq!(gateway.log().matches(away).count(), 2, "once per start, not per beat");

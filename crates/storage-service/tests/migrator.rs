@@ -9,7 +9,7 @@ use storage_types::{
     MoveState,
     service_api::{FenceKind, MigrationState},
 };
-use xtask::{clients::Refused, stack::Role};
+use testbed::{clients::Refused, stack::Role};
 
 #[tokio::test]
 async fn whole_partitions_move_and_answers_stay_the_same() {

@@ -110,7 +110,7 @@ pub fn fetch() -> Result<PathBuf> {
 
 /// Downloads the package with npm, which knows its registry, proxy and certificates.
 fn npm_pack(package: &str, into: &Path) -> Result<PathBuf> {
-    let spinner = progress::spinner(&format!("downloading {package} {VERSION} with npm (about 180 MB)"));
+    let waiting = progress::Waiting::new(&format!("downloading {package} {VERSION} with npm (about 180 MB)"));
     let output = Command::new("npm")
         .args(["pack", "--silent", "--ignore-scripts", "--pack-destination"])
         .arg(into)
@@ -118,7 +118,7 @@ fn npm_pack(package: &str, into: &Path) -> Result<PathBuf> {
         .current_dir(into)
         .output()
         .context("run npm: it must be installed to fetch the engine (or set LIBCHDB_PATH)")?;
-    spinner.finish_and_clear();
+    drop(waiting);
     ensure!(
         output.status.success(),
         "npm pack {package}@{VERSION} failed:\n{}",
@@ -133,7 +133,7 @@ fn npm_pack(package: &str, into: &Path) -> Result<PathBuf> {
 /// Unpacks the library and returns its SHA-256 as hex.
 fn unpack(archive: &Path, to: &Path) -> Result<String> {
     let file = File::open(archive).with_context(|| format!("open {}", archive.display()))?;
-    let bar = progress::bytes(file.metadata()?.len(), "unpacking");
+    let bar = progress::bytes(file.metadata()?.len(), "unpacking the engine");
     let reader = flate2::read::GzDecoder::new(bar.wrap_read(file));
     let mut tar = tar::Archive::new(reader);
     for entry in tar.entries().context("read the package")? {
@@ -165,7 +165,7 @@ fn copy_hashed(mut from: impl Read, to: &mut impl Write) -> Result<String> {
 
 fn hash_file(path: &Path) -> Result<String> {
     let file = File::open(path)?;
-    let bar: ProgressBar = progress::bytes(file.metadata()?.len(), "checking");
+    let bar: ProgressBar = progress::bytes(file.metadata()?.len(), "checking the engine");
     let hash = copy_hashed(bar.wrap_read(file), &mut io::sink());
     bar.finish_and_clear();
     hash

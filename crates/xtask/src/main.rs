@@ -1,13 +1,23 @@
 //! `cargo xtask`: the repository's own commands.
+//!
+//! This program is small, so that it is compiled in seconds and says at once what it does. It fetches the
+//! engine, builds everything else with cargo's progress in sight, runs the checks, and hands the rest of
+//! its command line to the programs built: `testbed` (demo, stack, lab) and `bench`.
 
-use std::{path::PathBuf, process::ExitCode};
+mod cargo;
+mod check;
+mod engine;
+mod forward;
+mod fuzz;
+mod progress;
+
+use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::stack;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Hybrid Storage's own commands")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Hybrid Storage's own commands")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -15,58 +25,46 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Watch market data move from hot to cold while the same questions get the same answers.
+    #[command(disable_help_flag = true)]
+    Demo(Rest),
+    /// Everything, from formatting to end to end; --quick: what needs no engine.
+    Test(check::Arguments),
+    /// Measure; prints a table, or with --json one object.
+    #[command(disable_help_flag = true)]
+    Bench(Rest),
+    /// Two engines and two daemons on this machine, in the background.
+    #[command(disable_help_flag = true)]
+    Stack(Rest),
+    /// Build the daemons and the programs that tests and demo start.
+    Build,
     /// Fetch libchdb (about 180 MB, once) into the cache and check its SHA-256.
     FetchEngine,
+    /// Print deploy/sql's files, or with --write put them there.
+    #[command(disable_help_flag = true)]
+    DeploySql(Rest),
     /// Print the generator's distributions, fitted to real files, as the source of `fitted.rs`.
-    Fit {
-        /// Folder with trades.tsv.gz and orderbooks.tsv.gz.
-        #[arg(long)]
-        data: PathBuf,
-    },
-    /// Watch market data move from hot to cold while the same questions get the same answers.
-    Demo(xtask::demo::Arguments),
-    /// Everything, from formatting to end to end.
-    Test(xtask::check::Arguments),
-    /// Measure; prints a table, or with --json one object.
-    Bench(xtask::bench::Arguments),
+    #[command(disable_help_flag = true)]
+    Fit(Rest),
     /// A bad line for UDP, until standard input ends.
-    #[command(hide = true)]
-    Impair(xtask::lab::impair::Arguments),
+    #[command(hide = true, disable_help_flag = true)]
+    Impair(Rest),
     /// One end of a tunnel: a sink, a source or a pinger.
-    #[command(hide = true)]
-    LinkEnd(xtask::lab::end::Arguments),
-    /// Two engines and two daemons on this machine, in the background.
-    #[command(subcommand)]
-    Stack(StackCommand),
+    #[command(hide = true, disable_help_flag = true)]
+    LinkEnd(Rest),
 }
 
-#[derive(Subcommand)]
-enum StackCommand {
-    /// Fetch the engine, build, start, and make the eight hot tables.
-    Up(UpArguments),
-    /// Where it listens and which processes run.
-    Status(StackArguments),
-    /// Stop it; its data stay.
-    Down(StackArguments),
-}
-
+/// What the program behind a command reads itself, `--help` included.
 #[derive(clap::Args)]
-struct StackArguments {
-    /// Folder of the stack.
-    #[arg(long)]
-    dir: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
 }
 
-#[derive(clap::Args)]
-struct UpArguments {
-    #[command(flatten)]
-    stack: StackArguments,
-    /// The way between the daemons.
-    #[arg(long, value_enum, default_value = "userspace")]
-    link: stack::Link,
+impl Rest {
+    fn begins_with(&self, word: &str) -> bool {
+        self.arguments.first().is_some_and(|first| first == word)
+    }
 }
 
 fn main() -> ExitCode {
@@ -81,46 +79,32 @@ fn main() -> ExitCode {
 
 fn dispatch() -> Result<()> {
     match Arguments::parse().command {
+        Command::Test(arguments) => check::all(&arguments),
+        Command::Build => cargo::build(),
         Command::FetchEngine => {
-            println!("{}", xtask::engine::fetch()?.display());
+            println!("{}", engine::fetch()?.display());
             Ok(())
         }
-        Command::Fit { data } => {
-            print!("{}", xtask::market::fit::fit(&data)?);
-            Ok(())
+        Command::Demo(rest) => {
+            engine::ensure_installed()?;
+            forward::to("testbed", &["demo"], &rest.arguments)
         }
-        Command::Demo(arguments) => xtask::demo::run(&arguments),
-        Command::Test(arguments) => xtask::check::run(&arguments),
-        Command::Bench(arguments) => xtask::bench::run(&arguments),
-        Command::Impair(arguments) => xtask::lab::impair::run(&arguments),
-        Command::LinkEnd(arguments) => xtask::lab::end::run(&arguments),
-        Command::Stack(command) => run_stack(command),
+        Command::Stack(rest) => {
+            if rest.begins_with("up") {
+                engine::ensure_installed()?;
+            }
+            forward::to("testbed", &["stack"], &rest.arguments)
+        }
+        Command::Bench(rest) => {
+            // The link's benchmark starts the ends of a tunnel only.
+            if !rest.begins_with("link") {
+                engine::ensure_installed()?;
+            }
+            forward::to("bench", &[], &rest.arguments)
+        }
+        Command::DeploySql(rest) => forward::to("testbed", &["deploy-sql"], &rest.arguments),
+        Command::Fit(rest) => forward::to("testbed", &["fit"], &rest.arguments),
+        Command::Impair(rest) => forward::to("testbed", &["impair"], &rest.arguments),
+        Command::LinkEnd(rest) => forward::to("testbed", &["link-end"], &rest.arguments),
     }
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
-}
-
-fn run_stack(command: StackCommand) -> Result<()> {
-    let (info, json) = match command {
-        StackCommand::Up(a) => (runtime()?.block_on(stack::up(&a.stack.dir, a.link))?, a.stack.json),
-        StackCommand::Status(a) => (stack::status(&a.dir)?, a.json),
-        StackCommand::Down(a) => (stack::down(&a.dir)?, a.json),
-    };
-    if json {
-        println!("{}", serde_json::to_string(&info)?);
-        return Ok(());
-    }
-    let state = |pid: u32| if pid == 0 { "down".to_owned() } else { format!("pid {pid}") };
-    for (name, url, pid) in [
-        ("service", &info.service.url, info.service.pid),
-        ("gateway", &info.gateway.url, info.gateway.pid),
-        ("hot", &info.hot.url, info.hot.pid),
-        ("cold", &info.cold.url, info.cold.pid),
-    ] {
-        println!("{name:<8} {url:<24} {}", state(pid));
-    }
-    println!("folder   {} (tokens and passwords in secrets/, logs in logs/)", info.dir.display());
-    Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use clickhouse_http::client::{Client, NodeList};
@@ -19,26 +19,14 @@ use storage_types::{
     gateway_api::{BatchStatus, EnsureTable},
     schema_hash,
 };
+use testbed::{process::peak_rss_bytes, stack::free_port, wait::eventually};
 use url::Url;
-use xtask::stack::free_port;
 
 pub const TOKEN: &str = "a-token-for-tests-only";
 pub const CHUNK: u64 = 64 * 1024;
 /// 2024-08-01 00:00:00 UTC.
 pub const T0: i64 = 1_722_470_400;
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Asks again until the answer is `Some`; panics after a minute.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
 
 struct Process(Child);
 
@@ -49,50 +37,26 @@ impl Drop for Process {
     }
 }
 
-/// The cold ClickHouse.
+/// The cold ClickHouse, as the gateway's own client sees it.
 pub struct Engine {
-    dir: PathBuf,
-    port: u16,
-    process: Option<Process>,
+    process: testbed::engine::Engine,
     pub client: Client,
 }
 
 impl Engine {
     pub async fn start(dir: &Path) -> Self {
-        let port = free_port(&[]).unwrap();
-        let url = Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap();
-        let client = Client::new(NodeList::single(url, "default", "")).unwrap();
-        let mut engine = Self { dir: dir.join("engine"), port, process: None, client };
-        engine.restart().await;
-        engine
+        let process = testbed::engine::Engine::start(dir.join("engine")).await.unwrap();
+        let url = Url::parse(&process.client().url).unwrap();
+        Self { process, client: Client::new(NodeList::single(url, testbed::engine::OWNER, "")).unwrap() }
     }
 
     pub fn kill(&mut self) {
-        self.process = None;
+        self.process.kill().unwrap();
     }
 
     pub async fn restart(&mut self) {
-        self.kill();
-        let gateway = PathBuf::from(env!("CARGO_BIN_EXE_storage-gateway"));
-        let binary = gateway.with_file_name("clickhouse-embedded");
-        assert!(binary.exists(), "build it first: cargo build -p clickhouse-embedded");
-        fs::create_dir_all(&self.dir).unwrap();
-        let log = fs::File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
-        let child = Command::new(binary)
-            .arg("--data")
-            .arg(&self.dir)
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.process = Some(Process(child));
-        let client = self.client.clone();
-        eventually("the engine answers", async || {
-            client.probe().await;
-            client.ping().await.ok()
-        })
-        .await;
+        self.process.restart().await.unwrap();
+        self.client.probe().await;
     }
 
     pub async fn run(&self, sql: &str) {
@@ -157,7 +121,7 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
 "#,
             data = dir.join("data").display(),
             token = token.display(),
-            engine = engine.port,
+            engine = engine.process.address().port(),
             cloud = settings.cloud,
             min_free = settings.min_free_bytes,
             max_raw = settings.max_batch_raw_bytes,
@@ -178,7 +142,7 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
         let mut process = self.process.take().unwrap();
         let pid = process.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        eventually("the gateway ends", async || process.0.try_wait().unwrap()).await.code()
+        eventually("the gateway ends", async || process.0.try_wait().unwrap()).await.unwrap().code()
     }
 
     pub async fn restart(&mut self) {
@@ -200,7 +164,8 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
             // Without an engine it never is ready, but it answers.
             self.http.get(&ready).send().await.ok()
         })
-        .await;
+        .await
+        .unwrap();
     }
 
     pub async fn ready(&self) {
@@ -208,15 +173,13 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
             let (status, _) = self.call(Method::GET, "/readyz", Vec::new()).await;
             (status == StatusCode::OK).then_some(())
         })
-        .await;
+        .await
+        .unwrap();
     }
 
     /// Most memory it ever had resident, MiB.
     pub fn peak_rss_mib(&self) -> u64 {
-        let pid = self.process.as_ref().unwrap().0.id();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+        peak_rss_bytes(self.process.as_ref().unwrap().0.id()).unwrap() >> 20
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -294,6 +257,7 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
                 .then_some((status, json))
         })
         .await
+        .unwrap()
     }
 
     pub async fn prove(&self, batch: &Batch) {
@@ -310,7 +274,7 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
 
     pub async fn reached(&self, point: &str) {
         let path = self.dir.join("faults").join(format!("{point}.reached"));
-        eventually(&format!("{point} is reached"), async || path.exists().then_some(())).await;
+        eventually(&format!("{point} is reached"), async || path.exists().then_some(())).await.unwrap();
     }
 
     pub fn release(&self, point: &str) {
@@ -475,7 +439,8 @@ pub async fn assert_tidy(engine: &Engine, gateway: &Gateway) {
         let folders = fs::read_dir(gateway.data_dir().join("spool")).unwrap().count();
         (tables == 0 && folders == 0).then_some(())
     })
-    .await;
+    .await
+    .unwrap();
 }
 
 /// A whole stage: engine, gateway, a folder that goes with it.

@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use storage_types::service_api::{MigrationReport, MigrationRequest, MigrationState, MoveReport};
-use xtask::{
+use testbed::{
     clients::{ClickHouse, Service},
-    stack::{Knobs, Link, ManagedTable, Options, Role, Stack},
+    stack::{Link, ManagedTable, Options, Role, Stack, StackConfig},
+    wait::eventually,
 };
 
 /// Longest wait for anything.
@@ -37,18 +38,18 @@ impl Scene {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Knobs)) -> Self {
+    pub async fn with(change: impl FnOnce(&mut StackConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options::new(dir.path());
-        options.knobs.tables =
+        options.config.tables =
             ["daily", "monthly"].iter().map(|name| ManagedTable::named(name, "hot", "cold", "ts")).collect();
-        options.knobs.compression_level = "fast".into();
-        options.knobs.batch_rows = 2_000;
-        options.knobs.timeout_s = 5;
+        options.config.compression_level = "fast".into();
+        options.config.batch_rows = 2_000;
+        options.config.timeout_s = 5;
         // Every point is a kill, and a tunnel takes seconds to find a service again: the end-to-end
         // tests have it.
-        options.knobs.link = Link::Direct;
-        change(&mut options.knobs);
+        options.config.link = Link::Direct;
+        change(&mut options.config);
         let stack = Stack::start(options).await.unwrap();
         let (hot, cold, service) = (stack.hot().unwrap(), stack.cold().unwrap(), stack.service().unwrap());
         let scene = Self { stack, hot, cold, service, dir };
@@ -157,11 +158,8 @@ impl Scene {
 
     /// Polls `what` until it holds.
     pub async fn until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) {
-        let deadline = tokio::time::Instant::now() + LIMIT;
-        while !holds(self).await {
-            assert!(tokio::time::Instant::now() < deadline, "not within {LIMIT:?}: {what}\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let held = eventually(what, async || holds(self).await.then_some(())).await;
+        held.unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
     }
 }
 

@@ -8,7 +8,11 @@ use bytes::Bytes;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use storage_types::service_api::{MigrationRequest, MigrationState};
-use xtask::stack::{Knobs, ManagedTable, Options, Role, Stack};
+use testbed::{
+    stack::{ManagedTable, Options, Role, Stack, StackConfig},
+    wait::eventually,
+    wire::exchange,
+};
 
 /// Rows a fixture begins with.
 pub const ROWS: u64 = 120_000;
@@ -47,9 +51,9 @@ impl Fixture {
     pub async fn hot() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tables = vec![ManagedTable::named("ticks", "market", "market_cold", "ts")];
-        let knobs = Knobs { tables, retention_days: 7, timeout_s: 5, ..Knobs::default() };
-        let stack = Stack::start(Options { knobs, ..Options::new(dir.path()) }).await.unwrap();
-        let fixture = Self { stack, http: xtask::clients::http().unwrap(), dir };
+        let config = StackConfig { tables, retention_days: 7, timeout_s: 5, ..StackConfig::default() };
+        let stack = Stack::start(Options { config, ..Options::new(dir.path()) }).await.unwrap();
+        let fixture = Self { stack, http: testbed::clients::http().unwrap(), dir };
         fixture.sql("CREATE DATABASE market").await;
         fixture
             .sql(
@@ -80,11 +84,7 @@ impl Fixture {
 
     /// Polls `what` until it holds.
     async fn until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) {
-        let deadline = tokio::time::Instant::now() + LIMIT;
-        while !holds(self).await {
-            assert!(tokio::time::Instant::now() < deadline, "not within {LIMIT:?}: {what}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually(what, async || holds(self).await.then_some(())).await.unwrap();
     }
 
     /// Runs a statement on the hot engine itself.
@@ -137,10 +137,7 @@ impl Fixture {
 
     /// A query's answer as it is on the wire, by a caller that takes trailers.
     pub async fn wire(&self, request: Value) -> String {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let service = self.stack.info().service;
-        let mut connection =
-            tokio::net::TcpStream::connect(service.url.trim_start_matches("http://")).await.unwrap();
         let body = request.to_string();
         let head = format!(
             "POST /api/v1/query HTTP/1.1\r\nHost: service\r\nAuthorization: Bearer {}\r\nTE: trailers\r\n\
@@ -148,10 +145,7 @@ impl Fixture {
             service.token,
             body.len()
         );
-        connection.write_all((head + &body).as_bytes()).await.unwrap();
-        let mut all = Vec::new();
-        connection.read_to_end(&mut all).await.unwrap();
-        String::from_utf8(all).unwrap()
+        exchange(&service.url, &(head + &body)).await.unwrap()
     }
 
     /// Sends a stranger's requests to the hot engine and both daemons: the rest of the body when its refusal

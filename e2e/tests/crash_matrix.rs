@@ -1,0 +1,60 @@
+//! `kill -9` of every process at every point, judged by the oracle.
+//!
+//! A subset runs always; `cargo xtask test --crash-matrix` runs the whole matrix.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic here is a failed test")]
+
+use std::time::Duration;
+
+use e2e::matrix::{self, Tally};
+use testbed::{faults, fixture::Fixture};
+use tokio::time::Instant;
+
+fn report(name: &str, tally: &Tally) {
+    println!("{name}: {} runs, {} kills, {} failures", tally.runs, tally.kills, tally.failures.len());
+    assert!(tally.failures.is_empty(), "{:#?}", tally.failures);
+    assert_eq!(tally.runs, tally.kills);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subset() {
+    if std::env::var_os(matrix::WHOLE).is_some() {
+        return;
+    }
+    report("crash matrix, subset", &matrix::run(&matrix::subset()).await.unwrap());
+}
+
+/// `CRASH_MATRIX=1` runs every cell; any other value those whose point contains it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whole() {
+    let Ok(wanted) = std::env::var(matrix::WHOLE) else { return };
+    let mut cells = matrix::whole();
+    cells.retain(|cell| wanted == "1" || cell.point.contains(&wanted));
+    let mut tally = Tally::default();
+    // A fresh stack for every few points: a failure spoils its own stack only.
+    for cells in cells.chunks(16) {
+        tally.add(matrix::run(cells).await.unwrap());
+    }
+    report("crash matrix", &tally);
+}
+
+/// A point that nobody reaches would make its cells prove nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_point_is_reached() {
+    let fixture = Fixture::start().await.unwrap();
+    fixture.oracle().preload(5_000).await.unwrap();
+    let mut missing = faults::all();
+    for point in &missing {
+        fixture.faults.arm(point).unwrap();
+    }
+    let id = fixture.service.migrate(&Default::default()).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !missing.is_empty() && Instant::now() < deadline {
+        for point in fixture.faults.holding(&missing.clone()) {
+            fixture.faults.release(point).unwrap();
+            missing.retain(|p| p != point);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(missing.is_empty(), "never reached: {missing:?}; {:#?}", fixture.service.migration(id).await);
+}
