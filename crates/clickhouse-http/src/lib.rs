@@ -1,19 +1,14 @@
-//! ClickHouse's HTTP interface, both sides of it.
+//! ClickHouse's HTTP interface, as a client speaks it.
 //!
 //! [`client`] asks a server or a cluster: queries, inserts that stream, answers that stream, with
 //! fail-over and typed errors. Everything in the project that talks to an engine goes through it,
 //! so a ClickHouse server and the embedded engine are interchangeable.
-//!
-//! [`server`] is the other side's half: parameters, credentials, bodies and statuses of requests;
-//! [`frames`] the compressed frames of both.
 //!
 //! [`exception`] is the one place that knows how ClickHouse writes an error, before and after the
 //! body has begun. What stands in a statement is none of this crate's business: see `clickhouse-sql`.
 
 pub mod client;
 pub mod exception;
-pub mod frames;
-pub mod server;
 
 pub use client::{Client, Error, NodeHealth, NodeId, NodeList, Query, ResponseStream, Summary};
 pub use exception::Exception;
