@@ -148,12 +148,11 @@ impl Fixture {
         exchange(&service.url, &(head + &body)).await.unwrap()
     }
 
-    /// Sends a stranger's requests to the hot engine and both daemons: the rest of the body when its refusal
-    /// was read, then the next request over the same connection. Each one's answers.
-    pub async fn refused_halfway(&self) -> [(&'static str, String, String); 3] {
+    /// Sends a stranger's requests to both daemons: the rest of the body when its refusal was read, then the
+    /// next request over the same connection. Each one's answers.
+    pub async fn refused_halfway(&self) -> [(&'static str, String, String); 2] {
         let info = self.stack.info();
         [
-            ("hot", refused_halfway(&info.hot.url, "POST /", "/ping").await),
             ("service", refused_halfway(&info.service.url, "POST /api/v1/query", "/healthz").await),
             ("gateway", refused_halfway(&info.gateway.url, "PUT /v1/batches/1/chunks/0", "/healthz").await),
         ]
