@@ -1,4 +1,4 @@
-//! The accounts that the engine knows: the owner, and those of the `--accounts` file.
+//! The accounts that the engine knows: the owner, the query account, and those of the `--accounts` file.
 //!
 //! Passwords leave this module only as SHA-256. What an account may do is said by ClickHouse's own grants,
 //! and what it may set by a settings profile of its own (<https://clickhouse.com/docs/operations/settings/settings-users>);
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
+use clickhouse_sql::accounts::{FIXED_SETTINGS, query_grants};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -118,6 +119,31 @@ impl Account {
             grants: vec!["GRANT ALL ON *.*".into(), "REVOKE SYSTEM SHUTDOWN ON *.*".into()],
             settings: BTreeMap::new(),
             constraints: BTreeMap::new(),
+        })
+    }
+}
+
+impl Account {
+    /// The query account: it runs what callers wrote, and reads. `service_url`: where it may call by `url()`.
+    ///
+    /// # Errors
+    /// A name that cannot be an account's, a password that is empty or cannot be read.
+    pub fn query(name: &str, password_file: &Path, service_url: Option<&str>) -> anyhow::Result<Self> {
+        check_name(name).context("--query-user")?;
+        let password_sha256 = password_sha256(password_file).context("--query-password-file")?;
+        ensure!(password_sha256.is_some(), "--query-password-file: the password is empty");
+        let fixed = |(setting, _): &(&str, &str)| {
+            ((*setting).to_owned(), Constraint { readonly: true, ..Constraint::default() })
+        };
+        let value =
+            |(setting, value): &(&str, &str)| ((*setting).to_owned(), Value::Text((*value).to_owned()));
+        Ok(Self {
+            name: name.to_owned(),
+            password_sha256,
+            networks: Vec::new(),
+            grants: query_grants(&[], service_url),
+            settings: FIXED_SETTINGS.iter().map(value).collect(),
+            constraints: FIXED_SETTINGS.iter().map(fixed).collect(),
         })
     }
 }

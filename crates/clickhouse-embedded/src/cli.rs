@@ -39,12 +39,26 @@ pub struct Options {
     pub clickhouse: Option<PathBuf>,
 
     /// The owner account: it may do everything but shut the engine down.
-    #[arg(long, default_value = "owner", value_name = "NAME")]
+    #[arg(long, default_value = clickhouse_sql::accounts::OWNER, value_name = "NAME")]
     pub user: String,
 
     /// File with the owner's password. Without it the password is empty, which is accepted on loopback only.
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+
+    /// File with the password of the query account, which then exists: it reads every database but
+    /// `system`, and the tables of `system` that show nothing of other callers; it writes nothing.
+    #[arg(long, value_name = "FILE")]
+    pub query_password_file: Option<PathBuf>,
+
+    /// The query account's name.
+    #[arg(long, default_value = clickhouse_sql::accounts::QUERY, value_name = "NAME", requires = "query_password_file")]
+    pub query_user: String,
+
+    /// storage-service as this engine reaches it (its `service.internal_url`): the one place that the query
+    /// account may call by `url()`, for cold rows. Only for the engine in the cloud.
+    #[arg(long, value_name = "URL", requires = "query_password_file")]
+    pub query_url: Option<String>,
 
     /// YAML file that names further accounts with their grants, settings and limits.
     #[arg(long, value_name = "FILE")]

@@ -43,6 +43,9 @@ impl Engine {
     /// What is wrong, with the option's name.
     pub fn configure(options: &Options) -> anyhow::Result<Self> {
         let mut accounts = vec![Account::owner(&options.user, options.password_file.as_deref())?];
+        if let Some(file) = &options.query_password_file {
+            accounts.push(Account::query(&options.query_user, file, options.query_url.as_deref())?);
+        }
         if let Some(file) = &options.accounts {
             accounts.extend(accounts::read(file).context("--accounts")?);
         }

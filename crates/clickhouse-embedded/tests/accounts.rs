@@ -7,7 +7,12 @@
     reason = "a test may fail by panicking, and spawns what it awaits itself"
 )]
 
+#[path = "../../clickhouse-sql/tests/corpus/mod.rs"]
+mod corpus;
 mod engine;
+
+use std::net::TcpListener;
+use std::path::Path;
 
 use engine::{Answer, Engine};
 
@@ -26,6 +31,20 @@ accounts:
   networks: ['10.11.12.13']
   grants: ['GRANT SELECT ON market.*']
 ";
+
+/// An engine with the query account, whose password is that of [`ask`], and with tables in two databases.
+async fn engine_with_the_query_account(folder: &Path, arguments: &[&str]) -> Engine {
+    let password = folder.join("query.password");
+    std::fs::write(&password, "the reader's\n").unwrap();
+    let more = [&["--query-password-file", password.to_str().unwrap()], arguments].concat();
+    let engine = Engine::start_in(folder, &more);
+    for database in ["market", "storage_internal"] {
+        engine.ok(&format!("CREATE DATABASE {database}")).await;
+        engine.ok(&format!("CREATE TABLE {database}.t (a UInt8) ENGINE = MergeTree ORDER BY a")).await;
+        engine.ok(&format!("INSERT INTO {database}.t VALUES (7)")).await;
+    }
+    engine
+}
 
 async fn ask(engine: &Engine, user: &str, pairs: &[(&str, &str)], sql: &str) -> Answer {
     let client = reqwest::Client::new();
@@ -69,4 +88,111 @@ async fn an_account_does_what_it_is_granted_and_no_more() {
     assert_eq!(ask(&engine, "elsewhere", &[], "SELECT a FROM market.t").await.code(), 516);
     // The owner may do everything but end the engine behind its supervisor's back.
     assert_eq!(engine.ask("SYSTEM SHUTDOWN").await.code(), 497);
+}
+
+#[tokio::test]
+async fn the_query_account_reads_tables_and_cold_rows_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", service.local_addr().unwrap());
+    let engine = engine_with_the_query_account(folder.path(), &["--query-url", &url]).await;
+    for sql in [
+        "SELECT a FROM market.t",
+        "SELECT a FROM storage_internal.t",
+        "SELECT a FROM merge('market', 't')",
+        "SHOW TABLES FROM market",
+        "DESCRIBE market.t",
+        "EXPLAIN json = 1 SELECT a FROM market.t",
+        "SELECT count() > 0 FROM system.tables WHERE database = 'market'",
+        "SELECT count() FROM system.columns WHERE database = 'market' AND table = 't'",
+        "SELECT count() > 0 FROM system.functions",
+        "SELECT sum(number) FROM numbers(10)",
+    ] {
+        let answer = ask(&engine, "query", &[], sql).await;
+        assert_eq!(answer.status, 200, "{sql}: {}", answer.text());
+    }
+    let external = reqwest::Client::new()
+        .post(&engine.url)
+        .query(&[("query", "SELECT sum(a) FROM cold"), ("cold_structure", "a UInt8"), ("readonly", "2")])
+        .basic_auth("query", Some("the reader's"))
+        .header("Content-Type", "multipart/form-data; boundary=b")
+        .body("--b\r\nContent-Disposition: form-data; name=\"cold\"; filename=\"f\"\r\n\r\n5\n\r\n--b--\r\n");
+    assert_eq!(Engine::send(external).await.text(), "5");
+    for sql in [
+        "SELECT * FROM system.processes",
+        "SELECT * FROM system.users",
+        "SELECT * FROM system.parts",
+        "SELECT * FROM information_schema.tables",
+        "INSERT INTO market.t VALUES (1)",
+        "ALTER TABLE market.t DELETE WHERE 1",
+        "DROP TABLE market.t",
+        "CREATE TABLE market.u (a UInt8) ENGINE = Memory",
+        "CREATE FUNCTION f AS x -> x",
+        "KILL QUERY WHERE 1",
+        "SYSTEM FLUSH LOGS",
+        "GRANT ALL ON *.* TO query",
+        "SELECT * FROM remote('127.0.0.1:1', market.t)",
+        "SELECT * FROM url('http://127.0.0.1:1/', CSV, 'a UInt8')",
+        "SELECT 1 SETTINGS output_format_schema = 'x'",
+        "SELECT 1 SETTINGS allow_introspection_functions = 1",
+    ] {
+        let answer = ask(&engine, "query", &[], sql).await;
+        assert!([497, 452].contains(&answer.code()), "{sql}: {}", answer.text());
+    }
+    // By `url()` it reaches the one place that it must, and not a path beside it.
+    let cold = |path: &str| format!("SELECT * FROM url('{url}{path}', CSV, 'a UInt8')");
+    let answering = std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let (mut stream, _) = service.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n9\n").unwrap();
+        service
+    });
+    let once = [("http_max_tries", "1"), ("http_make_head_request", "0")];
+    let rows = ask(&engine, "query", &once, &cold("/internal/v1/cold/ticket")).await;
+    assert_eq!(rows.text(), "9");
+    let service = answering.join().unwrap();
+    for path in ["/api/v1/status", "/internal/v1/confirmations", "/x/internal/v1/cold/ticket"] {
+        assert_eq!(ask(&engine, "query", &once, &cold(path)).await.code(), 497, "{path}");
+    }
+    service.set_nonblocking(true).unwrap();
+    assert!(service.accept().is_err(), "somebody called");
+}
+
+/// The same texts that both tiers refuse, here with nothing between them and the engine but its grants and
+/// the walls around its process: none reads a file, calls anybody, writes, or opens what is shut.
+#[tokio::test]
+async fn no_attack_gets_past_the_grants() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_with_the_query_account(folder.path(), &[]).await;
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "the secret of this machine\n").unwrap();
+    let outside = TcpListener::bind("127.0.0.1:0").unwrap();
+    outside.set_nonblocking(true).unwrap();
+    let host = outside.local_addr().unwrap().to_string();
+    assert!(corpus::ATTACKS.len() >= 60);
+    for attack in corpus::ATTACKS {
+        let sql = attack
+            .replace("/etc/hostname", secret.to_str().unwrap())
+            .replace("/etc/passwd", secret.to_str().unwrap())
+            .replace("http://x", &format!("http://{host}"));
+        for readonly in ["0", "1"] {
+            let pairs = [("max_execution_time", "1"), ("http_max_tries", "1"), ("readonly", readonly)];
+            let request = reqwest::Client::new().post(&engine.url).query(&pairs);
+            let request = request.basic_auth("query", Some("the reader's")).body(sql.clone());
+            let answer = Engine::whatever_comes(request).await;
+            assert!(!answer.contains("the secret of"), "{sql}: {answer}");
+        }
+        assert!(outside.accept().is_err(), "{sql} called somebody");
+    }
+    let left: Vec<_> = std::fs::read_dir(engine.folder.join("engine/user_files")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(
+        engine.ok("SELECT count(), sum(a) FROM merge(REGEXP('market|storage_internal'), '.*')").await,
+        "2\t14"
+    );
+    assert_eq!(
+        engine.ok("SELECT count() FROM system.tables WHERE database IN ('market', 'storage_internal')").await,
+        "2"
+    );
 }

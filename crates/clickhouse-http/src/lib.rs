@@ -6,9 +6,11 @@
 //!
 //! [`exception`] is the one place that knows how ClickHouse writes an error, before and after the
 //! body has begun. What stands in a statement is none of this crate's business: see `clickhouse-sql`.
+//! [`query_account`] finds out what an account that runs callers' texts can do.
 
 pub mod client;
 pub mod exception;
+pub mod query_account;
 
 pub use client::{Client, Error, NodeHealth, NodeId, NodeList, Query, ResponseStream, Summary};
 pub use exception::Exception;

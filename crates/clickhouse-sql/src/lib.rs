@@ -7,8 +7,10 @@
 //! - [`lexer`]: tokens that end where ClickHouse's end; [`Tokens`]: one statement of them.
 //! - [`quote`]: names and texts into SQL, and back to what they are for the engine.
 //! - [`outside`], [`settings`]: the functions that reach beyond the tables, the settings that do no harm.
+//! - [`accounts`]: what the account that runs callers' texts may do, as grants.
 //! - [`judge`]: a statement held against both, by resolved names, wherever in the text they stand.
 
+pub mod accounts;
 pub mod judge;
 pub mod lexer;
 mod number;

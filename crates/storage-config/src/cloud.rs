@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 use wireguard::LinkConfig;
 
-use crate::{Deployment, Effort, LogFormat, Secret, Timetable};
+use crate::{Deployment, Effort, LogFormat, QueryAccount, Secret, Timetable};
 
 /// Everything `storage-service` is told.
 #[derive(Debug, Clone)]
@@ -80,6 +80,8 @@ pub struct HotConfig {
     pub user: String,
     /// Its password, from `password_file`.
     pub password: Option<Secret>,
+    /// The account for everything that a caller wrote; `None`: the owner's, `user`.
+    pub query_account: Option<QueryAccount>,
     /// Database of unqualified names.
     pub database: String,
     /// Days rows stay hot.

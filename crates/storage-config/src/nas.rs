@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 use wireguard::LinkConfig;
 
-use crate::{Deployment, LinkMethod, LogFormat, Secret};
+use crate::{Deployment, LinkMethod, LogFormat, QueryAccount, Secret};
 
 /// Everything `storage-gateway` is told.
 #[derive(Debug, Clone)]
@@ -80,6 +80,8 @@ pub struct ColdStorageConfig {
     pub user: String,
     /// Its password, from `password_file`.
     pub password: Option<Secret>,
+    /// The account for everything that a caller wrote; `None`: the owner's, `user`.
+    pub query_account: Option<QueryAccount>,
     /// Where the cold ClickHouse keeps its data.
     pub data_path: PathBuf,
     /// Column codec of new cold tables.

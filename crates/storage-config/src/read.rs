@@ -10,7 +10,7 @@ use std::{
 use secret_file::Refusal;
 
 use crate::{
-    ConfigError, ConfigErrors, DEPLOYMENT_TYPE, Deployment, LogFormat, Secret,
+    ConfigError, ConfigErrors, DEPLOYMENT_TYPE, Deployment, LogFormat, QueryAccount, Secret,
     node::{Node, Step},
     section::{Problems, Section},
     values,
@@ -188,6 +188,17 @@ impl Document<'_> {
     pub(crate) fn password(&self, section: &Section<'_>) -> Option<Secret> {
         section.forbid_inline("password", "password_file");
         self.secret(section, "password_file", "secrets/clickhouse.password", secret_file::read).secret
+    }
+
+    /// `query_user` and `query_password_file` (else `secrets/query.password` beside the configuration when it
+    /// exists): the account for what callers wrote. `None` when neither is given.
+    pub(crate) fn query_account(&self, section: &Section<'_>) -> Option<QueryAccount> {
+        section.forbid_inline("query_password", "query_password_file");
+        let named = section.opt("query_user", values::text);
+        let password =
+            self.secret(section, "query_password_file", "secrets/query.password", secret_file::read).secret;
+        (named.is_some() || password.is_some())
+            .then(|| QueryAccount { user: named.unwrap_or_else(|| "query".to_owned()), password })
     }
 
     fn secret(

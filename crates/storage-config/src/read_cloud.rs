@@ -95,6 +95,7 @@ fn hot(document: &Document<'_>, root: &Section<'_>) -> Option<HotConfig> {
     let nodes = nodes(&section, kind, http_port);
     let user = section.or("user", read::default_user(kind == Some(HotKind::Embedded)), values::text);
     let password = document.password(&section);
+    let query_account = document.query_account(&section);
     let database = section.or("database", "default".to_owned(), values::database);
     let retention_days = section.must("retention_days", values::int(1..=36_500));
     section.finish();
@@ -104,6 +105,7 @@ fn hot(document: &Document<'_>, root: &Section<'_>) -> Option<HotConfig> {
         http_port,
         user,
         password,
+        query_account,
         database,
         retention_days: retention_days?,
     })

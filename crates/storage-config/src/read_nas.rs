@@ -75,6 +75,7 @@ fn storage(document: &Document<'_>, root: &Section<'_>) -> Option<ColdStorageCon
     };
     let user = section.or("user", read::default_user(kind == Some(ColdKind::Embedded)), values::text);
     let password = document.password(&section);
+    let query_account = document.query_account(&section);
     let data_path =
         section.or("data_path", PathBuf::from("/app/data/clickhouse"), values::path(&document.base));
     let compression = section.or("compression", Compression::ZstdUltra, values::word(codecs));
@@ -93,6 +94,7 @@ fn storage(document: &Document<'_>, root: &Section<'_>) -> Option<ColdStorageCon
         http_port,
         user,
         password,
+        query_account,
         data_path,
         compression,
         decode_threads,

@@ -38,8 +38,10 @@ const STATUS_WAIT: Duration = Duration::from_secs(3);
 pub struct Gateway {
     /// What the operator said.
     pub config: NasConfig,
-    /// The cold ClickHouse.
+    /// The cold ClickHouse, as its owner.
     pub engine: Client,
+    /// The same as the account that runs what callers wrote.
+    pub reader: Client,
     /// What has been promised.
     pub journal: Journal,
     /// Chunks not yet loaded.
@@ -73,14 +75,21 @@ impl Gateway {
         let claim = disk::claim_folder(data_dir).with_context(|| format!("claim {}", data_dir.display()))?;
         let journal = Journal::open(data_dir).context("open the journal")?;
         let spool = Spool::open(data_dir).context("open the spool")?;
-        let password = config.storage.password.as_ref().map_or("", |secret| secret.expose());
-        let engine =
-            Client::new(NodeList::single(config.storage.url.clone(), &*config.storage.user, password))
-                .context("prepare the client of the cold ClickHouse")?;
+        let storage = &config.storage;
+        let password = storage.password.clone().unwrap_or_default();
+        let engine = Client::new(NodeList::single(storage.url.clone(), &*storage.user, password))
+            .context("prepare the client of the cold ClickHouse")?;
+        let reader = match &storage.query_account {
+            Some(account) => engine
+                .as_account(&account.user, account.password.clone().unwrap_or_default())
+                .context("storage.query_user")?,
+            None => engine.clone(),
+        };
         let queries = usize::try_from(config.limits.max_concurrent_queries).unwrap_or(1).max(1);
         Ok(Arc::new(Self {
             config,
             engine,
+            reader,
             journal,
             spool: Arc::new(spool),
             open: OpenBatches::default(),

@@ -4,6 +4,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use clickhouse_http::query_account::{self, Wanted};
 use daemon::{Tasks, listen};
 use link::Supervisor;
 use storage_config::{LinkMethod, NasConfig};
@@ -40,6 +41,20 @@ pub async fn start(mut config: NasConfig, port_file: Option<PathBuf>) -> anyhow:
     work.spawn("prover", prover::run(Arc::clone(&gateway), stop.clone()));
     work.spawn("connector", connector::run(Arc::clone(&gateway), stop.clone()));
     work.spawn("optimizer", optimizer::run(Arc::clone(&gateway), stop.clone()));
+    let storage = &gateway.config.storage;
+    if let Some(account) = &storage.query_account {
+        let wanted = Wanted {
+            account: account.user.clone(),
+            databases: storage.databases.clone(),
+            internal_url: None,
+        };
+        let (reader, check_stop) = (gateway.reader.clone(), stop.clone());
+        work.spawn_brief(async move {
+            check_stop.run_until_cancelled(query_account::report(reader, wanted)).await;
+        });
+    } else {
+        tracing::warn!("no storage.query_user: cold queries run as {}, which may write", storage.user);
+    }
     work.spawn("probe", probe(Arc::clone(&gateway), stop.clone()));
     let routes = api::router(Arc::clone(&gateway));
     work.spawn("api", listen::serve(listener, routes, listen::Limits::default(), stop));

@@ -105,11 +105,11 @@ fn dispatch() -> Result<()> {
 
 fn deploy_sql(write: bool) -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/sql");
-    for layout in market::Layout::ALL {
+    for (file, text) in market::deploy_files() {
         if write {
-            std::fs::write(folder.join(layout.file()), layout.sql())?;
+            std::fs::write(folder.join(file), text)?;
         } else {
-            println!("-- {}\n\n{}", layout.file(), layout.sql());
+            println!("-- {file}\n\n{text}");
         }
     }
     Ok(())

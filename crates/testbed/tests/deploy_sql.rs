@@ -2,16 +2,37 @@
 
 use std::{fs, path::Path};
 
-use testbed::{engine::Engine, market::Layout};
+use testbed::{
+    engine::Engine,
+    market::{Layout, deploy_files},
+};
 
 #[test]
 fn the_files_are_those_that_are_printed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/sql");
-    for layout in Layout::ALL {
-        let file = fs::read_to_string(folder.join(layout.file())).unwrap();
-        assert_eq!(file, layout.sql(), "{}: run `cargo xtask deploy-sql --write`", layout.file());
+    let printed = deploy_files();
+    for (file, text) in &printed {
+        let found = fs::read_to_string(folder.join(file)).unwrap_or_default();
+        assert_eq!(&found, text, "{file}: run `cargo xtask deploy-sql --write`");
     }
-    assert_eq!(fs::read_dir(folder).unwrap().count(), Layout::ALL.len(), "a file that nobody prints");
+    assert_eq!(fs::read_dir(folder).unwrap().count(), printed.len(), "a file that nobody prints");
+}
+
+/// The embedded engine makes no accounts by SQL: it parses the statements, and its own query account has
+/// the same grants.
+#[tokio::test]
+async fn an_engine_reads_the_accounts() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(dir.path()).await.unwrap();
+    let (_, script) = deploy_files().into_iter().find(|(file, _)| *file == "accounts.sql").unwrap();
+    let script: String =
+        script.lines().filter(|line| !line.starts_with("--")).map(|l| l.to_owned() + "\n").collect();
+    let statements: Vec<&str> = script.split(";\n").map(str::trim).filter(|s| !s.is_empty()).collect();
+    assert!(statements.len() > 20, "{script}");
+    for statement in statements {
+        let text = statement.replace('\\', "\\\\").replace('\'', "\\'");
+        engine.client().query(format!("SELECT formatQuery('{text}')")).await.unwrap();
+    }
 }
 
 #[tokio::test]

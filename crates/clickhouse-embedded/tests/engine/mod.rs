@@ -129,6 +129,16 @@ impl Engine {
         let _ = request.send().await;
     }
 
+    /// Sends a request; as much of its answer as arrives.
+    pub async fn whatever_comes(request: reqwest::RequestBuilder) -> String {
+        let mut answer = Vec::new();
+        let mut response = request.send().await.unwrap();
+        while let Ok(Some(piece)) = response.chunk().await {
+            answer.extend_from_slice(&piece);
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
     /// POSTs `sql` with parameters.
     pub async fn ask_with(&self, pairs: &[(&str, &str)], sql: impl Into<Vec<u8>>) -> Answer {
         Self::send(self.request(reqwest::Method::POST, pairs).body(sql.into())).await

@@ -16,8 +16,8 @@
 //! never looks like a whole one. That takes three things: the tagged tail, a length (or chunked
 //! framing) that every answer must have, and `http_write_exception_in_output_format=0`.
 //!
-//! **Cancellation.** Dropping a future or a stream closes its connection. The embedded engine then
-//! cancels what ran behind it; a ClickHouse server does so for [`Query::readonly`] statements. A write
+//! **Cancellation.** Dropping a future or a stream closes its connection. ClickHouse then cancels what ran
+//! behind it when that was a [`Query::readonly`] statement, or when it next writes to the connection. A write
 //! that was dropped has an unknown outcome.
 
 mod error;
@@ -33,7 +33,7 @@ mod fake_server;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 pub use error::Error;
 pub use node::{NodeHealth, NodeId, NodeList};
@@ -41,6 +41,7 @@ pub use query::Query;
 pub use response::ResponseStream;
 pub use summary::Summary;
 
+use crate::Secret;
 use node::Nodes;
 
 /// A handle on the nodes; cheap to clone, all clones share connections and marks.
@@ -52,25 +53,29 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     http: reqwest::Client,
-    nodes: Nodes,
-    connect_timeout: Duration,
-    max_response_bytes: u64,
-    database: Option<String>,
+    /// As it was given, for further accounts.
+    list: NodeList,
+    nodes: Arc<Nodes>,
 }
 
 impl Client {
     /// Checks the list and prepares the connections; nothing is dialled yet.
     pub fn new(list: NodeList) -> Result<Self, Error> {
-        let http = transport::build(&list)?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                http,
-                connect_timeout: list.connect_timeout,
-                max_response_bytes: list.max_response_bytes,
-                database: list.database.clone(),
-                nodes: Nodes::new(list.nodes),
-            }),
-        })
+        let nodes = Arc::new(Nodes::new(list.nodes.clone()));
+        Self::over(list, nodes)
+    }
+
+    /// A client of the same nodes, with their marks shared, as another account.
+    ///
+    /// # Errors
+    /// The account's name or password cannot stand in a header.
+    pub fn as_account(&self, user: impl Into<String>, password: impl Into<Secret>) -> Result<Self, Error> {
+        let list = NodeList { user: user.into(), password: password.into(), ..self.inner.list.clone() };
+        Self::over(list, Arc::clone(&self.inner.nodes))
+    }
+
+    fn over(list: NodeList, nodes: Arc<Nodes>) -> Result<Self, Error> {
+        Ok(Self { inner: Arc::new(Inner { http: transport::build(&list)?, list, nodes }) })
     }
 
     /// A statement to be sent.
@@ -113,7 +118,8 @@ impl Client {
     async fn ping_node(&self, node: NodeId) -> Result<(), Error> {
         let url = self.inner.nodes.url(node);
         let ping = url.join("ping").map_err(|e| Error::Protocol(format!("{url}: {e}")))?;
-        let sent = tokio::time::timeout(self.inner.connect_timeout, self.inner.http.get(ping).send()).await;
+        let sent =
+            tokio::time::timeout(self.inner.list.connect_timeout, self.inner.http.get(ping).send()).await;
         let reason = match sent {
             Ok(Ok(answer)) if answer.status().is_success() => {
                 self.inner.nodes.mark_alive(node);

@@ -43,7 +43,7 @@ impl Query {
     pub(super) fn new(client: Client, sql: String) -> Self {
         Self {
             idempotent: is_read(&sql),
-            database: client.inner.database.clone(),
+            database: client.inner.list.database.clone(),
             client,
             sql,
             settings: Vec::new(),

@@ -45,7 +45,7 @@ where
 
 /// The same, collected up to the client's cap.
 pub(super) async fn collected_bytes(query: Query) -> Result<(Summary, Vec<u8>), Error> {
-    let limit_bytes = query.client.inner.max_response_bytes;
+    let limit_bytes = query.client.inner.list.max_response_bytes;
     let mut bytes = Vec::new();
     let (summary, ()) = collected(query, |chunk| {
         if (bytes.len() + chunk.len()) as u64 > limit_bytes {

@@ -55,7 +55,7 @@ pub async fn run(
     let limits = &gateway.config.limits;
     let longest = Duration::from_secs(limits.max_query_seconds);
     let mut statement = gateway
-        .engine
+        .reader
         .query(sql)
         .format(query.format.as_str())
         .query_id(query.query_id.as_str())

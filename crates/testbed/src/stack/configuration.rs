@@ -205,6 +205,7 @@ hot_storage:
   retention_days: {retention}
   user: \"{ENGINE_USER}\"
   password_file: {password}
+  query_password_file: {query_password}
 cold_storage_proxy:
   type: \"nas_proxy\"
   connection: {{{connection}, timeout: {timeout}, retry_attempts: 3, token_file: {gateway_token}}}
@@ -230,6 +231,7 @@ tables:
         hot = record.url(Role::Hot),
         retention = config.retention_days,
         password = path(&secret_path(dir, "hot_password")),
+        query_password = path(&secret_path(dir, "hot_query_password")),
         timeout = config.timeout_s,
         gateway_token = path(&secret_path(dir, "gateway_token")),
         bandwidth = quoted(&config.bandwidth_limit),
@@ -279,6 +281,7 @@ storage:
   url: \"{cold}\"
   user: \"{ENGINE_USER}\"
   password_file: {password}
+  query_password_file: {query_password}
 connection:
   {connection}
   heartbeat_interval: {heartbeat}
@@ -294,6 +297,7 @@ connection:
         cold_data = path(&dir.join("cold")),
         cold = record.url(Role::Cold),
         password = path(&secret_path(dir, "cold_password")),
+        query_password = path(&secret_path(dir, "cold_query_password")),
         service_token = path(&secret_path(dir, "service_token")),
         min_free = quoted(&config.gateway_min_free),
     )

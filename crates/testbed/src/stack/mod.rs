@@ -268,7 +268,12 @@ impl Stack {
                 command
                     .args(["--user", ENGINE_USER])
                     .arg("--password-file")
-                    .arg(record::secret_path(dir, &format!("{}_password", role.name())));
+                    .arg(record::secret_path(dir, &format!("{}_password", role.name())))
+                    .arg("--query-password-file")
+                    .arg(record::secret_path(dir, &format!("{}_query_password", role.name())));
+                if role == Role::Hot {
+                    command.arg("--query-url").arg(self.record.url(Role::Service));
+                }
                 command.args(["--log-format", "json"]);
             }
             Role::Gateway => {

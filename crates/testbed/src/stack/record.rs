@@ -47,7 +47,9 @@ impl Ports {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Secrets {
     hot_password: String,
+    hot_query_password: String,
     cold_password: String,
+    cold_query_password: String,
     gateway_token: String,
     service_token: String,
 }
@@ -55,7 +57,14 @@ struct Secrets {
 impl Secrets {
     fn random() -> Self {
         let one = || hex::encode(rand::random::<[u8; 24]>());
-        Self { hot_password: one(), cold_password: one(), gateway_token: one(), service_token: one() }
+        Self {
+            hot_password: one(),
+            hot_query_password: one(),
+            cold_password: one(),
+            cold_query_password: one(),
+            gateway_token: one(),
+            service_token: one(),
+        }
     }
 }
 
@@ -155,6 +164,8 @@ impl Record {
         };
         for (name, value) in [
             ("hot_password", &record.secrets.hot_password),
+            ("hot_query_password", &record.secrets.hot_query_password),
+            ("cold_query_password", &record.secrets.cold_query_password),
             ("cold_password", &record.secrets.cold_password),
             ("gateway_token", &record.secrets.gateway_token),
             ("service_token", &record.secrets.service_token),

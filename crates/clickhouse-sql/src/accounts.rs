@@ -1,0 +1,150 @@
+//! The two accounts that the daemons use on a ClickHouse: the owner, who moves rows and makes tables, and
+//! the query account, which runs everything that a caller wrote.
+//!
+//! What the query account may do is decided by ClickHouse's grants
+//! (<https://clickhouse.com/docs/sql-reference/statements/grant>); the list here is the one source of the
+//! embedded engine's account, of `deploy/sql/accounts.sql`, and of the daemons' check at start.
+
+use crate::quote;
+
+/// The owner's name in an embedded engine where nobody chose one.
+pub const OWNER: &str = "owner";
+/// The query account's name in an embedded engine where nobody chose one.
+pub const QUERY: &str = "query";
+/// Both accounts' names in `deploy/sql/accounts.sql`: a server has other accounts beside them.
+const ON_A_SERVER: (&str, &str) = ("storage_owner", "storage_query");
+
+/// Tables of `system` that describe tables, functions and settings. Those that show other callers' texts
+/// (`processes`, `query_log` and its kin), accounts, files or the machine are not among them.
+pub const SYSTEM_TABLES: &[&str] = &[
+    "aggregate_function_combinators",
+    "collations",
+    "columns",
+    "contributors",
+    "data_skipping_indices",
+    "data_type_families",
+    "databases",
+    "formats",
+    "functions",
+    "keywords",
+    "licenses",
+    "numbers",
+    "numbers_mt",
+    "one",
+    "projections",
+    "settings",
+    "table_engines",
+    "table_functions",
+    "tables",
+    "time_zones",
+    "zeros",
+    "zeros_mt",
+];
+
+/// Tables of `system` that the query account must not read, though it would be the worst of them.
+pub const SECRET_SYSTEM_TABLES: &[&str] = &[
+    "processes",
+    "query_log",
+    "query_thread_log",
+    "query_views_log",
+    "session_log",
+    "text_log",
+    "users",
+    "grants",
+];
+
+/// Settings that the query account cannot change, and their values: they name files, or open the engine.
+pub const FIXED_SETTINGS: &[(&str, &str)] =
+    &[("allow_introspection_functions", "0"), ("format_schema", ""), ("output_format_schema", "")];
+
+/// Where the query account may call by `url()`: the tickets of cold reads that storage-service at
+/// `internal_url` issues, as the regular expression that a source grant takes.
+#[must_use]
+pub fn cold_url_pattern(internal_url: &str) -> String {
+    let mut pattern = String::new();
+    for character in internal_url.trim_end_matches('/').chars() {
+        if "\\.+*?()|[]{}^$".contains(character) {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push_str("/internal/v1/cold/.*");
+    pattern
+}
+
+/// The grants of the query account, each a statement without its `TO`.
+///
+/// `databases`: those it may read; empty: all but `system`. `internal_url`: storage-service as this
+/// ClickHouse reaches it, where cold rows come in by `url()`.
+#[must_use]
+pub fn query_grants(databases: &[&str], internal_url: Option<&str>) -> Vec<String> {
+    let mut grants = Vec::new();
+    if databases.is_empty() {
+        grants.push("GRANT SELECT ON *.*".to_owned());
+        for database in ["system", "information_schema", "INFORMATION_SCHEMA"] {
+            grants.push(format!("REVOKE SELECT ON {database}.*"));
+        }
+    }
+    for database in databases {
+        grants.push(format!("GRANT SELECT ON {}.*", quote::ident(database)));
+    }
+    grants.extend(SYSTEM_TABLES.iter().map(|table| format!("GRANT SELECT ON system.{table}")));
+    grants.push("GRANT CREATE TEMPORARY TABLE ON *.*".to_owned());
+    if let Some(url) = internal_url {
+        grants.push(format!("GRANT READ ON URL({})", quote::string(&cold_url_pattern(url))));
+    }
+    grants
+}
+
+/// `deploy/sql/accounts.sql`: both accounts on a server, for its administrator to fill in and run.
+#[must_use]
+pub fn server_script(databases: &[&str], internal_url: &str) -> String {
+    let (owner, query) = ON_A_SERVER;
+    let mut script = format!(
+        "-- The two accounts of storage-service and storage-gateway on a ClickHouse server.\n\
+         -- Replace both passwords, the databases and the URL, then run it as an administrator:\n\
+         --   clickhouse-client --multiquery < accounts.sql\n\
+         -- and name them in the daemon's configuration: user {owner}, query_user {query}.\n\
+         -- On the NAS leave out the last statement. On ClickHouse 25.8 too: that version drops the filter of the\n\
+         -- grant and would let the account call anywhere (SHOW GRANTS FOR {query} shows it). Leave\n\
+         -- service.internal_url out then: cold rows come as external tables, up to 64 MiB a query.\n\n"
+    );
+    let fixed: Vec<String> = FIXED_SETTINGS
+        .iter()
+        .map(|(name, value)| format!("{name} = {} READONLY", quote::string(value)))
+        .collect();
+    let user = |name: &str, password: &str| {
+        format!("CREATE USER IF NOT EXISTS {name} IDENTIFIED WITH sha256_password BY '{password}'")
+    };
+    script += &format!("CREATE SETTINGS PROFILE IF NOT EXISTS {query} SETTINGS {};\n", fixed.join(", "));
+    script += &format!("{};\n", user(owner, "OWNER_PASSWORD"));
+    script += &format!("{} SETTINGS PROFILE '{query}';\n\n", user(query, "QUERY_PASSWORD"));
+    for database in databases {
+        script += &format!("GRANT ALL ON {}.* TO {owner};\n", quote::ident(database));
+    }
+    script += &format!("GRANT SELECT ON system.* TO {owner};\nGRANT CREATE DATABASE ON *.* TO {owner};\n\n");
+    for grant in query_grants(databases, Some(internal_url)) {
+        script += &format!("{grant} TO {query};\n");
+    }
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_pattern_of_itself_only() {
+        assert_eq!(cold_url_pattern("http://a.b:8002/"), "http://a\\.b:8002/internal/v1/cold/.*");
+    }
+
+    #[test]
+    fn what_shows_other_callers_is_never_granted() {
+        for secret in SECRET_SYSTEM_TABLES {
+            assert!(!SYSTEM_TABLES.contains(secret), "{secret}");
+        }
+        let grants = query_grants(&["it's `odd`"], Some("http://s:1"));
+        assert!(grants.contains(&"GRANT SELECT ON `it's \\`odd\\``.*".to_owned()), "{grants:?}");
+        assert!(!grants.iter().any(|grant| grant.contains("ON *.*") && !grant.contains("TEMPORARY")));
+    }
+}
