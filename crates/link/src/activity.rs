@@ -2,11 +2,9 @@
 //! when a byte of a transfer last moved, and how many queries wait for their first byte, for which bulk data
 //! pause.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
 /// Longest pause of bulk data for each slice, so that a slow query never stops a move.
@@ -31,29 +29,25 @@ impl Activity {
         Self { seen: Arc::default(), queries: Arc::new(watch::Sender::new(0)) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The other daemon answered, with success or with an error.
     pub(crate) fn answered(&self) {
-        self.lock().answered = Some(Instant::now());
+        self.seen.lock().answered = Some(Instant::now());
     }
 
     /// Time since the last answer; `None`: there was none.
     pub(crate) fn answered_ago(&self) -> Option<Duration> {
-        self.lock().answered.map(|at| at.elapsed())
+        self.seen.lock().answered.map(|at| at.elapsed())
     }
 
     /// Time since a byte last moved; `None` while no transfer is under way.
     pub(crate) fn silence(&self) -> Option<Duration> {
-        let seen = self.lock();
+        let seen = self.seen.lock();
         seen.moved.filter(|_| seen.transfers > 0).map(|at| at.elapsed())
     }
 
     /// Counts a transfer until the guard is dropped.
     pub(crate) fn transfer(&self) -> Transfer {
-        let mut seen = self.lock();
+        let mut seen = self.seen.lock();
         seen.transfers += 1;
         seen.moved = Some(Instant::now());
         Transfer(self.clone())
@@ -61,7 +55,7 @@ impl Activity {
 
     /// A byte of a transfer left.
     pub(crate) fn moved(&self) {
-        self.lock().moved = Some(Instant::now());
+        self.seen.lock().moved = Some(Instant::now());
     }
 
     /// Counts a query that waits for its first byte, until the guard is dropped.
@@ -83,7 +77,7 @@ pub(crate) struct Transfer(Activity);
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        self.0.lock().transfers -= 1;
+        self.0.seen.lock().transfers -= 1;
     }
 }
 

@@ -1,12 +1,9 @@
 //! Waits that are bounded by silence, not by length: a transfer may take as long as it moves.
 
-use std::{
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// The end of patience, pushed away by each piece that moves.
@@ -24,22 +21,18 @@ impl Idle {
 
     /// Something moved.
     pub(crate) fn touch(&self) {
-        *self.lock() = Instant::now() + self.limit;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.until.lock() = Instant::now() + self.limit;
     }
 
     /// `None` when nothing moved for the limit before `future` was ready.
     pub(crate) async fn wait<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         loop {
-            let until = *self.lock();
+            let until = *self.until.lock();
             tokio::select! {
                 biased;
                 done = &mut future => return Some(done),
-                () = sleep_until(until) => if *self.lock() <= until { return None },
+                () = sleep_until(until) => if *self.until.lock() <= until { return None },
             }
         }
     }

@@ -3,12 +3,10 @@
 
 mod support;
 
-use std::{
-    fs,
-    sync::{Arc, Mutex},
-};
+use std::{fs, sync::Arc};
 
 use axum::{Json, Router, extract::State, http::StatusCode as Code, routing::post};
+use parking_lot::Mutex;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::{Batch, LIVE, Settings, Stage, assert_exactly_once, assert_tidy};
@@ -144,7 +142,7 @@ struct Cloud {
 impl Cloud {
     async fn serve(self, listener: tokio::net::TcpListener) {
         let hear = async |State(cloud): State<Self>, Json(body): Json<Value>| {
-            cloud.heard.lock().unwrap().push(body);
+            cloud.heard.lock().push(body);
             Code::NO_CONTENT
         };
         let router = Router::new()
@@ -155,7 +153,7 @@ impl Cloud {
     }
 
     fn find(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
-        self.heard.lock().unwrap().iter().find(|body| wanted(body)).cloned()
+        self.heard.lock().iter().find(|body| wanted(body)).cloned()
     }
 }
 

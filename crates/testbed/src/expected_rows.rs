@@ -8,11 +8,10 @@ use std::{
     collections::BTreeSet,
     fmt::Write as _,
     ops::Range,
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
+
+use parking_lot::Mutex;
 
 const PAYLOAD_MUL: u64 = 6_364_136_223_846_793_005;
 const PAYLOAD_ADD: u64 = 1_442_695_040_888_963_407;
@@ -75,7 +74,7 @@ impl WrittenRows {
 
     /// Starts an insert of `rows` rows: their ids, in flight until [`Self::settle`].
     pub fn begin(&self, rows: u64) -> Range<u64> {
-        let mut ledger = self.lock();
+        let mut ledger = self.ledger.lock();
         let start = self.next.fetch_add(rows, Ordering::SeqCst);
         ledger.in_flight.insert(start);
         start..start + rows
@@ -83,14 +82,14 @@ impl WrittenRows {
 
     /// The insert was acknowledged, or nobody knows.
     pub fn settle(&self, ids: Range<u64>, acknowledged: bool) {
-        let mut ledger = self.lock();
+        let mut ledger = self.ledger.lock();
         ledger.in_flight.remove(&ids.start);
         if acknowledged { ledger.acknowledged.push(ids) } else { ledger.maybe.push(ids) }
     }
 
     /// What a query that begins now must find.
     pub fn expected(&self) -> ExpectedRows {
-        let ledger = self.lock();
+        let ledger = self.ledger.lock();
         let below = ledger.in_flight.first().copied().unwrap_or_else(|| self.next.load(Ordering::SeqCst));
         let known =
             |ranges: &[Range<u64>]| ranges.iter().filter(|r| r.start < below).cloned().collect::<Vec<_>>();
@@ -105,10 +104,6 @@ impl WrittenRows {
                 writeln!(text, "{id}\t{}\t{}\t{}", time_text(self.time_ms(id)), venue(id), Self::payload(id));
         }
         text
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,6 +15,7 @@ use std::{
 
 use crate::clients::{ClickHouse, Service};
 use anyhow::{Result, bail};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
@@ -43,23 +44,22 @@ pub struct OracleReport {
 impl OracleReport {
     /// Wrong answers, in words.
     pub fn violations(&self) -> Vec<String> {
-        self.violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.violations.lock().clone()
     }
 
     /// The last failed question's error.
     pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.last_error.lock().clone()
     }
 
     fn violate(&self, what: String) {
         eprintln!("ORACLE: {what}");
-        self.violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(what);
+        self.violations.lock().push(what);
     }
 
     fn fail(&self, error: &anyhow::Error) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        *self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Some(format!("{error:#}"));
+        *self.last_error.lock() = Some(format!("{error:#}"));
     }
 }
 

@@ -38,12 +38,13 @@ mod yielding;
 use std::{
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 pub use attach::{Attached, attach};
 pub use error::TunnelError;
+use parking_lot::Mutex;
 pub use peers::PeerStats;
 use peers::Peers;
 pub use probe::Echo;
@@ -183,7 +184,7 @@ impl Tunnel {
     /// The state of every peer, in the order of the configuration.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerStats> {
-        lock(&self.0.peers).stats()
+        self.0.peers.lock().stats()
     }
 
     /// Where an ordinary client on this machine reaches `remote`, an address inside the tunnel: in tun
@@ -220,7 +221,7 @@ async fn timers(
     let mut queue = gso_batch::SendQueue::default();
     while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
         let found = {
-            let mut peers = lock(&peers);
+            let mut peers = peers.lock();
             peers.tick(Instant::now(), &mut queue);
             peers.mtu().unwrap_or(mtu)
         };
@@ -241,13 +242,13 @@ async fn timers(
 async fn names(udp: Arc<Udp>, peers: Arc<Mutex<Peers>>, stop: CancellationToken) {
     let mut queue = gso_batch::SendQueue::default();
     loop {
-        let dialled = lock(&peers).dialled();
+        let dialled = peers.lock().dialled();
         for (index, endpoint, heard) in dialled {
             if heard.is_some_and(|heard| heard < STALE) {
                 continue;
             }
             match lookup(&endpoint).await {
-                Ok(address) => lock(&peers).resolved(index, address, &mut queue),
+                Ok(address) => peers.lock().resolved(index, address, &mut queue),
                 Err(reason) => {
                     let problem = format!(
                         "the peer's endpoint {endpoint} cannot be resolved: {reason} (check Endpoint and this \
@@ -255,7 +256,7 @@ async fn names(udp: Arc<Udp>, peers: Arc<Mutex<Peers>>, stop: CancellationToken)
                         RESOLVE.as_secs()
                     );
                     // Logged once, until it works again.
-                    if lock(&peers).unresolved(index, problem.clone()) {
+                    if peers.lock().unresolved(index, problem.clone()) {
                         tracing::warn!("{problem}");
                     } else {
                         tracing::debug!("still: {problem}");
@@ -277,8 +278,4 @@ async fn lookup(endpoint: &PeerEndpoint) -> Result<SocketAddr, String> {
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {} s", LOOKUP.as_secs())),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,11 +8,9 @@
 //! Two tasks: device → peers → socket, and back. They share the peers under a lock that is held for a
 //! burst and never across a wait. The device goes away with the process, and its routes with it.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex},
-};
+use std::{net::IpAddr, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tun_rs::{AsyncDevice, DeviceBuilder, GROTable, IDEAL_BATCH_SIZE, VIRTIO_NET_HDR_LEN};
 use wireguard::{Cidr, TunnelConfig};
@@ -20,7 +18,6 @@ use wireguard::{Cidr, TunnelConfig};
 use super::{
     error::TunnelError,
     gso_batch::SendQueue,
-    lock,
     peers::Peers,
     udp::{Inbox, Udp},
 };
@@ -102,7 +99,7 @@ pub(super) async fn outbound(
         let Some(read) = stop.run_until_cancelled(read).await else { return };
         match read {
             Ok(count) => {
-                let mut peers = lock(&peers);
+                let mut peers = peers.lock();
                 for (slot, size) in slots.iter().zip(&sizes).take(count) {
                     peers.outbound(&slot[..*size], &mut queue);
                 }
@@ -142,7 +139,7 @@ pub(super) async fn inbound(
             }
         }
         {
-            let mut peers = lock(&peers);
+            let mut peers = peers.lock();
             for (from, datagram) in inbox.datagrams() {
                 let mut buffer = spare.pop().unwrap_or_else(|| Vec::with_capacity(PACKET_BYTES + 64));
                 buffer.resize(VIRTIO_NET_HDR_LEN + datagram.len().max(super::noise::MIN_OUT), 0);

@@ -13,11 +13,12 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use smoltcp::{
     iface::{Config, Interface, PollResult, SocketHandle, SocketSet},
     phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken},
@@ -35,7 +36,6 @@ use wireguard::{Cidr, TunnelConfig};
 use super::{
     error::TunnelError,
     gso_batch::SendQueue,
-    lock,
     loss_recovery::LossRecovery,
     peers::Peers,
     udp::{Inbox, Udp},
@@ -90,7 +90,7 @@ impl TxToken for Sending<'_> {
         self.scratch.resize(length, 0);
         let result = f(self.scratch);
         self.recovery.sent(self.scratch, Instant::now());
-        lock(self.peers).outbound(self.scratch, self.queue);
+        self.peers.lock().outbound(self.scratch, self.queue);
         result
     }
 }
@@ -195,7 +195,7 @@ impl Userspace {
     /// Connections to `port` of our inner addresses arrive at the receiver.
     pub(super) fn listen(&self, port: u16) -> Result<mpsc::Receiver<Stream>, TunnelError> {
         let (accepted, streams) = mpsc::channel(BACKLOG);
-        let mut stack = lock(&self.0.stack);
+        let mut stack = self.0.stack.lock();
         let taken = |_| TunnelError::Listen {
             address: SocketAddr::new(
                 self.0.addresses.first().map_or(IpAddr::from([0; 4]), |own| own.address),
@@ -217,8 +217,8 @@ impl Userspace {
     /// Connects to `remote` inside the tunnel; fails at once when its peer is away.
     pub(super) async fn connect(&self, remote: SocketAddr) -> io::Result<Stream> {
         let stream = {
-            let mut stack = lock(&self.0.stack);
-            if lock(&stack.wire.peers).is_away(remote.ip()) {
+            let mut stack = self.0.stack.lock();
+            if stack.wire.peers.lock().is_away(remote.ip()) {
                 return Err(io::Error::new(
                     io::ErrorKind::HostUnreachable,
                     "the tunnel's peer does not answer",
@@ -230,7 +230,7 @@ impl Userspace {
         self.0.wakeup.notify_one();
         let dialled = Instant::now();
         std::future::poll_fn(|context| {
-            let mut stack = lock(&self.0.stack);
+            let mut stack = self.0.stack.lock();
             let socket = stack.sockets.get_mut::<Socket<'_>>(stream.handle);
             match socket.state() {
                 State::SynSent | State::SynReceived => {
@@ -251,7 +251,7 @@ impl Userspace {
     /// Packets may have at most `mtu` bytes from now on. The stack reads its device's MTU only once, so it gets
     /// another interface; connections stay.
     pub(super) fn set_mtu(&self, mtu: u16) {
-        let mut stack = lock(&self.0.stack);
+        let mut stack = self.0.stack.lock();
         let Stack { wire, interface: current, .. } = &mut *stack;
         wire.mtu = usize::from(mtu);
         *current = interface(wire, &self.0.addresses);
@@ -261,7 +261,7 @@ impl Userspace {
     pub(super) async fn drive(self, udp: Arc<Udp>, stop: CancellationToken) {
         let (mut inbox, mut queue) = (Inbox::new(), SendQueue::default());
         loop {
-            let rest = lock(&self.0.stack).rest();
+            let rest = self.0.stack.lock().rest();
             tokio::select! {
                 () = stop.cancelled() => return,
                 ready = udp.readable() => if ready.is_err() { tokio::time::sleep(super::PAUSE).await },
@@ -280,7 +280,7 @@ impl Userspace {
                     }
                 };
                 {
-                    let mut stack = lock(&self.0.stack);
+                    let mut stack = self.0.stack.lock();
                     if received {
                         stack.take(&inbox);
                     }
@@ -340,12 +340,12 @@ impl Stack {
         let Wire { peers, queue, recovery, .. } = &mut self.wire;
         let mut again = Vec::new();
         recovery.due(Instant::now(), &mut again);
-        again.iter().for_each(|packet| lock(peers).outbound(packet, queue));
+        again.iter().for_each(|packet| peers.lock().outbound(packet, queue));
     }
 
     fn take(&mut self, inbox: &Inbox) {
         let Wire { received, spare, peers, queue, recovery, .. } = &mut self.wire;
-        let (mut peers, mut again) = (lock(peers), Vec::new());
+        let (mut peers, mut again) = (peers.lock(), Vec::new());
         for (from, datagram) in inbox.datagrams() {
             let mut packet = spare.pop().unwrap_or_default();
             packet.resize(datagram.len().max(super::noise::MIN_OUT), 0);
@@ -459,7 +459,7 @@ pub(super) struct Stream {
 
 impl Stream {
     fn with<R>(&self, f: impl FnOnce(&mut Socket<'static>) -> R) -> R {
-        f(lock(&self.inner.stack).sockets.get_mut::<Socket<'static>>(self.handle))
+        f(self.inner.stack.lock().sockets.get_mut::<Socket<'static>>(self.handle))
     }
 
     /// Resets the connection: the other side sees an error, not an end.
@@ -476,7 +476,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         {
-            let mut stack = lock(&self.inner.stack);
+            let mut stack = self.inner.stack.lock();
             stack.sockets.get_mut::<Socket<'_>>(self.handle).close();
             stack.orphans.push((self.handle, Instant::now()));
         }

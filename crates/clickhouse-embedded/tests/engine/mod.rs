@@ -7,9 +7,10 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use reqwest::header::HeaderMap;
 use tempfile::TempDir;
 
@@ -101,7 +102,7 @@ impl Engine {
         std::thread::spawn(move || {
             for line in pipe.lines().map_while(Result::ok) {
                 eprintln!("{line}");
-                kept.lock().unwrap().push_str(&(line + "\n"));
+                kept.lock().push_str(&(line + "\n"));
             }
         });
         let listening: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -189,7 +190,7 @@ impl Engine {
 
     /// What the supervisor has logged so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.lock().clone()
     }
 
     /// `http://`-less address of the HTTP interface.

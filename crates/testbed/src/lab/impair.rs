@@ -11,7 +11,7 @@ use std::{
     io::BufRead as _,
     net::{SocketAddr, UdpSocket},
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -19,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use parking_lot::{Condvar, Mutex};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 /// What the line does to each direction.
@@ -170,13 +171,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     carry(&front, &up, Fate::new(&arguments.line, 0), {
         let client = Arc::clone(&client);
         move |from| {
-            *client.lock().unwrap_or_else(PoisonError::into_inner) = Some(from);
+            *client.lock() = Some(from);
             true
         }
     });
     carry(&back, &down, Fate::new(&arguments.line, 1), move |from| from == forward);
     release(&up, &back, move || Some(forward));
-    release(&down, &front, move || *client.lock().unwrap_or_else(PoisonError::into_inner));
+    release(&down, &front, move || *client.lock());
     println!("ready");
     for line in std::io::stdin().lock().lines() {
         let line = line.context("read a command")?;
@@ -211,7 +212,7 @@ fn carry(
             if let Some(byte) = sending.spoiled.and_then(|at| bytes.get_mut(at)) {
                 *byte ^= 0x55;
             }
-            let mut queue = air.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = air.queue.lock();
             for at in sending.at {
                 count += 1;
                 queue.push(OnTheWay(at, count, bytes.clone()));
@@ -224,7 +225,7 @@ fn carry(
 fn release(air: &Arc<Air>, socket: &Arc<UdpSocket>, to: impl Fn() -> Option<SocketAddr> + Send + 'static) {
     let (socket, air) = (Arc::clone(socket), Arc::clone(air));
     thread::spawn(move || {
-        let mut queue = air.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = air.queue.lock();
         loop {
             let now = Instant::now();
             let wait = match queue.peek() {
@@ -237,11 +238,11 @@ fn release(air: &Arc<Air>, socket: &Arc<UdpSocket>, to: impl Fn() -> Option<Sock
                         // Full buffers lose it, as a line does.
                         let _ = socket.send_to(&next.2, to);
                     }
-                    queue = air.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                    queue = air.queue.lock();
                     continue;
                 }
             };
-            queue = air.bell.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
+            air.bell.wait_for(&mut queue, wait);
         }
     });
 }
