@@ -4,7 +4,7 @@
 //! | module | what it decides |
 //! |---|---|
 //! | [`CommandLine`] | how a daemon is started |
-//! | [`log`] | where its log goes and how a line looks |
+//! | [`log`] | where its log goes and how a line looks; [`spawn_blocking`]: threads that keep a line's ids |
 //! | [`Exit`] | what its exit code means |
 //! | [`run`] | its life: start, wait for a signal or a death, drain, leave |
 //! | [`listen`] | how many may be connected, and how long each may keep us waiting |
@@ -31,4 +31,5 @@ pub mod sqlite;
 pub use command_line::CommandLine;
 pub use drained::drained;
 pub use exit::Exit;
+pub use log::spawn_blocking;
 pub use run::{Tasks, run};

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 /// The tasks of one daemon. Clones are the same supervisor.
 #[derive(Clone, Debug)]
@@ -57,17 +58,18 @@ impl Supervisor {
         });
     }
 
-    /// Runs a task that may end by itself (one batch, one request); counted when draining.
+    /// Runs a task that may end by itself (one batch, one request), in the caller's span; counted when draining.
     pub fn spawn_brief<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let inner = self.tasks.spawn(task);
-        self.tasks.spawn(async move {
+        let inner = self.tasks.spawn(task.in_current_span());
+        let watch = async move {
             if let Err(error) = inner.await {
                 tracing::error!("a brief task panicked: {error}");
             }
-        });
+        };
+        self.tasks.spawn(watch.in_current_span());
     }
 
     /// The first task that died, if one has.

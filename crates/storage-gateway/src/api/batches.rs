@@ -13,6 +13,7 @@ use bytes::Bytes;
 use daemon::body;
 use futures::stream;
 use storage_types::{BatchId, Manifest, Proof, gateway_api::BatchStatus};
+use tracing::{Span, field::display};
 
 use super::refusal::Refusal;
 use crate::{
@@ -32,9 +33,10 @@ const LIST_PAGE: u32 = 32;
 
 type Shared = State<Arc<Gateway>>;
 
-/// The id in a path, once the gateway may be asked about batches at all.
+/// The id in a path, once the gateway may be asked about batches at all. The request is logged with it.
 fn batch(gateway: &Gateway, id: &str) -> Result<BatchId, GatewayError> {
-    let batch = id.parse()?;
+    let batch: BatchId = id.parse()?;
+    Span::current().record("batch_id", display(batch));
     started(gateway)?;
     Ok(batch)
 }
@@ -46,6 +48,8 @@ fn started(gateway: &Gateway) -> Result<(), GatewayError> {
 /// `POST /v1/batches`.
 pub async fn announce(State(gateway): Shared, manifest: Body) -> Result<Response, Refusal> {
     let manifest: Manifest = body::json(manifest, MAX_MANIFEST_BYTES).await?;
+    let span = Span::current();
+    span.record("batch_id", display(manifest.batch)).record("move_id", display(manifest.move_id));
     started(&gateway)?;
     let admission = admit::admit(&gateway, manifest).await?;
     let status = if admission.new { StatusCode::CREATED } else { StatusCode::OK };

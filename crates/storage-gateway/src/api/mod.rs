@@ -13,15 +13,24 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Request},
     http::Uri,
+    middleware::{Next, from_fn},
+    response::Response,
     routing::{get, post, put},
 };
 use daemon::bearer::require_bearer;
 use link::BearerToken;
+use tracing::{Instrument as _, field::Empty};
 
 use crate::{error::GatewayError, gateway::Gateway};
 use refusal::Refusal;
+
+/// Each request is logged with the ids that its handler finds in it.
+async fn in_span(request: Request, next: Next) -> Response {
+    let span = tracing::error_span!("request", query_id = Empty, move_id = Empty, batch_id = Empty);
+    next.run(request).instrument(span).await
+}
 
 /// The whole interface.
 pub fn router(gateway: Arc<Gateway>) -> Router {
@@ -47,6 +56,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .merge(guarded)
+        .layer(from_fn(in_span))
         .with_state(gateway)
 }
 

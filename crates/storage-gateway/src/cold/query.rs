@@ -44,13 +44,14 @@ pub struct ColdAnswer<S> {
     pub body: S,
 }
 
-/// Runs a cold query.
+/// Runs a cold query. The caller's span gets its id (`query_id`).
 pub async fn run(
     gateway: &Arc<Gateway>,
     query: ColdQuery,
 ) -> Result<ColdAnswer<impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static>, GatewayError> {
-    let sql = guard::check_select(&query.sql)?;
     check_words(&query)?;
+    tracing::Span::current().record("query_id", &query.query_id);
+    let sql = guard::check_select(&query.sql)?;
     let permit = gateway.query_slot().await?;
     let limits = &gateway.config.limits;
     let longest = Duration::from_secs(limits.max_query_seconds);
@@ -69,6 +70,7 @@ pub async fn run(
     }
     let until = Instant::now() + longest + READING_TIME;
     let answer = statement.stream().await.map_err(GatewayError::Statement)?;
+    tracing::info!("a cold read begins");
     let headers = answer.headers().clone();
     let (pieces, body) = mpsc::channel(PIECES);
     gateway.supervisor.spawn_brief(pump(answer, pieces, until, permit));

@@ -100,7 +100,7 @@ async fn confirm(gateway: &Gateway, peer: &Peer) -> Result<(), GatewayError> {
             Err(error)
                 if error.status().is_some() && !error.is_retryable() && error.status() != Some(401) =>
             {
-                tracing::warn!(%batch, %error, "the service refuses a confirmation");
+                tracing::warn!(batch_id = %batch, %error, "the service refuses a confirmation");
                 gateway.journal.confirmed(batch).await?;
             }
             Err(error) => {

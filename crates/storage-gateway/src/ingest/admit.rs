@@ -49,7 +49,7 @@ pub async fn admit(gateway: &Gateway, manifest: Manifest) -> Result<Admission, G
     }
     keep_manifest(gateway, &manifest).await?;
     gateway.open.open(&manifest);
-    tracing::info!(%batch, table = %manifest.table, rows = manifest.proof.rows, bytes = manifest.encoded_bytes, "batch announced");
+    tracing::info!(table = %manifest.table, rows = manifest.proof.rows, bytes = manifest.encoded_bytes, "batch announced");
     Ok(Admission { new: true, status: super::status(gateway, batch).await? })
 }
 
@@ -74,7 +74,7 @@ async fn repeated(
 
 async fn keep_manifest(gateway: &Gateway, manifest: &Arc<Manifest>) -> Result<(), GatewayError> {
     let (spool, manifest) = (Arc::clone(&gateway.spool), Arc::clone(manifest));
-    tokio::task::spawn_blocking(move || spool.create(&manifest))
+    daemon::spawn_blocking(move || spool.create(&manifest))
         .await
         .map_err(|_| GatewayError::ShuttingDown)?
         .map_err(GatewayError::disk("spool a manifest"))

@@ -52,7 +52,7 @@ pub async fn withdraw(engine: &Client, manifest: &Manifest) -> Result<(), Gatewa
         return Ok(());
     }
     let live = proof::live(manifest);
-    tracing::warn!(batch = %manifest.batch, table = %live, "taking the rows of an unfinished batch out again");
+    tracing::warn!(table = %live, "taking the rows of an unfinished batch out again");
     engine
         .query(format!("ALTER TABLE {live} DELETE WHERE `_batch` = {}", manifest.batch))
         .setting("mutations_sync", "2")

@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt};
 use storage_types::{BatchId, BatchState, ChunkEntry};
 use tokio::{fs::File, io::AsyncWriteExt};
 
-use super::digest;
+use super::{digest, known};
 use crate::{error::GatewayError, gateway::Gateway};
 
 /// Longest silence of a sender in the middle of a chunk.
@@ -37,7 +37,7 @@ where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: std::fmt::Display,
 {
-    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    let record = known(gateway, batch).await?;
     open_for_chunks(batch, record.state)?;
     let manifest = record.manifest;
     let entry = usize::try_from(n)
@@ -73,7 +73,7 @@ where
         return Err(error);
     }
     let place = gateway.spool.chunk(batch, n);
-    tokio::task::spawn_blocking(move || disk::place_durably(&temporary, &place))
+    daemon::spawn_blocking(move || disk::place_durably(&temporary, &place))
         .await
         .map_err(|_| GatewayError::ShuttingDown)?
         .map_err(GatewayError::disk("name a chunk"))?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use storage_types::{BatchId, BatchState, gateway_api::BatchStatus};
 
-use super::status_of;
+use super::{known, status_of};
 use crate::{error::GatewayError, gateway::Gateway};
 
 /// How long a commit waits for the proof before it answers "proving".
@@ -25,7 +25,7 @@ pub enum Commit {
 
 /// Commits a batch.
 pub async fn commit(gateway: &Gateway, batch: BatchId) -> Result<Commit, GatewayError> {
-    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    let record = known(gateway, batch).await?;
     if matches!(record.state, BatchState::Sending | BatchState::Received) {
         let open = gateway.open.open(&record.manifest);
         let mut turned = open.turned.subscribe();
@@ -40,7 +40,7 @@ pub async fn commit(gateway: &Gateway, batch: BatchId) -> Result<Commit, Gateway
 
 async fn accept(gateway: &Gateway, batch: BatchId, open: &super::OpenBatch) -> Result<(), GatewayError> {
     let _gate = open.gate.lock().await;
-    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    let record = known(gateway, batch).await?;
     if record.state != BatchState::Sending {
         return Ok(());
     }
@@ -68,7 +68,7 @@ async fn settled(gateway: &Gateway, batch: BatchId, turned: &mut tokio::sync::wa
 }
 
 async fn answer(gateway: &Gateway, batch: BatchId) -> Result<Commit, GatewayError> {
-    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    let record = known(gateway, batch).await?;
     let status = status_of(gateway, &record).await?;
     match record.state {
         BatchState::Proven | BatchState::Published => Ok(Commit::Proven(status)),

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use storage_types::{BatchId, BatchState, Manifest, Proof};
 
-use super::{attach, staging};
+use super::{attach, known, staging};
 use crate::{
     cold::{
         ledger::{self, Standing},
@@ -24,7 +24,7 @@ const GATE_WAIT: Duration = Duration::from_secs(60);
 
 /// Gives a batch up. Repeatable.
 pub async fn delete(gateway: &Gateway, batch: BatchId) -> Result<(), GatewayError> {
-    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    let record = known(gateway, batch).await?;
     if record.state == BatchState::Published {
         return Err(GatewayError::Published(batch));
     }
@@ -32,13 +32,13 @@ pub async fn delete(gateway: &Gateway, batch: BatchId) -> Result<(), GatewayErro
     open.give_up.cancel();
     let gate = tokio::time::timeout(GATE_WAIT, open.gate.lock()).await;
     let _gate = gate.map_err(|_| GatewayError::Busy { what: "the batch is being attached", limit: 1 })?;
-    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    let record = known(gateway, batch).await?;
     match record.state {
         BatchState::Published => return Err(GatewayError::Published(batch)),
         BatchState::Aborted => {}
         _ => {
             gateway.journal.give_up(batch).await?;
-            tracing::info!(%batch, "batch given up");
+            tracing::info!("batch given up");
         }
     }
     gateway.open.close(batch);
@@ -62,7 +62,7 @@ pub async fn clear(gateway: &Gateway, manifest: &Arc<Manifest>) -> Result<(), Ga
         attach::withdraw(engine, manifest).await?;
     }
     let spool = Arc::clone(&gateway.spool);
-    tokio::task::spawn_blocking(move || spool.remove(batch))
+    daemon::spawn_blocking(move || spool.remove(batch))
         .await
         .map_err(|_| GatewayError::ShuttingDown)?
         .map_err(GatewayError::disk("remove a batch's chunks"))?;
@@ -72,7 +72,7 @@ pub async fn clear(gateway: &Gateway, manifest: &Arc<Manifest>) -> Result<(), Ga
 
 /// The service reads the batch now: it may not be given up any more. Repeatable.
 pub async fn publish(gateway: &Gateway, batch: BatchId) -> Result<(), GatewayError> {
-    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    let record = known(gateway, batch).await?;
     match record.state {
         BatchState::Published => return Ok(()),
         BatchState::Proven => {}
@@ -86,7 +86,7 @@ pub async fn publish(gateway: &Gateway, batch: BatchId) -> Result<(), GatewayErr
 
 /// Count and hash of the batch's rows, read from the live table now.
 pub async fn fresh_proof(gateway: &Gateway, batch: BatchId) -> Result<Proof, GatewayError> {
-    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    let record = known(gateway, batch).await?;
     match record.state {
         BatchState::Proven | BatchState::Published => {
             let _slot = gateway.proof_slot().await?;

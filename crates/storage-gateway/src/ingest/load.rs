@@ -57,7 +57,7 @@ pub async fn load(
     let (pieces, body) = mpsc::channel(PIECES);
     let decoding = {
         let (spool, manifest) = (Arc::clone(spool), Arc::clone(manifest));
-        tokio::task::spawn_blocking(move || {
+        daemon::spawn_blocking(move || {
             let outcome = decode(&spool, &manifest, &pieces, threads);
             if let Err(error) = &outcome {
                 // The insert must not end as if it were whole.

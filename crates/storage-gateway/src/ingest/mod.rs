@@ -34,6 +34,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::{Mutex, MutexGuard};
 use storage_types::{BatchId, BatchState, Manifest, gateway_api::BatchStatus, gateway_api::ChunkRange};
 use tokio::sync::{OnceCell, watch};
+use tracing::{Span, field::display};
 
 use crate::{
     error::GatewayError,
@@ -74,7 +75,7 @@ impl OpenBatch {
             .held
             .get_or_try_init(|| async {
                 let (spool, manifest) = (Arc::clone(&gateway.spool), Arc::clone(&self.manifest));
-                let held = tokio::task::spawn_blocking(move || spool.verify(&manifest))
+                let held = daemon::spawn_blocking(move || spool.verify(&manifest))
                     .await
                     .map_err(|_| GatewayError::ShuttingDown)?
                     .map_err(GatewayError::disk("look through the spool"))?;
@@ -181,10 +182,22 @@ impl OpenBatches {
     }
 }
 
+/// The journal's record of a batch that must be known. The request that asks for it is logged with the move
+/// from here on: a path names only the batch.
+async fn known(gateway: &Gateway, batch: BatchId) -> Result<BatchRecord, GatewayError> {
+    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
+    Span::current().record("move_id", display(record.manifest.move_id));
+    Ok(record)
+}
+
+/// What is done to a batch outside a request is logged with its ids.
+pub fn span(manifest: &Manifest) -> Span {
+    tracing::error_span!("batch", batch_id = %manifest.batch, move_id = %manifest.move_id)
+}
+
 /// A batch's status, looked up now.
 pub async fn status(gateway: &Gateway, batch: BatchId) -> Result<BatchStatus, GatewayError> {
-    let record = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;
-    status_of(gateway, &record).await
+    status_of(gateway, &known(gateway, batch).await?).await
 }
 
 async fn status_of(gateway: &Gateway, record: &BatchRecord) -> Result<BatchStatus, GatewayError> {

@@ -9,6 +9,7 @@ use std::{collections::HashMap, time::Duration};
 use storage_types::{BatchId, BatchState};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{OpenBatch, settle, settle::Ending, staging};
 use crate::{error::GatewayError, gateway::Gateway};
@@ -59,8 +60,11 @@ async fn step(gateway: &Gateway, pauses: &mut HashMap<BatchId, Pause>) -> Result
     let Some(record) = gateway.journal.get(batch).await? else { return Ok(()) };
     let open = gateway.open.open(&record.manifest);
     let started = Instant::now();
-    let ending = settle::settle(gateway, &open).await;
-    conclude(gateway, &open, ending, pauses, started).await?;
+    let settled = async {
+        let ending = settle::settle(gateway, &open).await;
+        conclude(gateway, &open, ending, pauses, started).await
+    };
+    settled.instrument(super::span(&open.manifest)).await?;
     open.turn();
     Ok(())
 }
@@ -83,7 +87,7 @@ async fn conclude(
         }
         Ending::Proven => {
             let ms = started.elapsed().as_millis();
-            tracing::info!(%batch, rows = open.manifest.proof.rows, ms, "batch proven");
+            tracing::info!(rows = open.manifest.proof.rows, ms, "batch proven");
             end(gateway, open).await?;
         }
         Ending::Refuted(reason) => refute(gateway, open, reason).await?,
@@ -101,7 +105,7 @@ async fn conclude(
 }
 
 async fn refute(gateway: &Gateway, open: &OpenBatch, reason: String) -> Result<(), GatewayError> {
-    tracing::error!(batch = %open.manifest.batch, reason, "batch refuted: its bytes are not what its manifest says");
+    tracing::error!(reason, "batch refuted: its bytes are not what its manifest says");
     gateway.journal.refute(open.manifest.batch, reason).await?;
     end(gateway, open).await
 }
@@ -114,12 +118,12 @@ async fn end(gateway: &Gateway, open: &OpenBatch) -> Result<(), GatewayError> {
     open.turn();
     gateway.open.close(manifest.batch);
     if let Err(error) = staging::drop_all(&gateway.engine, &manifest.cold_database, manifest.batch).await {
-        tracing::warn!(batch = %manifest.batch, %error, "a staging table stays until the next clean-up");
+        tracing::warn!(%error, "a staging table stays until the next clean-up");
     }
     let (spool, batch) = (std::sync::Arc::clone(&gateway.spool), manifest.batch);
-    let removed = tokio::task::spawn_blocking(move || spool.remove(batch)).await;
+    let removed = daemon::spawn_blocking(move || spool.remove(batch)).await;
     if let Ok(Err(error)) = removed {
-        tracing::warn!(%batch, %error, "spooled chunks stay until the next clean-up");
+        tracing::warn!(%error, "spooled chunks stay until the next clean-up");
     }
     Ok(())
 }
@@ -137,7 +141,7 @@ async fn pause(
     pause.attempts = pause.attempts.saturating_add(1);
     pause.refusals += refusals;
     pause.until = now + wait;
-    tracing::warn!(%batch, reason, again_in_ms = wait.as_millis(), "batch not proven yet");
+    tracing::warn!(reason, again_in_ms = wait.as_millis(), "batch not proven yet");
     gateway.journal.note_error(batch, reason).await?;
     Ok(())
 }

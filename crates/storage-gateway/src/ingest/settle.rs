@@ -110,7 +110,7 @@ async fn attempt(gateway: &Gateway, open: &OpenBatch) -> Result<Ending, GatewayE
         return Ok(Ending::Later("the live table does not hold exactly the batch after the move".into()));
     }
     let reread_ms = started.elapsed().as_millis();
-    tracing::debug!(batch = %manifest.batch, loaded_ms, proven_ms, attached_ms, reread_ms, "batch attached");
+    tracing::debug!(loaded_ms, proven_ms, attached_ms, reread_ms, "batch attached");
     finish(gateway, manifest).await
 }
 

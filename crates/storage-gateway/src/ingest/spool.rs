@@ -108,7 +108,7 @@ impl Spool {
                 Err(error) => return Err(error),
             };
             if !whole && path.exists() {
-                tracing::warn!(batch = %manifest.batch, chunk = n, "a spooled chunk is not what it was: asking for it again");
+                tracing::warn!(batch_id = %manifest.batch, chunk = n, "a spooled chunk is not what it was: asking for it again");
                 std::fs::remove_file(&path)?;
             }
             held.push(whole);

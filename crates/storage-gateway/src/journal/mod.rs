@@ -103,7 +103,7 @@ impl Journal {
         F: FnOnce(&mut Connection) -> Result<T, JournalError> + Send + 'static,
     {
         let connection = Arc::clone(&self.connection);
-        tokio::task::spawn_blocking(move || {
+        daemon::spawn_blocking(move || {
             let mut guard = connection.lock();
             work(&mut guard)
         })

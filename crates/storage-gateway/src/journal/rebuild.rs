@@ -86,7 +86,7 @@ async fn from_ledger(
                 rows.insert(batch.get(), manifest.proof.rows);
             }
             if gateway.journal.insert(Arc::new(manifest), state, proof).await? {
-                tracing::info!(%batch, %state, "journal: batch found in the ledger");
+                tracing::info!(batch_id = %batch, %state, "journal: batch found in the ledger");
             }
             if state == BatchState::Aborted {
                 gateway.journal.mark_unclean(batch).await?;
@@ -97,7 +97,7 @@ async fn from_ledger(
 
 async fn from_spool(gateway: &Gateway) -> Result<(), GatewayError> {
     let spool = Arc::clone(&gateway.spool);
-    let manifests: Vec<Manifest> = tokio::task::spawn_blocking(move || {
+    let manifests: Vec<Manifest> = daemon::spawn_blocking(move || {
         Ok(spool.batches()?.into_iter().filter_map(|batch| spool.manifest(batch)).collect())
     })
     .await
@@ -106,9 +106,9 @@ async fn from_spool(gateway: &Gateway) -> Result<(), GatewayError> {
     for manifest in manifests {
         let batch = manifest.batch;
         if let Err(error) = manifest.check(gateway.config.limits.max_batch_raw_bytes) {
-            tracing::warn!(%batch, %error, "a spooled manifest is not believed");
+            tracing::warn!(batch_id = %batch, move_id = %manifest.move_id, %error, "a spooled manifest is not believed");
         } else if gateway.journal.insert(Arc::new(manifest), BatchState::Sending, None).await? {
-            tracing::info!(%batch, "journal: batch found in the spool");
+            tracing::info!(batch_id = %batch, "journal: batch found in the spool");
         }
     }
     Ok(())
@@ -130,14 +130,14 @@ async fn compare_rows(
             match expected.remove(&batch) {
                 Some(proven) if proven == rows => {}
                 Some(proven) => {
-                    tracing::error!(batch, %table, rows, proven, "a proven batch has other rows now")
+                    tracing::error!(batch_id = batch, %table, rows, proven, "a proven batch has other rows now")
                 }
-                None => tracing::warn!(batch, %table, rows, "rows of a batch that is not proven"),
+                None => tracing::warn!(batch_id = batch, %table, rows, "rows of a batch that is not proven"),
             }
         }
     }
     for (batch, proven) in expected {
-        tracing::error!(batch, %table, rows = 0, proven, "a proven batch has lost its rows");
+        tracing::error!(batch_id = batch, %table, rows = 0, proven, "a proven batch has lost its rows");
     }
     Ok(())
 }

@@ -12,11 +12,12 @@ use std::{
 
 use storage_types::{BatchId, BatchState};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, field::Empty};
 
 use crate::{
     error::GatewayError,
     gateway::Gateway,
-    ingest::{forget, staging},
+    ingest::{self, forget, staging},
 };
 
 const INTERVAL: Duration = Duration::from_secs(3_600);
@@ -50,15 +51,15 @@ pub async fn run(gateway: Arc<Gateway>, cancel: CancellationToken) {
 pub async fn tidy(gateway: &Gateway) -> Result<(), GatewayError> {
     for batch in gateway.journal.unclean(256).await? {
         if let Some(record) = gateway.journal.get(batch).await? {
-            forget::clear(gateway, &record.manifest).await?;
-            tracing::info!(%batch, "cleared what was left of a batch that was given up");
+            forget::clear(gateway, &record.manifest).instrument(ingest::span(&record.manifest)).await?;
+            tracing::info!(batch_id = %batch, move_id = %record.manifest.move_id, "cleared what was left of a batch that was given up");
         }
     }
     for leftover in staging::leftovers(&gateway.engine).await? {
         let Some(batch) = leftover.batch else { continue };
         if state(gateway, batch).await? != Some(BatchState::Received) {
             staging::drop_table(&gateway.engine, &leftover.table).await?;
-            tracing::info!(table = %leftover.table, "dropped a leftover staging table");
+            tracing::info!(batch_id = %batch, table = %leftover.table, "dropped a leftover staging table");
         }
     }
     // A call that came late may have opened a batch that was just finished.
@@ -77,17 +78,18 @@ async fn tidy_spool(gateway: &Gateway) -> Result<(), GatewayError> {
             Some(BatchState::Received) => {}
             Some(BatchState::Sending) => {
                 if age(&gateway.spool.folder(batch)) > ABANDONED {
-                    tracing::warn!(%batch, "no chunk for a month: giving the batch up");
-                    forget::delete(gateway, batch).await?;
+                    tracing::warn!(batch_id = %batch, "no chunk for a month: giving the batch up");
+                    let span = tracing::error_span!("batch", batch_id = %batch, move_id = Empty);
+                    forget::delete(gateway, batch).instrument(span).await?;
                 }
             }
             _ => {
                 let spool = Arc::clone(&gateway.spool);
-                tokio::task::spawn_blocking(move || spool.remove(batch))
+                daemon::spawn_blocking(move || spool.remove(batch))
                     .await
                     .map_err(|_| GatewayError::ShuttingDown)?
                     .map_err(GatewayError::disk("remove a batch's chunks"))?;
-                tracing::info!(%batch, "removed spooled chunks that nobody needs");
+                tracing::info!(batch_id = %batch, "removed spooled chunks that nobody needs");
             }
         }
     }

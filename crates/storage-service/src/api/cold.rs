@@ -19,6 +19,7 @@ const NATIVE: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/o
 /// Streams the rows; the ticket is spent.
 pub async fn get(State(app): State<Arc<App>>, Path(ticket): Path<String>) -> Result<Response, ApiError> {
     let read = ticket.parse().ok().and_then(|t| app.router.tickets().redeem(t)).ok_or_else(gone)?;
+    read.record_ids();
     let stream = read.stream().await?;
     Ok(([NATIVE], Body::from_stream(stream)).into_response())
 }

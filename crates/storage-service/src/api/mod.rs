@@ -19,10 +19,14 @@ use std::sync::Arc;
 use ::link::{BearerToken, Supervisor};
 use axum::{
     Router,
+    extract::Request,
     http::{Method, StatusCode, Uri},
+    middleware::{Next, from_fn},
+    response::Response,
     routing::{get, post, put},
 };
 use clickhouse_http::client::Client;
+use tracing::{Instrument as _, field::Empty};
 
 pub use body::JsonBody;
 pub use error::ApiError;
@@ -61,6 +65,12 @@ pub struct App {
     pub max_body_bytes: u64,
 }
 
+/// Each request is logged with the ids that its handler finds in it.
+async fn in_span(request: Request, next: Next) -> Response {
+    let span = tracing::error_span!("request", query_id = Empty, cold_read = Empty, batch_id = Empty);
+    next.run(request).instrument(span).await
+}
+
 /// Every route. `token`: what callers must present.
 pub fn routes(app: Arc<App>, token: Option<BearerToken>) -> Router {
     let mut guarded = Router::new()
@@ -82,7 +92,8 @@ pub fn routes(app: Arc<App>, token: Option<BearerToken>) -> Router {
         .route("/internal/v1/cold/{ticket}", get(cold::get).head(cold::head))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz));
-    guarded.merge(open).fallback(unknown_route).method_not_allowed_fallback(wrong_method).with_state(app)
+    let all = guarded.merge(open).fallback(unknown_route).method_not_allowed_fallback(wrong_method);
+    all.layer(from_fn(in_span)).with_state(app)
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {

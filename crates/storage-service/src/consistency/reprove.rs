@@ -29,7 +29,7 @@ pub async fn reprove(
     while let Some((found, batch)) = answers.next().await {
         let found = found?;
         if found != batch.proof {
-            tracing::error!(batch = %batch.id, move_id = %record.id, ?found, expected = ?batch.proof,
+            tracing::error!(batch_id = %batch.id, ?found, expected = ?batch.proof,
                 "the cold copy is not what was sent: the hot copy stays");
             return Err(StepError::Failed(format!(
                 "batch {}: cold has {} rows with hash {}, {} with {} were sent; the hot copy stays",

@@ -222,6 +222,7 @@ impl Inner {
     }
 
     /// Takes a move as far as it goes.
+    #[tracing::instrument(level = "error", name = "move", skip_all, fields(move_id = %record.id))]
     async fn advance(&self, record: &MoveRecord) -> Result<Went, MigrationError> {
         let (mover, id) = (&self.mover, record.id);
         let begun = Instant::now();
@@ -264,7 +265,7 @@ impl Inner {
         match error {
             StepError::Retry(_) => {
                 if record.error.as_deref() != Some(text.as_str()) {
-                    tracing::warn!(move_id = %record.id, state = %record.state, "{line}; tried again");
+                    tracing::warn!(state = %record.state, "{line}; tried again");
                     catalog.set_move_error(record.id, Some(&text))?;
                 }
                 Ok(Went::Blocked)
@@ -279,7 +280,7 @@ impl Inner {
                     self.give_up(record, &text).await?;
                     return Ok(Went::Over);
                 }
-                tracing::error!(move_id = %record.id, state = %record.state, "{line}; nothing is dropped");
+                tracing::error!(state = %record.state, "{line}; nothing is dropped");
                 catalog.set_move_error(record.id, Some(&text))?;
                 Ok(Went::Stuck)
             }
@@ -290,7 +291,7 @@ impl Inner {
         match self.mover.abort(record, reason).await {
             Ok(()) => Ok(()),
             Err(error) => {
-                tracing::error!(move_id = %record.id, "abort: {error}");
+                tracing::error!("abort: {error}");
                 Ok(())
             }
         }

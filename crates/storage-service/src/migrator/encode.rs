@@ -128,7 +128,7 @@ impl Mover {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (spool, id, effort) = (self.spool.clone(), batch.id, self.effort());
         let threads = self.config.encode_threads;
-        let writer = tokio::task::spawn_blocking(move || {
+        let writer = daemon::spawn_blocking(move || {
             let draft = spool.draft(id)?;
             let (raw_bytes, cut) = write(receiver, ChunkCutter::new(draft, chunk_bytes), effort, threads)?;
             let Cut { chunks, encoded_bytes, blake3, w } = cut;

@@ -207,7 +207,7 @@ impl Migrator {
 
     /// The gateway tells how a batch ended; whoever waits for one asks again.
     pub fn confirm(&self, confirmation: Confirmation) {
-        tracing::debug!(batch = %confirmation.status.batch, state = %confirmation.status.state, "confirmed");
+        tracing::debug!(batch_id = %confirmation.status.batch, state = %confirmation.status.state, "confirmed");
         self.inner.mover.confirmed.notify_waiters();
     }
 

@@ -127,19 +127,19 @@ impl Mover {
     pub(super) async fn abort(&self, record: &MoveRecord, reason: &str) -> Result<(), StepError> {
         let batches = self.catalog.batches_of(record.id)?;
         self.catalog.abort_move(record.id, reason)?;
-        tracing::warn!(move_id = %record.id, table = record.table.logical, reason, "move aborted");
+        tracing::warn!(table = record.table.logical, reason, "move aborted");
         for batch in &batches {
             self.spool.remove(batch.id);
             // Best effort: what stays behind is swept when the next migration begins.
             if let Err(error) = self.gateway.delete(batch.id).await {
-                tracing::debug!(batch = %batch.id, "delete from the gateway: {error}");
+                tracing::debug!(batch_id = %batch.id, "delete from the gateway: {error}");
             }
         }
         if let Err(error) = self.hot.drop_internal(&record.snapshot()).await {
-            tracing::debug!(move_id = %record.id, "drop the snapshot: {error}");
+            tracing::debug!("drop the snapshot: {error}");
         }
         if let Err(error) = self.hot.drop_internal(&record.delta()).await {
-            tracing::debug!(move_id = %record.id, "drop the delta: {error}");
+            tracing::debug!("drop the delta: {error}");
         }
         Ok(())
     }

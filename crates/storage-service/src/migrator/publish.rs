@@ -26,9 +26,9 @@ impl Mover {
         let version = self.catalog.publish(record, now())?;
         at("publish", "after_effect").await;
         let rows = record.proof.map_or(0, |proof| proof.rows);
-        tracing::info!(move_id = %record.id, table = record.table.logical, rows, version, "published");
+        tracing::info!(table = record.table.logical, rows, version, "published");
         if let Err(error) = self.tell_published(record).await {
-            tracing::debug!(move_id = %record.id, "tell the gateway: {error}; told again before the proof");
+            tracing::debug!("tell the gateway: {error}; told again before the proof");
         }
         at("publish", "after_result").await;
         Ok(Progress::Stepped)

@@ -97,6 +97,7 @@ impl Mover {
         Ok(sum)
     }
 
+    #[tracing::instrument(level = "error", name = "batch", skip_all, fields(batch_id = %batch.id))]
     async fn ship_batch(
         &self,
         record: &MoveRecord,
@@ -134,7 +135,7 @@ impl Mover {
         at("commit", "after_result").await;
         let (Proof { rows, .. }, bytes) = (manifest.proof, manifest.encoded_bytes);
         let proven_ms = begun.elapsed().as_millis();
-        tracing::info!(batch = %batch.id, rows, bytes, encoded_ms, sent_ms, proven_ms, "batch proven");
+        tracing::info!(rows, bytes, encoded_ms, sent_ms, proven_ms, "batch proven");
         self.spool.remove(batch.id);
         Ok(())
     }
@@ -161,7 +162,7 @@ impl Mover {
 
     /// Gives a batch's id up; its rows go again under a new one, in the next round of this step.
     async fn replace(&self, record: &MoveRecord, batch: &BatchRecord, reason: &str) -> Result<(), StepError> {
-        tracing::warn!(move_id = %record.id, batch = %batch.id, reason, "batch is sent again under a new id");
+        tracing::warn!(reason, "batch is sent again under a new id");
         let fresh = BatchRecord {
             id: new_batch_id(),
             state: BatchState::Planned,
@@ -173,7 +174,7 @@ impl Mover {
         self.catalog.replace_batch(batch.id, &fresh, &record.table.logical)?;
         self.spool.remove(batch.id);
         if let Err(error) = self.gateway.delete(batch.id).await {
-            tracing::debug!(batch = %batch.id, "delete from the gateway: {error}");
+            tracing::debug!("delete from the gateway: {error}");
         }
         Err(StepError::Retry(format!("batch {}: {reason}", batch.id)))
     }

@@ -70,7 +70,7 @@ impl Spool {
     pub fn remove(&self, batch: BatchId) {
         match fs::remove_file(self.path(batch)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%batch, "remove a spooled batch: {error}");
+                tracing::warn!(batch_id = %batch, "remove a spooled batch: {error}");
             }
             _ => {}
         }

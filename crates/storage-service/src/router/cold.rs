@@ -129,6 +129,13 @@ impl ColdRead {
         &self.progress
     }
 
+    /// The hot engine's request for it is logged with the query's id.
+    pub fn record_ids(&self) {
+        let span = tracing::Span::current();
+        span.record("query_id", &self.progress.record.facts().query_id);
+        span.record("cold_read", &self.query.query_id);
+    }
+
     /// Sends it to the gateway and awaits the response's headers.
     pub async fn open(&mut self) -> Result<(), QueryError> {
         if self.opened.is_some() {
@@ -137,6 +144,7 @@ impl ColdRead {
         let sent = self.gateway.peer.post_stream("/v1/query", &self.query);
         let opened = while_alive(&self.gateway, &self.progress, sent).await?;
         self.opened = Some(opened.map_err(|error| self.progress.fail(&error))?.boxed());
+        tracing::info!(cold_read = self.query.query_id, "the gateway answers a cold read");
         Ok(())
     }
 

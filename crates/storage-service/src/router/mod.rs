@@ -125,16 +125,20 @@ impl Router {
         self.runnings.watch(stop).await;
     }
 
-    /// Answers `request`: the body streams; an error means that nothing was sent yet.
+    /// Answers `request`: the body streams; an error means that nothing was sent yet. The caller's span
+    /// gets the id (`query_id`), and the answer is logged in it to its end.
     pub async fn answer(&self, request: QueryRequest) -> Result<Answer, QueryError> {
+        let query_id = query_id(request.query_id.clone())?;
+        tracing::Span::current().record("query_id", &query_id);
         let permit = self.place().await?;
         // Before that, a managed table may not be known as one, and would be read from hot alone.
         self.catalog.settled().await.map_err(|error| QueryError::Catalog(error.to_string()))?;
-        let query_id = query_id(request.query_id.clone())?;
         let (query, format) = self.read(&request)?;
         let (query, settings) = settings::lift(query)?;
         let Planned { plan, catalog, lease } = self.plan(&query).await?;
         let opening = self.log.begin(facts(&query_id, &plan, catalog.version));
+        let QueryFacts { route, plan: shape, cold_batches, .. } = opening.record().facts();
+        tracing::debug!(route, plan = shape, cold_batches, "query planned");
         let stop = CancellationToken::new();
         let mut tickets = TicketBook::new(Arc::clone(&self.tickets), stop.clone());
         let mut cold = Vec::new();

@@ -69,6 +69,8 @@ struct Shared {
     state: Mutex<State>,
     record: Arc<QueryRecord>,
     started: Instant,
+    /// The request's, which ends before its answer does.
+    span: tracing::Span,
 }
 
 impl Shared {
@@ -112,7 +114,12 @@ impl Runnings {
     pub fn begin(&self, open: Open, record: Arc<QueryRecord>) -> AnswerBody {
         let now = Instant::now();
         let state = State { phase: Phase::Open(Box::new(open)), waker: None, callers_turn: now };
-        let shared = Arc::new(Shared { state: Mutex::new(state), record, started: now });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            record,
+            started: now,
+            span: tracing::Span::current(),
+        });
         self.all.lock().push(Arc::downgrade(&shared));
         AnswerBody { shared }
     }
@@ -155,6 +162,7 @@ impl Stream for AnswerBody {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let shared = Arc::clone(&self.shared);
+        let _span = shared.span.enter();
         let mut state = shared.lock();
         let open = match &mut state.phase {
             Phase::Open(open) => open,
@@ -188,7 +196,7 @@ impl Stream for AnswerBody {
                 Poll::Ready(None)
             }
             Err(error) => {
-                tracing::warn!(query_id = %shared.record.facts().query_id, code = error.code(), "{error}");
+                tracing::warn!(code = error.code(), "{error}");
                 shared.record.end(QueryState::Failed, Some(error.to_string()));
                 Poll::Ready(Some(Err(error)))
             }
@@ -198,6 +206,7 @@ impl Stream for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
+        let _span = self.shared.span.enter();
         // Only the first end counts: an answer that ended keeps its own.
         self.shared.record.end(QueryState::Cancelled, Some("the caller hung up".into()));
         let phase = std::mem::replace(&mut self.shared.lock().phase, Phase::Ended);
