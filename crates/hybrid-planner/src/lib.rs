@@ -38,6 +38,7 @@ mod sources;
 mod splice;
 mod statement;
 mod structured;
+mod survey;
 mod types;
 mod union;
 
@@ -45,7 +46,8 @@ pub use catalog::{CatalogSnapshot, Hide, HotPart, TableSnapshot, VisibleBatch};
 pub use clickhouse_sql::{MAX_DEPTH, MAX_QUERY_BYTES, TableName};
 pub use plan::{ColdArm, Plan, PlanKind, PlanRequest, Route, Template};
 pub use planner::plan;
-pub use query::{EXPLAIN_SETTINGS, Query, read};
+pub use query::{Query, read};
 pub use refusal::Refusal;
 pub use statement::QueryKind;
 pub use structured::structured;
+pub use survey::EXPLAIN_SETTINGS;

@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use clickhouse_sql::{Kind, Tokens, judge, quote};
-use storage_types::TimeRange;
+use clickhouse_sql::{Kind, Tokens, judge};
 
 use crate::{
     CatalogSnapshot, Refusal, TableSnapshot,
@@ -41,11 +40,6 @@ pub(crate) struct LogicalRef {
 
 /// Most reads of managed tables in one query; each may become a stream from cold.
 const MAX_REFERENCES: usize = 64;
-
-/// Settings under which the hot engine must run [`Query::explain_sql`]: without them it may answer
-/// a count from metadata and not say which table it read.
-pub const EXPLAIN_SETTINGS: [(&str, &str); 2] =
-    [("optimize_trivial_count_query", "0"), ("optimize_use_implicit_projections", "0")];
 
 /// Reads a query. Refuses what is not a single question, what cannot be read safely, and what names
 /// functions that reach outside the tables.
@@ -149,7 +143,7 @@ impl Query {
     }
 
     /// Tokens `FORMAT name` at the end of the statement.
-    fn format_span(&self) -> Option<Span> {
+    pub(crate) fn format_span(&self) -> Option<Span> {
         let t = &self.tokens;
         let last = t.len().checked_sub(1)?;
         let mut i = last;
@@ -339,89 +333,6 @@ impl Query {
             at = b.parent.and_then(|i| self.blocks.list.get(i));
         }
         false
-    }
-
-    /// Strangers that the plain EXPLAIN could hide: it prints no reads inside expressions, and does not
-    /// tell a view's read of a head from the query's own.
-    pub(crate) fn hidden_strangers(
-        &self,
-        catalog: &CatalogSnapshot,
-        database: &str,
-        refs: &[LogicalRef],
-    ) -> Vec<Span> {
-        let all = self.strangers(catalog, database);
-        if refs.is_empty() && !all.iter().any(|(_, inside)| *inside) {
-            return Vec::new();
-        }
-        all.into_iter().map(|(span, _)| span).collect()
-    }
-
-    /// The time range that each logical table may be read in (all of time where the text does not tell):
-    /// for leasing a catalog snapshot before planning.
-    pub fn time_ranges(
-        &self,
-        catalog: &CatalogSnapshot,
-        database: &str,
-        timezone: &str,
-        now_unix_ns: i64,
-    ) -> Result<Vec<(String, TimeRange)>, Refusal> {
-        let mut out: Vec<(String, TimeRange)> = Vec::new();
-        for r in self.logical_refs(catalog, database)? {
-            let range = crate::bounds::of(self, &r, timezone, now_unix_ns);
-            match out.iter_mut().find(|(name, _)| *name == r.table.logical) {
-                Some((_, hull)) => *hull = hull.hull(range),
-                None => out.push((r.table.logical.clone(), range)),
-            }
-        }
-        Ok(out)
-    }
-
-    /// The plan would be better, or can only be judged, with the hot engine's own reading of the query
-    /// ([`Self::explain_sql`]): a table in FROM is not ours and may be a view over one that is, or no
-    /// time range can be read from the text although cold batches exist.
-    pub fn needs_explain(
-        &self,
-        catalog: &CatalogSnapshot,
-        database: &str,
-        timezone: &str,
-        now_unix_ns: i64,
-    ) -> bool {
-        if self.kind != QueryKind::Select {
-            return false;
-        }
-        if !catalog.tables.is_empty() && !self.strangers(catalog, database).is_empty() {
-            return true;
-        }
-        let Ok(refs) = self.logical_refs(catalog, database) else { return false };
-        crate::explain::may_help(self, &refs)
-            && refs.iter().any(|r| {
-                let unbounded = crate::bounds::of(self, r, timezone, now_unix_ns) == TimeRange::ALL;
-                unbounded && !r.table.batches.is_empty()
-            })
-    }
-
-    /// The statement whose answer goes into [`crate::PlanRequest::explain`]: run it as the caller,
-    /// read-only, with [`EXPLAIN_SETTINGS`]. Tables that are not ours are explained beside the query, one
-    /// by one, where its own plan would not show what they read.
-    pub fn explain_sql(&self, catalog: &CatalogSnapshot, database: &str) -> Result<String, Refusal> {
-        let refs = self.logical_refs(catalog, database)?;
-        let mut edits = crate::splice::Edits::default();
-        for r in &refs {
-            crate::union::name_only(self, r, &mut edits);
-        }
-        if let Some(span) = self.format_span() {
-            edits.replace(self.tokens.start(span.start)..self.tokens.end(span.end), "");
-        }
-        let mut text = edits.apply(self.statement());
-        let hidden = self.hidden_strangers(catalog, database, &refs);
-        if !hidden.is_empty() {
-            text = format!("SELECT count() FROM ({text})");
-            for span in hidden {
-                let name: Vec<String> = self.parts(&span).iter().map(|p| quote::ident(p)).collect();
-                text.push_str(&format!(" UNION ALL SELECT count() FROM {}", name.join(".")));
-            }
-        }
-        Ok(format!("EXPLAIN indexes = 1, json = 1 {text} FORMAT TSVRaw"))
     }
 
     /// Names of the settings in SETTINGS clauses, lower case.

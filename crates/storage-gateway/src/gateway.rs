@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     error::GatewayError,
-    ingest::{OpenBatches, spool::Spool},
+    ingest::{open_batches::OpenBatches, spool::Spool},
     journal::Journal,
 };
 

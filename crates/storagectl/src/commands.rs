@@ -67,13 +67,6 @@ pub async fn run(peer: &Peer, command: Command, json: bool, out: &mut impl Write
     }
 }
 
-/// Pretty JSON and a newline.
-pub fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)?;
-    Ok(())
-}
-
 async fn show<T: DeserializeOwned + Serialize, W: Write>(
     peer: &Peer,
     path: &str,
@@ -83,7 +76,7 @@ async fn show<T: DeserializeOwned + Serialize, W: Write>(
 ) -> Result<(), Failure> {
     if json {
         // The daemon's own answer: fields this version does not know are kept.
-        return print_json(out, &peer.get::<serde_json::Value>(path).await?);
+        return text::print_json(out, &peer.get::<serde_json::Value>(path).await?);
     }
     print(out, &peer.get::<T>(path).await?)?;
     Ok(())
@@ -98,7 +91,7 @@ async fn adopt(peer: &Peer, name: &str, json: bool, out: &mut impl Write) -> Res
     let path = format!("/api/v1/tables/{name}/adopt");
     let (_, report) = peer.post::<_, AdoptReport>(&path, &serde_json::json!({})).await?;
     if json {
-        return print_json(out, &report);
+        return text::print_json(out, &report);
     }
     match &report.removed_ttl {
         Some(ttl) => writeln!(

@@ -15,7 +15,12 @@ use storage_types::{
     service_api::{DryRun, MigrationAccepted, MigrationReport, MigrationRequest, MigrationState},
 };
 
-use crate::{args::MigrateArgs, commands::print_json, failure::Failure, report, text};
+use crate::{
+    args::MigrateArgs,
+    failure::Failure,
+    report,
+    text::{self, print_json},
+};
 
 const POLL: Duration = Duration::from_millis(500);
 /// How long a service may be away while its migration is watched.

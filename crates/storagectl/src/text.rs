@@ -1,8 +1,18 @@
-//! Numbers, times and tables for people.
+//! Numbers, times and tables for people, JSON for programs.
 
 use std::io::{self, Write};
 
+use serde::Serialize;
 use storage_types::TimeRange;
+
+use crate::failure::Failure;
+
+/// Pretty JSON and a newline.
+pub fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
 
 /// `2024-08-01 00:00:00` (UTC) for Unix seconds; the number itself when it is no date.
 pub fn time(unix: i64) -> String {

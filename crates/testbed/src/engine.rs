@@ -13,8 +13,8 @@ use anyhow::{Context, Result};
 use crate::{
     binaries,
     clients::ClickHouse,
+    port::free_port,
     process::{Running, tail},
-    stack::free_port,
     wait::eventually,
 };
 

@@ -19,6 +19,7 @@ pub mod lab;
 pub mod logs;
 pub mod market;
 pub mod oracle;
+mod port;
 pub mod process;
 pub mod progress;
 pub mod stack;

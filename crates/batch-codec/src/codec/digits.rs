@@ -3,14 +3,14 @@
 
 use super::{
     Budget, Earlier, Tuning,
+    exceptions::Exceptions,
     numbers::{decode_numbers, encode_numbers},
-    text::{decode_text, encode_words},
     wire::{Wire, corrupt},
 };
 use crate::{
     DecodeError,
     column::{Numbers, Text},
-    native::{Kind, put_varint},
+    native::Kind,
 };
 
 /// The number that is written exactly so.
@@ -97,69 +97,6 @@ pub(crate) fn put_decimal(mut value: u64, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&buffer[at..]);
-}
-
-/// Strings kept verbatim, by their place.
-#[derive(Debug, Default)]
-pub(crate) struct Exceptions {
-    places: Vec<usize>,
-    strings: Text,
-}
-
-impl Exceptions {
-    /// Places must rise.
-    pub(crate) fn push(&mut self, place: usize, string: &[u8]) {
-        self.places.push(place);
-        self.strings.push(string);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        self.places.iter().copied().zip(self.strings.iter())
-    }
-
-    /// How many, the gaps between their places, the strings.
-    pub(crate) fn encode(&self, tuning: &Tuning, out: &mut Vec<u8>) {
-        put_varint(self.places.len() as u64, out);
-        if self.places.is_empty() {
-            return;
-        }
-        let mut next = 0;
-        for place in &self.places {
-            put_varint((place - next) as u64, out);
-            next = place + 1;
-        }
-        encode_words(&self.strings, tuning, out);
-    }
-
-    /// Of a stream of `count` strings.
-    pub(crate) fn decode(
-        wire: &mut Wire<'_>,
-        count: usize,
-        budget: &Budget,
-        depth: u32,
-    ) -> Result<Self, DecodeError> {
-        let exceptions = wire.count(count, "exceptions")?;
-        if exceptions == 0 {
-            return Ok(Self::default());
-        }
-        budget.spend(exceptions, 8)?;
-        let mut next = 0;
-        let mut places = Vec::with_capacity(exceptions);
-        for _ in 0..exceptions {
-            let place = next + wire.count(count - next, "rows to an exception")?;
-            if place >= count {
-                return Err(corrupt("an exception behind the last row"));
-            }
-            places.push(place);
-            next = place + 1;
-        }
-        let strings = decode_text(wire, exceptions, Earlier(&[]), budget, depth)?;
-        Ok(Self { places, strings })
-    }
 }
 
 #[cfg(test)]

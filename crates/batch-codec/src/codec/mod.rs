@@ -7,6 +7,7 @@
 
 mod budget;
 mod digits;
+mod exceptions;
 mod limbs;
 mod narrowing;
 mod numbers;
@@ -17,11 +18,13 @@ mod runs;
 mod template;
 mod text;
 mod wire;
+mod words;
 
 pub(crate) use budget::Budget;
 pub(crate) use numbers::{decode_numbers, encode_numbers};
-pub(crate) use text::{decode_text, encode_text, index, index_width};
+pub(crate) use text::{decode_text, encode_text};
 pub(crate) use wire::Wire;
+pub(crate) use words::{index, index_width};
 
 use crate::column::Leaf;
 

@@ -2,7 +2,8 @@
 
 use super::{
     BlockDictionary, ColumnName, Type,
-    read::{ReadError, Source, read_column, read_strings},
+    read::{read_column, read_strings},
+    source::{ReadError, Source},
 };
 use crate::column::{Column, Text};
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Type,
-    read::{ReadError, Source, read_numbers, read_text},
+    source::{ReadError, Source, read_numbers, read_text},
 };
 use crate::column::Text;
 

@@ -8,6 +8,7 @@
 mod block;
 mod dictionary;
 mod read;
+mod source;
 mod types;
 mod write;
 

@@ -9,7 +9,7 @@ use daemon::disk;
 use serde::Deserialize;
 use storage_types::{BatchState, Manifest, gateway_api::BatchStatus, manifest::InvalidManifest};
 
-use super::{MAX_OPEN_BATCHES, status_of};
+use super::{open_batches::MAX_OPEN_BATCHES, status_of};
 use crate::{
     cold::{LOOK_DEADLINE, TableName, tables},
     error::GatewayError,

@@ -54,7 +54,7 @@ where
     check_reserve(gateway)?;
 
     let open = gateway.open.open(&manifest);
-    if open.holds(gateway, n as usize).await? {
+    if open.holds(&gateway.spool, n as usize).await? {
         return consume(n, entry, body, &mut None).await;
     }
     let temporary = gateway.spool.incoming(batch, n);
@@ -77,7 +77,7 @@ where
         .await
         .map_err(|_| GatewayError::ShuttingDown)?
         .map_err(GatewayError::disk("name a chunk"))?;
-    open.hold(gateway, n as usize).await
+    open.hold(&gateway.spool, n as usize).await
 }
 
 fn open_for_chunks(batch: BatchId, state: BatchState) -> Result<(), GatewayError> {

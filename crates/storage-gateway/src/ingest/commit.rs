@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use storage_types::{BatchId, BatchState, gateway_api::BatchStatus};
 
-use super::{known, status_of};
+use super::{known, open_batches::OpenBatch, status_of};
 use crate::{error::GatewayError, gateway::Gateway};
 
 /// How long a commit waits for the proof before it answers "proving".
@@ -38,7 +38,7 @@ pub async fn commit(gateway: &Gateway, batch: BatchId) -> Result<Commit, Gateway
     answer(gateway, batch).await
 }
 
-async fn accept(gateway: &Gateway, batch: BatchId, open: &super::OpenBatch) -> Result<(), GatewayError> {
+async fn accept(gateway: &Gateway, batch: BatchId, open: &OpenBatch) -> Result<(), GatewayError> {
     let _gate = open.gate.lock().await;
     let record = known(gateway, batch).await?;
     if record.state != BatchState::Sending {

@@ -24,163 +24,16 @@ pub mod commit;
 mod digest;
 pub mod forget;
 pub mod load;
+pub mod open_batches;
 pub mod prover;
 pub mod settle;
 pub mod spool;
 pub mod staging;
 
-use std::{collections::HashMap, sync::Arc};
-
-use parking_lot::{Mutex, MutexGuard};
-use storage_types::{BatchId, BatchState, Manifest, gateway_api::BatchStatus, gateway_api::ChunkRange};
-use tokio::sync::{OnceCell, watch};
+use storage_types::{BatchId, BatchState, Manifest, gateway_api::BatchStatus};
 use tracing::{Span, field::display};
 
-use crate::{
-    error::GatewayError,
-    gateway::Gateway,
-    journal::{BatchRecord, Journal},
-};
-
-/// Batches that are received at the same time; more is a sender gone wrong.
-pub const MAX_OPEN_BATCHES: u64 = 256;
-
-/// A batch that is not finished: what this process knows of it in memory.
-pub struct OpenBatch {
-    /// What the sender declared.
-    pub manifest: Arc<Manifest>,
-    /// Which chunks are held; found out by hashing what the spool has, on first use.
-    held: OnceCell<Mutex<Vec<bool>>>,
-    /// Held while the batch changes.
-    pub gate: tokio::sync::Mutex<()>,
-    /// Turns when the batch is settled or an attempt failed.
-    pub turned: watch::Sender<u64>,
-    /// Asks a running load to stop: the batch is being deleted.
-    pub give_up: tokio_util::sync::CancellationToken,
-}
-
-impl OpenBatch {
-    fn new(manifest: Arc<Manifest>) -> Arc<Self> {
-        Arc::new(Self {
-            manifest,
-            held: OnceCell::new(),
-            gate: tokio::sync::Mutex::new(()),
-            turned: watch::Sender::new(0),
-            give_up: tokio_util::sync::CancellationToken::new(),
-        })
-    }
-
-    async fn held(&self, gateway: &Gateway) -> Result<MutexGuard<'_, Vec<bool>>, GatewayError> {
-        let cell = self
-            .held
-            .get_or_try_init(|| async {
-                let (spool, manifest) = (Arc::clone(&gateway.spool), Arc::clone(&self.manifest));
-                let held = daemon::spawn_blocking(move || spool.verify(&manifest))
-                    .await
-                    .map_err(|_| GatewayError::ShuttingDown)?
-                    .map_err(GatewayError::disk("look through the spool"))?;
-                Ok::<_, GatewayError>(Mutex::new(held))
-            })
-            .await?;
-        Ok(cell.lock())
-    }
-
-    /// Whether chunk `n` is held.
-    pub async fn holds(&self, gateway: &Gateway, n: usize) -> Result<bool, GatewayError> {
-        Ok(self.held(gateway).await?.get(n).copied().unwrap_or(false))
-    }
-
-    /// Marks chunk `n` as held.
-    pub async fn hold(&self, gateway: &Gateway, n: usize) -> Result<(), GatewayError> {
-        if let Some(mark) = self.held(gateway).await?.get_mut(n) {
-            *mark = true;
-        }
-        Ok(())
-    }
-
-    /// Chunks not held, as ranges.
-    pub async fn missing(&self, gateway: &Gateway) -> Result<Vec<ChunkRange>, GatewayError> {
-        Ok(ranges(&self.held(gateway).await?))
-    }
-
-    /// Says that the batch's record changed.
-    pub fn turn(&self) {
-        self.turned.send_modify(|count| *count = count.wrapping_add(1));
-    }
-}
-
-/// `false` runs of `held` as ranges.
-fn ranges(held: &[bool]) -> Vec<ChunkRange> {
-    let mut missing: Vec<ChunkRange> = Vec::new();
-    for (n, _) in (0_u32..).zip(held).filter(|(_, held)| !**held) {
-        match missing.last_mut() {
-            Some(range) if range.last + 1 == n => range.last = n,
-            _ => missing.push(ChunkRange { first: n, last: n }),
-        }
-    }
-    missing
-}
-
-/// The batches that are not finished, by id.
-#[derive(Default)]
-pub struct OpenBatches {
-    by_id: Mutex<HashMap<BatchId, Arc<OpenBatch>>>,
-}
-
-impl OpenBatches {
-    fn map(&self) -> MutexGuard<'_, HashMap<BatchId, Arc<OpenBatch>>> {
-        self.by_id.lock()
-    }
-
-    /// The batch, made known on first use. Only for batches whose journal state is not final.
-    pub fn open(&self, manifest: &Arc<Manifest>) -> Arc<OpenBatch> {
-        let mut map = self.map();
-        Arc::clone(map.entry(manifest.batch).or_insert_with(|| OpenBatch::new(Arc::clone(manifest))))
-    }
-
-    /// The batch, if this process has it open.
-    pub fn get(&self, batch: BatchId) -> Option<Arc<OpenBatch>> {
-        self.map().get(&batch).cloned()
-    }
-
-    /// Forgets a finished batch.
-    pub fn close(&self, batch: BatchId) {
-        self.map().remove(&batch);
-    }
-
-    /// Their ids.
-    pub fn ids(&self) -> Vec<BatchId> {
-        self.map().keys().copied().collect()
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> u64 {
-        self.map().len() as u64
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.map().is_empty()
-    }
-
-    /// Sizes of everything open: encoded bytes and raw bytes.
-    pub fn promised(&self) -> (u64, u64) {
-        self.map().values().fold((0, 0), |(encoded, raw): (u64, u64), open| {
-            (encoded.saturating_add(open.manifest.encoded_bytes), raw.saturating_add(open.manifest.raw_bytes))
-        })
-    }
-
-    /// Makes every unfinished batch of the journal known, so that space promised to them counts.
-    pub async fn restore(&self, journal: &Journal) -> Result<(), GatewayError> {
-        let limit = u32::try_from(MAX_OPEN_BATCHES * 16).unwrap_or(u32::MAX);
-        for batch in journal.ids_in(&[BatchState::Sending, BatchState::Received], limit).await? {
-            if let Some(record) = journal.get(batch).await? {
-                self.open(&record.manifest);
-            }
-        }
-        Ok(())
-    }
-}
+use crate::{error::GatewayError, gateway::Gateway, journal::BatchRecord};
 
 /// The journal's record of a batch that must be known. The request that asks for it is logged with the move
 /// from here on: a path names only the batch.
@@ -202,7 +55,7 @@ pub async fn status(gateway: &Gateway, batch: BatchId) -> Result<BatchStatus, Ga
 
 async fn status_of(gateway: &Gateway, record: &BatchRecord) -> Result<BatchStatus, GatewayError> {
     let missing = match record.state {
-        BatchState::Sending => gateway.open.open(&record.manifest).missing(gateway).await?,
+        BatchState::Sending => gateway.open.open(&record.manifest).missing(&gateway.spool).await?,
         _ => Vec::new(),
     };
     Ok(BatchStatus {
@@ -212,16 +65,4 @@ async fn status_of(gateway: &Gateway, record: &BatchRecord) -> Result<BatchStatu
         proof: record.proof,
         error: record.error.clone(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn missing_chunks_are_ranges() {
-        let range = |first, last| ChunkRange { first, last };
-        assert_eq!(ranges(&[true, true]), []);
-        assert_eq!(ranges(&[false, false, true, false]), [range(0, 1), range(3, 3)]);
-    }
 }

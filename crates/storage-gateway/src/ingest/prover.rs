@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::{OpenBatch, settle, settle::Ending, staging};
+use super::{open_batches::OpenBatch, settle, settle::Ending, staging};
 use crate::{error::GatewayError, gateway::Gateway};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);

@@ -23,7 +23,7 @@ use std::{
 
 use storage_types::{BatchState, Manifest, Proof};
 
-use super::{OpenBatch, attach, load, load::LoadError, staging};
+use super::{attach, load, load::LoadError, open_batches::OpenBatch, staging};
 use crate::{
     cold::{
         TableName,

@@ -22,11 +22,7 @@ use storage_types::{TimeRange, gateway_api::ColdQuery};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    QueryError,
-    query_log::QueryRecord,
-    tickets::{Ticket, Tickets},
-};
+use super::{QueryError, query_log::QueryRecord};
 
 /// Most time a cold read may take between two signs of life of its own stream.
 const COLD_SILENCE: Duration = Duration::from_secs(900);
@@ -236,36 +232,6 @@ async fn while_alive<T>(
             alive = health => if !matches!(alive, Ok(true)) {
                 return Err(progress.silent("the gateway does not answer"));
             },
-        }
-    }
-}
-
-/// The tickets of one query; those unused are revoked when it is dropped, and open reads are stopped.
-pub struct TicketBook {
-    tickets: Arc<Tickets>,
-    issued: Vec<Ticket>,
-    stop: CancellationToken,
-}
-
-impl TicketBook {
-    /// Of a query whose reads listen to `stop`.
-    pub fn new(tickets: Arc<Tickets>, stop: CancellationToken) -> Self {
-        Self { tickets, issued: Vec::new(), stop }
-    }
-
-    /// Issues a ticket for `read`.
-    pub fn issue(&mut self, read: ColdRead) -> Ticket {
-        let ticket = self.tickets.issue(read);
-        self.issued.push(ticket);
-        ticket
-    }
-}
-
-impl Drop for TicketBook {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        for ticket in &self.issued {
-            self.tickets.revoke(*ticket);
         }
     }
 }

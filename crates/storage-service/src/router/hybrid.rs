@@ -12,9 +12,10 @@ use url::Url;
 
 use super::{
     HotBytes, QueryError, Router,
-    cold::{ColdProgress, ColdRead, TicketBook},
+    cold::{ColdProgress, ColdRead},
     format::AnswerFormat,
     query_log::QueryRecord,
+    tickets::TicketBook,
 };
 
 /// Cold reads of one query.

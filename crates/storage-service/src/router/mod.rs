@@ -40,12 +40,12 @@ pub use error::QueryError;
 pub use running::AnswerBody;
 
 use crate::catalog::{Catalog, Lease};
-use cold::{Gateway, TicketBook};
+use cold::Gateway;
 use format::AnswerFormat;
 use hot::HotFacts;
 use query_log::{QueryFacts, QueryLog};
 use running::{Open, Runnings};
-use tickets::Tickets;
+use tickets::{TicketBook, Tickets};
 
 /// Queries that run at once.
 const MAX_RUNNING: usize = 64;

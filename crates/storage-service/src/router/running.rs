@@ -22,11 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 use storage_types::service_api::QueryState;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    QueryError,
-    cold::{ColdProgress, TicketBook},
-    query_log::QueryRecord,
-};
+use super::{QueryError, cold::ColdProgress, query_log::QueryRecord, tickets::TicketBook};
 use crate::catalog::Lease;
 
 /// Longest time a caller may leave an answer unread.

@@ -5,10 +5,12 @@
 //! when it ends, however it ends). A second GET finds nothing, so an engine that retried could not
 //! read rows twice. The number of tickets is bounded by running queries times cold reads per query.
 
-use std::{collections::HashMap, fmt, str::FromStr};
+use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::cold::ColdRead;
-use parking_lot::{Mutex, MutexGuard};
 
 /// Name of one pending cold read: 32 hex digits in a path.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,6 +90,36 @@ impl Tickets {
     /// No ticket is out.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// The tickets of one query; those unused are revoked when it is dropped, and open reads are stopped.
+pub struct TicketBook {
+    tickets: Arc<Tickets>,
+    issued: Vec<Ticket>,
+    stop: CancellationToken,
+}
+
+impl TicketBook {
+    /// Of a query whose reads listen to `stop`.
+    pub fn new(tickets: Arc<Tickets>, stop: CancellationToken) -> Self {
+        Self { tickets, issued: Vec::new(), stop }
+    }
+
+    /// Issues a ticket for `read`.
+    pub fn issue(&mut self, read: ColdRead) -> Ticket {
+        let ticket = self.tickets.issue(read);
+        self.issued.push(ticket);
+        ticket
+    }
+}
+
+impl Drop for TicketBook {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        for ticket in &self.issued {
+            self.tickets.revoke(*ticket);
+        }
     }
 }
 

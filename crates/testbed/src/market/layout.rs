@@ -1,6 +1,9 @@
-//! The four layouts of the eight tables, and the files of `deploy/sql` that make them.
+//! The four layouts of the eight tables, one for each file of `deploy/sql`.
 
-use super::tables::{ALL, COLD, HOT};
+/// Hot database.
+pub const HOT: &str = "marketprism_hot";
+/// Cold database.
+pub const COLD: &str = "marketprism_cold";
 
 /// How the tables are partitioned and sorted, on which side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +30,6 @@ impl Layout {
             Self::Cold => "marketprism_cold.sql",
             Self::ColdFresh => "marketprism_cold_fresh.sql",
         }
-    }
-
-    /// The file's text.
-    pub fn sql(self) -> String {
-        let mut text = format!("{}\nCREATE DATABASE IF NOT EXISTS {};\n", self.head(), self.database());
-        for table in ALL {
-            text += &format!("\n{};\n", table.create(self));
-        }
-        text
     }
 
     pub(super) const fn is_hot(self) -> bool {
@@ -69,7 +63,7 @@ impl Layout {
     }
 
     /// What the file says of itself.
-    const fn head(self) -> &'static str {
+    pub(super) const fn head(self) -> &'static str {
         match self {
             Self::Hot => HOT_HEAD,
             Self::HotFresh => HOT_FRESH_HEAD,

@@ -4,12 +4,9 @@
 use anyhow::Result;
 
 use super::layout::Layout;
+pub use super::layout::{COLD, HOT};
 use crate::{clients::ClickHouse, stack::ManagedTable};
 
-/// Hot database.
-pub const HOT: &str = "marketprism_hot";
-/// Cold database.
-pub const COLD: &str = "marketprism_cold";
 /// Time column of all eight.
 pub const TIME: &str = "timestamp";
 
@@ -105,6 +102,17 @@ pub const ALL: [Table; 8] = [
         indexed: &["index_value"],
     },
 ];
+
+impl Layout {
+    /// Text of its file in `deploy/sql`.
+    pub fn sql(self) -> String {
+        let mut text = format!("{}\nCREATE DATABASE IF NOT EXISTS {};\n", self.head(), self.database());
+        for table in ALL {
+            text += &format!("\n{};\n", table.create(self));
+        }
+        text
+    }
+}
 
 impl Table {
     /// Its columns, in order.

@@ -19,7 +19,6 @@ mod record;
 
 use std::{
     collections::BTreeMap,
-    net::TcpListener,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -33,13 +32,13 @@ use link_setup::LinkSetup;
 pub use managed_table::ManagedTable;
 pub use record::{DaemonInfo, EngineInfo, Info, Record};
 
-pub use crate::process::ProcessId;
 use crate::{
     binaries,
     clients::{ClickHouse, Service},
     engine,
     process::{self, Running},
 };
+pub use crate::{port::free_port, process::ProcessId};
 
 /// User of both engines.
 pub const ENGINE_USER: &str = "storage";
@@ -334,16 +333,4 @@ impl Stack {
 
 pub(crate) fn log_path(dir: &Path, role: Role) -> PathBuf {
     dir.join("logs").join(format!("{}.log", role.name()))
-}
-
-/// A free port below the range of outgoing connections, so that none of those can take it while its
-/// owner is being restarted.
-pub fn free_port(taken: &[u16]) -> Result<u16> {
-    for _ in 0..200 {
-        let port = rand::random_range(12_000..32_000);
-        if !taken.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    anyhow::bail!("no free port between 12000 and 32000 on loopback")
 }

@@ -15,10 +15,10 @@ mod token;
 use self::{parse::Parsed, shape::Shape};
 use super::{
     Budget, Earlier, Tuning,
-    digits::Exceptions,
+    exceptions::Exceptions,
     numbers::{decode_numbers, encode_alone, encode_numbers},
-    text::{encode_words, index, index_width},
     wire::{Wire, corrupt, put_block},
+    words::{self, index, index_width},
 };
 use crate::{
     DecodeError,
@@ -67,7 +67,7 @@ fn promising(text: &Text, tuning: &Tuning) -> bool {
     let mut by_template = Vec::new();
     put(&parsed, Earlier(&[]), tuning, &mut by_template);
     let mut by_words = Vec::new();
-    encode_words(&sample, tuning, &mut by_words);
+    words::encode(&sample, tuning, &mut by_words);
     by_template.len() < by_words.len()
 }
 

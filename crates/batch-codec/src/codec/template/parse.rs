@@ -7,7 +7,7 @@ use super::{
     shape::{Literal, Shape},
     token::{self, Style, Token},
 };
-use crate::{codec::digits::Exceptions, column::Text};
+use crate::{codec::exceptions::Exceptions, column::Text};
 
 /// Strings looked at first, longest ahead, so that templates are met where they repeat.
 const SCOUTS: usize = 64;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     DecodeError,
-    codec::{Budget, digits::Exceptions, wire::corrupt},
+    codec::{Budget, exceptions::Exceptions, wire::corrupt},
     column::{Numbers, Text},
     native::Kind,
 };
