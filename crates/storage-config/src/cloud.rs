@@ -97,7 +97,7 @@ pub enum LinkMethod {
     ReverseProxy,
 }
 
-/// `cold_storage_proxy`.
+/// `cold_storage_proxy`: the gateway, and the way to it.
 #[derive(Debug, Clone)]
 pub struct ColdProxyConfig {
     /// How the gateway is reached.

@@ -10,7 +10,7 @@
 //! | [`cold`] | the cold ClickHouse: tables, ledger, proofs, reads |
 //! | [`journal`] | what has been promised, in SQLite |
 //! | [`connector`] | heartbeats and confirmations to the service |
-//! | [`optimizer`] | removes what belongs to nobody |
+//! | [`janitor`] | removes what belongs to nobody |
 //! | [`start`] | all of them built from the configuration, their tasks started |
 //!
 //! Three places know something about a batch, and each is believed only for its own part: the
@@ -23,6 +23,6 @@ pub mod connector;
 pub mod error;
 pub mod gateway;
 pub mod ingest;
+pub mod janitor;
 pub mod journal;
-pub mod optimizer;
 pub mod start;

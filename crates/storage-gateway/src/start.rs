@@ -10,7 +10,7 @@ use link::Supervisor;
 use storage_config::{LinkMethod, NasConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::{api, connector, gateway::Gateway, ingest::prover, journal::rebuild, optimizer};
+use crate::{api, connector, gateway::Gateway, ingest::prover, janitor, journal::rebuild};
 
 /// How often an engine that was found dead is asked again.
 const PROBE: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ pub async fn start(mut config: NasConfig, port_file: Option<PathBuf>) -> anyhow:
     work.spawn("rebuild", until_stopped(rebuild::run(Arc::clone(&gateway), stop.clone()), stop.clone()));
     work.spawn("prover", prover::run(Arc::clone(&gateway), stop.clone()));
     work.spawn("connector", connector::run(Arc::clone(&gateway), stop.clone()));
-    work.spawn("optimizer", optimizer::run(Arc::clone(&gateway), stop.clone()));
+    work.spawn("janitor", janitor::run(Arc::clone(&gateway), stop.clone()));
     let storage = &gateway.config.storage;
     if let Some(account) = &storage.query_account {
         let wanted = Wanted {

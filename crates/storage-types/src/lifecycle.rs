@@ -113,7 +113,7 @@ states!(
 );
 
 states!(
-    /// Where a batch stands: on the sender up to `proven`, on the receiver from `receiving`.
+    /// Where a batch stands: on the sender up to `proven`, on the receiver from `sending`.
     BatchState, "batch", {
         /// Its slice of the snapshot is chosen.
         Planned = "planned",

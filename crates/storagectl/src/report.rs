@@ -12,7 +12,7 @@ use storage_types::{
 
 use crate::text;
 
-/// The service.
+/// State of the service, its engines and its gateway.
 pub fn status(out: &mut impl Write, status: &ServiceStatus) -> io::Result<()> {
     writeln!(out, "{} {}, catalog version {}", status.name, status.version, status.catalog_version)?;
     for (url, healthy) in &status.hot_nodes {

@@ -1,4 +1,4 @@
-//! Numbers that stay for a while: each value once, and how often it comes in a row.
+//! Run-length encoding of numbers: each value once, and how often it comes in a row.
 
 use super::{
     Budget, Earlier, Tuning,

@@ -76,7 +76,7 @@ fn read_keys(wire: &mut Wire<'_>, blocks: usize, budget: &Budget) -> Result<Keys
     Ok(Keys { keys, flags: flags.to_u64(Kind::Unsigned), counts, lists })
 }
 
-/// How rows are shared out: that many shares, each of so many rows.
+/// Reads how many parts a group has and the number of rows of each.
 fn shares(wire: &mut Wire<'_>, rows: usize, most: usize, what: &str) -> Result<Vec<usize>, DecodeError> {
     let count = wire.count(most.min(wire.rest().len()), what)?;
     let shares = (0..count).map(|_| wire.count(rows, "rows")).collect::<Result<Vec<_>, _>>()?;

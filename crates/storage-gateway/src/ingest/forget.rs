@@ -2,7 +2,7 @@
 //!
 //! **Giving up** is possible until the batch is published. The journal says so first, with a mark
 //! that rows may still be somewhere; then staging tables, live rows and chunks go; then the mark.
-//! After a crash in between the optimizer finds the mark and finishes. The id stays known as given
+//! After a crash in between the janitor finds the mark and finishes. The id stays known as given
 //! up, so that it never returns.
 
 use std::{sync::Arc, time::Duration};

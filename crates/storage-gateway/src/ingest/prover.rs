@@ -111,7 +111,7 @@ async fn refute(gateway: &Gateway, open: &OpenBatch, reason: String) -> Result<(
 }
 
 /// Tells the service and clears away what the batch no longer needs. What is left behind by a
-/// failure here is found by the optimizer.
+/// failure here is found by the janitor.
 async fn end(gateway: &Gateway, open: &OpenBatch) -> Result<(), GatewayError> {
     let manifest = &open.manifest;
     gateway.news.notify_one();

@@ -12,7 +12,7 @@
 //! of their own; each may take the name, since all that may hold the same bytes.
 //!
 //! **Cancellation.** An upload that is dropped leaves a `.part` file; the next start, the end of the
-//! batch or the optimizer removes it.
+//! batch or the janitor removes it.
 
 use std::{
     fs::File,

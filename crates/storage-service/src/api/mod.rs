@@ -1,4 +1,4 @@
-//! The HTTP API: routes, who may call them, and what is refused before a room hears of it.
+//! The HTTP API: routes, who may call them, and what is rejected before it reaches a handler.
 //!
 //! Everything but health and the cold tickets asks for the bearer token (when one is configured;
 //! without one the service listens on loopback only). Bodies are limited, every error is an

@@ -102,7 +102,8 @@ impl Catalog {
 
     /// Waits, bounded, until it is known which tables are managed and what of them is cold. At once,
     /// except for a short while after the start and while a lost catalog is rebuilt. A query must not
-    /// be read before that: its tables might look like anybody's.
+    /// be read before that: until then managed tables are unknown, and
+    /// would be treated as ordinary tables of the hot engine.
     pub async fn settled(&self) -> Result<(), CatalogError> {
         if !*self.rebuilding.borrow() {
             return Ok(());
@@ -128,7 +129,7 @@ impl Catalog {
         *self.rebuilding.borrow()
     }
 
-    /// A remembered word, e.g. that the catalog has met its gateway.
+    /// A persisted value (table `meta`), e.g. that the catalog has met its gateway.
     pub fn note(&self, key: &str) -> Result<Option<String>, CatalogError> {
         let sql = "SELECT value FROM meta WHERE key = ?1";
         Ok(self.db().query_row(sql, [key], |row| row.get(0)).optional()?)

@@ -34,7 +34,7 @@ const METADATA: Duration = Duration::from_secs(60);
 /// Longest wait for a statement that reads or writes rows of one partition.
 const ROWS: Duration = Duration::from_secs(6 * 3600);
 
-/// The hot engine failed.
+/// Why a question to the hot engine, or work of it, came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum HotError {
     /// A statement failed.
@@ -80,7 +80,7 @@ pub struct Hot {
 }
 
 impl Hot {
-    /// Over this client.
+    /// Statements go through `client`, which must be the owner of the tables.
     pub fn new(client: Client) -> Self {
         Self { client }
     }

@@ -1,8 +1,8 @@
 //! The one loop: it selects what to do next and does it. Nothing else changes a move.
 //!
 //! ```text
-//! forever: describe the tables ─▶ (catalog lost? rebuild) ─▶ (moves left over? a recovery migration)
-//!          ─▶ run the migration in force ─▶ sleep until woken, scheduled, or a while has passed
+//! run_loop: describe the tables ─▶ (catalog lost? rebuild) ─▶ (moves left over? a recovery migration)
+//!           ─▶ run the migration in force ─▶ sleep until woken, scheduled, or a while has passed
 //! ```
 //!
 //! A migration runs its moves one after the other, each as far as it goes: to its end, to a wait
@@ -30,7 +30,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// How often the tables are looked at while nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
-/// The same while something is known to be wrong.
+/// The same while a table is refused or the gateway has not been reached.
 const UNSETTLED: Duration = Duration::from_secs(2);
 /// Remembered once the catalog has been checked against its gateway.
 pub(super) const MET_GATEWAY: &str = "met_gateway";
@@ -48,7 +48,7 @@ enum Went {
 }
 
 impl Inner {
-    pub(super) async fn forever(&self) {
+    pub(super) async fn run_loop(&self) {
         loop {
             let settled = self.settle().await;
             if settled && let Err(error) = self.run_migration().await {

@@ -94,7 +94,7 @@ impl GatewayClient {
         self.peer.post_no_content(&format!("/v1/batches/{batch}/published"), &()).await.map(drop)
     }
 
-    /// Forget it. Fine when it is not known.
+    /// Deletes the batch; that the gateway does not know it is success.
     pub async fn delete(&self, batch: BatchId) -> Result<(), PeerError> {
         absent_is_none(self.peer.delete(&format!("/v1/batches/{batch}")).await).map(drop)
     }

@@ -149,7 +149,7 @@ impl Migrator {
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.inner.forever() => {}
+            () = self.inner.run_loop() => {}
         }
     }
 

@@ -3,8 +3,8 @@
 //! Publishing is one transaction in the catalog and nothing else; that the gateway is told (so that it
 //! refuses to delete the batch) can be repeated and lost. Between publish and reclaim both copies
 //! exist and one is seen. Only a proof read back **after** the grace time and after the last query on
-//! the hot copy lets the hot copy go; if it ever differs, the move stays `published`, loudly, and both
-//! copies stay.
+//! the hot copy lets the hot copy go; if it ever differs, the move stays `published`, both
+//! copies stay, and an error is logged and shown in the migration's report.
 
 use std::time::Duration;
 

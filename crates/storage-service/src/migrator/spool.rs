@@ -36,7 +36,7 @@ pub struct Draft {
 }
 
 impl Spool {
-    /// Makes the folder if absent.
+    /// Makes the folder if absent. Drafts may fill it up to `max_bytes`, and leave `min_free_bytes` of the disk.
     pub fn open(dir: PathBuf, max_bytes: u64, min_free_bytes: u64) -> io::Result<Self> {
         disk::create_folder(&dir)?;
         Ok(Self { dir, max_bytes, min_free_bytes })

@@ -115,7 +115,7 @@ impl ColdRead {
         Self { gateway, query, opened: None, progress, stop, place: None }
     }
 
-    /// It keeps `place` until its stream has ended.
+    /// Holds the permit `place` until its stream has ended.
     pub fn keep_place(&mut self, place: Option<OwnedSemaphorePermit>) {
         self.place = place;
     }

@@ -44,7 +44,7 @@ use cold::Gateway;
 use format::AnswerFormat;
 use hot::HotFacts;
 use query_log::{QueryFacts, QueryLog};
-use running::{Open, Runnings};
+use running::{RunningQueries, RunningQuery};
 use tickets::{TicketBook, Tickets};
 
 /// Queries that run at once.
@@ -73,7 +73,7 @@ pub struct Router {
     internal_url: Option<Url>,
     tickets: Arc<Tickets>,
     log: QueryLog,
-    runnings: Runnings,
+    runnings: RunningQueries,
     places: Arc<Semaphore>,
     /// Cold streams at once.
     cold_places: Arc<Semaphore>,
@@ -104,7 +104,7 @@ impl Router {
             internal_url,
             tickets: Arc::default(),
             log: QueryLog::default(),
-            runnings: Runnings::default(),
+            runnings: RunningQueries::default(),
             places: Arc::new(Semaphore::new(MAX_RUNNING)),
             cold_places: Arc::new(Semaphore::new(hybrid::COLD_AT_ONCE)),
         }
@@ -165,7 +165,7 @@ impl Router {
             // What the hot engine says of a cold stream that broke off is not the cause.
             Err(error) => return Err(opening.failed(cold.iter().find_map(|c| c.failure()).unwrap_or(error))),
         };
-        let open = Open { answer, cold, tickets, lease, permit };
+        let open = RunningQuery { answer, cold, tickets, lease, permit };
         let body = self.runnings.begin(open, opening.keep());
         Ok(Answer { content_type: format.content_type.to_owned(), body })
     }

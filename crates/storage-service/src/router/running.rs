@@ -6,7 +6,7 @@
 //! HTTP client sees a truncated answer, never a short one that looks whole. By the caller hanging
 //! up: the body is dropped. Or by the watch: a caller that does not read for [`CALLER_STALL`], or a
 //! query older than [`QUERY_LIMIT`], is cut off, because its lease would hold up every fence.
-//! However it ends, dropping [`Open`] closes the connections, which cancels the query in both
+//! However it ends, dropping [`RunningQuery`] closes the connections, which cancels the query in both
 //! engines, revokes the unused tickets and returns the lease.
 
 use std::{
@@ -33,7 +33,7 @@ pub const QUERY_LIMIT: Duration = Duration::from_secs(6 * 3600);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// What a running query holds; everything is given back when it is dropped.
-pub struct Open {
+pub struct RunningQuery {
     /// The hot engine's answer.
     pub answer: BoxStream<'static, Result<Bytes, QueryError>>,
     /// Its cold reads: the answer is whole only when none of them failed.
@@ -47,7 +47,7 @@ pub struct Open {
 }
 
 enum Phase {
-    Open(Box<Open>),
+    Open(Box<RunningQuery>),
     /// Cut off by the watch; the reason is told to the body once.
     Cut(Option<QueryError>),
     Ended,
@@ -57,7 +57,7 @@ struct State {
     phase: Phase,
     /// Set while the body waits for the engine.
     waker: Option<Waker>,
-    /// Since when it has been the caller's turn.
+    /// When the last chunk was handed to the caller: tells one that stopped reading.
     callers_turn: Instant,
 }
 
@@ -101,13 +101,13 @@ impl Shared {
 
 /// Every running answer, for the watch.
 #[derive(Default)]
-pub struct Runnings {
+pub struct RunningQueries {
     all: Mutex<Vec<Weak<Shared>>>,
 }
 
-impl Runnings {
+impl RunningQueries {
     /// Starts to watch over an answer; the returned stream is the response's body.
-    pub fn begin(&self, open: Open, record: Arc<QueryRecord>) -> AnswerBody {
+    pub fn begin(&self, open: RunningQuery, record: Arc<QueryRecord>) -> AnswerBody {
         let now = Instant::now();
         let state = State { phase: Phase::Open(Box::new(open)), waker: None, callers_turn: now };
         let shared = Arc::new(Shared {
@@ -221,7 +221,7 @@ mod tests {
 
     struct Bench {
         log: QueryLog,
-        runnings: Runnings,
+        runnings: RunningQueries,
         places: Arc<Semaphore>,
     }
 
@@ -229,7 +229,7 @@ mod tests {
         fn new() -> Self {
             Self {
                 log: QueryLog::default(),
-                runnings: Runnings::default(),
+                runnings: RunningQueries::default(),
                 places: Arc::new(Semaphore::new(1)),
             }
         }
@@ -251,7 +251,7 @@ mod tests {
             let cold = ColdProgress::new("trades".into(), TimeRange::ALL, Arc::clone(&record));
             let stop = CancellationToken::new();
             let first = futures::stream::iter([Ok(Bytes::from_static(b"row\n"))]);
-            let open = Open {
+            let open = RunningQuery {
                 answer: futures::StreamExt::boxed(futures::StreamExt::chain(first, rest)),
                 cold: vec![Arc::clone(&cold)],
                 tickets: TicketBook::new(Arc::default(), stop.clone()),

@@ -143,7 +143,8 @@ fn anchored(rows: &[u32], lengths: &[u32]) -> Vec<u32> {
     rows.iter().zip(lengths).filter(|(_, length)| **length > 0).map(|(row, _)| *row).collect()
 }
 
-/// Anchors, and the rest: as it is, or each as the step from its neighbour on the anchor's side.
+/// The anchor of each string, and the other numbers: as they are, or each as the step from its neighbour. Of
+/// 100, 103, 104 the first is the anchor 100, the others 103, 104 or the steps 3, 1.
 fn split(values: &[u64], lengths: &[u32], anchor: Anchor, steps: bool) -> (Vec<u64>, Vec<u64>) {
     let mut anchors = Vec::with_capacity(lengths.len());
     let mut rest = Vec::with_capacity(values.len());
