@@ -1,12 +1,9 @@
 //! A scripted HTTP server on loopback, byte by byte: what a server does when it dies, stalls or breaks
 //! the protocol cannot be asked of a well-behaved one.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -68,14 +65,14 @@ impl Fake {
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 }
 
 async fn serve(mut socket: TcpStream, script: Arc<Script>, log: Arc<Mutex<Vec<Seen>>>) {
     while let Some(request) = read_request(&mut socket).await {
         let n = {
-            let mut log = log.lock().unwrap();
+            let mut log = log.lock();
             log.push(request.clone());
             log.len() - 1
         };

@@ -1,11 +1,8 @@
 //! The list of nodes and what is known of each.
 
-use std::{
-    fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use url::Url;
 
@@ -102,7 +99,7 @@ impl Nodes {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing inside can panic half-way through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(super) fn health(&self) -> Vec<NodeHealth> {

@@ -3,15 +3,12 @@
 //! The rule that everything here serves: once a statement that is not idempotent may have reached a
 //! server, it is never sent again, and anything but a clear answer is [`Error::Unknown`].
 
-use std::{
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream::BoxStream};
 use http::StatusCode;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use url::Url;
 
@@ -106,13 +103,13 @@ impl Clock {
     }
 
     fn until(&self) -> Instant {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.until.lock()
     }
 
     /// A function that pushes the limit away.
     fn toucher(&self) -> impl Fn() + Send + 'static {
         let (until, limit) = (Arc::clone(&self.until), self.limit);
-        move || *until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + limit
+        move || *until.lock() = Instant::now() + limit
     }
 
     /// `None` when the time ran out.
@@ -273,7 +270,7 @@ fn request(
             let (body, touch) = (Arc::clone(body), clock.toucher());
             // Taken at the first poll, so a refused connection leaves it for the next node.
             let stream = futures::stream::once(async move {
-                let taken = body.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let taken = body.lock().take();
                 taken.unwrap_or_else(|| {
                     futures::stream::once(async { Err(std::io::Error::other("the body was already sent")) })
                         .boxed()
