@@ -44,8 +44,9 @@ pub use crate::{port::free_port, process::ProcessId};
 pub const ENGINE_USER: &str = "storage";
 /// Longest wait for one process to answer.
 const READY: Duration = Duration::from_secs(60);
-/// Time a process gets to end by itself.
-const GRACE: Duration = Duration::from_secs(20);
+/// Time a process gets to end by itself: more than the slowest promises, an engine's drain (10 s) and the end
+/// after it (20 s).
+const GRACE: Duration = Duration::from_secs(40);
 
 /// One of the four processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -234,8 +235,15 @@ impl Stack {
     pub fn stop(mut self) -> Result<()> {
         for role in Role::ALL.into_iter().rev() {
             if let Some(running) = self.running.remove(&role) {
+                let log = self.log(role);
                 let clean = running.stop(GRACE).with_context(|| format!("stop {}", role.name()))?;
-                ensure!(clean, "{} did not end within {} s of SIGTERM", role.name(), GRACE.as_secs());
+                ensure!(
+                    clean,
+                    "{} did not end within {} s of SIGTERM; the end of its log:\n{}",
+                    role.name(),
+                    GRACE.as_secs(),
+                    process::tail(&log, 30)
+                );
             }
         }
         self.link = LinkSetup::default();
