@@ -44,6 +44,11 @@ impl Console {
             OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
             rustix::fs::Mode::empty(),
         )?;
+        // Raw even while a statement runs, when the prompt gives the terminal back: there the kernel would take
+        // an end of input for itself (VEOF, termios(3)), and the engine would never see it.
+        let mut attributes = rustix::termios::tcgetattr(&slave)?;
+        attributes.make_raw();
+        rustix::termios::tcsetattr(&slave, rustix::termios::OptionalActions::Now, &attributes)?;
         // Wide enough that a typed statement needs no second line.
         rustix::termios::tcsetwinsize(
             &slave,

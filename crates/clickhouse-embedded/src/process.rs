@@ -24,6 +24,10 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How long the engine may take to end once nothing runs; the library itself takes 5 s while a connection
 /// is open.
 const END: Duration = Duration::from_secs(20);
+/// An engine that has not ended so long after it was told to is told again.
+const TYPE_AGAIN: Duration = Duration::from_secs(1);
+/// What ends the engine at its prompt, typed.
+const END_OF_INPUT: &str = "\u{4}";
 /// The answer to [`RUNNING`], in the run folder.
 const RUNNING_FILE: &str = "running.json";
 /// How many statements run, this one included.
@@ -157,17 +161,23 @@ impl Process {
         if let Err(error) = asked {
             tracing::warn!(%error, "the engine cannot be asked to end");
         }
-        let patience = if self.is_server { drain + END } else { END };
-        match timeout(patience, self.ended()).await {
-            Ok((status, words)) if status != "exit status: 0" => {
-                tracing::warn!(%status, %words, "the engine did not end cleanly");
-                false
-            }
-            Ok(_) => true,
-            Err(_) => {
-                tracing::warn!("the engine does not end, and is killed");
-                self.kill().await;
-                false
+        let deadline = Instant::now() + if self.is_server { drain + END } else { END };
+        loop {
+            let ended = timeout(TYPE_AGAIN, self.ended()).await;
+            match ended {
+                Ok((status, words)) if status != "exit status: 0" => {
+                    tracing::warn!(%status, %words, "the engine did not end cleanly");
+                    return false;
+                }
+                Ok(_) => return true,
+                Err(_) if Instant::now() >= deadline => {
+                    tracing::warn!("the engine does not end, and is killed");
+                    self.kill().await;
+                    return false;
+                }
+                Err(_) if self.is_server => {}
+                // A key typed while the prompt was not there may be lost.
+                Err(_) => drop(self.console.type_in(END_OF_INPUT)),
             }
         }
     }
@@ -192,7 +202,7 @@ impl Process {
             }
             self.for_a_moment(Duration::from_millis(50)).await;
         }
-        self.console.type_in("\u{4}")?;
+        self.console.type_in(END_OF_INPUT)?;
         Ok(())
     }
 

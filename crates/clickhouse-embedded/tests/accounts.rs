@@ -14,6 +14,8 @@ mod engine;
 use std::net::TcpListener;
 use std::path::Path;
 
+use clickhouse_http::client::{Client, NodeList};
+use clickhouse_http::query_account::{self, Wanted};
 use engine::{Answer, Engine};
 
 const ACCOUNTS: &str = "
@@ -157,6 +159,56 @@ async fn the_query_account_reads_tables_and_cold_rows_and_nothing_else() {
     }
     service.set_nonblocking(true).unwrap();
     assert!(service.accept().is_err(), "somebody called");
+}
+
+const CARELESS: &str = "
+accounts:
+- name: careless
+  password_file: query.password
+  grants:
+  - GRANT INSERT, ALTER ON market.*
+  - GRANT SELECT ON system.query_log
+  - GRANT READ ON FILE
+";
+
+#[tokio::test]
+async fn what_a_query_account_can_and_must_not_is_found_with_the_statement_that_mends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let accounts = folder.path().join("accounts.yaml");
+    std::fs::write(&accounts, CARELESS).unwrap();
+    let url = "http://service.internal:8003";
+    let engine = engine_with_the_query_account(
+        folder.path(),
+        &["--query-url", url, "--accounts", accounts.to_str().unwrap()],
+    )
+    .await;
+    let checked = async |account: &str| {
+        let node = NodeList::single(engine.url.parse().unwrap(), account, "the reader's".to_owned());
+        let wanted = Wanted {
+            account: account.to_owned(),
+            databases: vec!["market".to_owned()],
+            internal_url: Some(url.to_owned()),
+        };
+        query_account::check(&Client::new(node).unwrap(), &wanted).await.unwrap()
+    };
+    assert_eq!(checked("query").await, []);
+    let findings = checked("careless").await;
+    for what in [
+        "it lacks SELECT ON `market`.*",
+        "it lacks CREATE TEMPORARY TABLE ON *.*",
+        "it has INSERT ON `market`.*",
+        "it has ALTER ON `market`.*",
+        "it has SELECT ON system.query_log",
+        "it reaches beyond the engine by FILE",
+        "it cannot fetch cold rows from storage-service",
+    ] {
+        let finding = findings.iter().find(|finding| finding.what == what);
+        let finding = finding.unwrap_or_else(|| panic!("{what}: {findings:#?}"));
+        let statement = finding.mend.split(" (before").next().unwrap();
+        let parsed = engine.ask_with(&[("param_q", statement)], "SELECT formatQuery({q:String})").await;
+        assert_eq!(parsed.status, 200, "{statement}: {}", parsed.text());
+    }
+    assert_eq!(findings.len(), 7, "{findings:#?}");
 }
 
 /// The same texts that both tiers refuse, here with nothing between them and the engine but its grants and

@@ -69,6 +69,25 @@ async fn the_engine_ends_with_its_supervisor() {
     drop(folder);
 }
 
+/// A stop that comes beside statements is not lost with the key that says it: while a statement runs, the
+/// prompt is away.
+#[tokio::test]
+async fn it_ends_by_itself_each_time_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..8 {
+        let engine = Engine::start_in(folder.path(), &[]);
+        let busy =
+            engine.request(reqwest::Method::POST, &[]).body("SELECT sleepEachRow(0.1) FROM numbers(5)");
+        let busy = tokio::spawn(Engine::send_or_not(busy));
+        engine.until("SELECT count() FROM system.processes", "2").await;
+        let (code, log) = tokio::task::spawn_blocking(move || engine.stop_with_log()).await.unwrap();
+        busy.await.unwrap();
+        assert_eq!(code, 0, "{log}");
+        // What the supervisor says last, when it need not kill.
+        assert!(log.contains("stopped"), "{log}");
+    }
+}
+
 #[tokio::test]
 async fn the_locked_account_does_nothing_from_outside() {
     let engine = Engine::start_with(&["--tcp-listen", "127.0.0.1:0"]);

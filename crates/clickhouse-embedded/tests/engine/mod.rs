@@ -27,6 +27,8 @@ pub struct Engine {
     /// The native protocol's port, where it was asked for.
     pub tcp_port: Option<u16>,
     log: Arc<Mutex<String>>,
+    /// Ends with the supervisor.
+    logging: Option<std::thread::JoinHandle<()>>,
     /// The folder it works in.
     pub folder: PathBuf,
     kept: Option<TempDir>,
@@ -99,7 +101,7 @@ impl Engine {
         let pipe = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
         let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let logging = std::thread::spawn(move || {
             for line in pipe.lines().map_while(Result::ok) {
                 eprintln!("{line}");
                 kept.lock().push_str(&(line + "\n"));
@@ -110,7 +112,16 @@ impl Engine {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(120)).build().unwrap();
         let url = listening["url"].as_str().unwrap().to_owned();
         let tcp_port = listening["tcp_port"].as_u64().map(|port| port as u16);
-        Self { child, url, tcp_port, log, folder: folder.to_owned(), kept: None, client }
+        Self {
+            child,
+            url,
+            tcp_port,
+            log,
+            logging: Some(logging),
+            folder: folder.to_owned(),
+            kept: None,
+            client,
+        }
     }
 
     /// A request with the right password; `query` is the URL's query string, already encoded pairs.
@@ -233,10 +244,17 @@ impl Engine {
     }
 
     /// SIGTERM, and the exit code.
-    pub fn stop(mut self) -> i32 {
+    pub fn stop(self) -> i32 {
+        self.stop_with_log().0
+    }
+
+    /// The same, with all that the supervisor has logged.
+    pub fn stop_with_log(mut self) -> (i32, String) {
         let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
-        self.child.wait().unwrap().code().unwrap_or(-1)
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        self.logging.take().unwrap().join().unwrap();
+        (code, self.log())
     }
 }
 
