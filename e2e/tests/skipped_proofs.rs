@@ -6,11 +6,14 @@
 use std::time::Duration;
 
 use storage_types::service_api::MigrationRequest;
-use testbed::fixture::{COLD, Fixture, HOT};
+use testbed::{
+    faults::{Point, Skip},
+    fixture::{COLD, Fixture, HOT},
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const LOADED: &str = "gateway.load.after_effect";
-const REPROVING: &str = "move.reprove.before_journal";
+const LOADED: Point = Point::GatewayLoadAfterEffect;
+const REPROVING: Point = Point::MoveReproveBeforeJournal;
 
 fn daily() -> MigrationRequest {
     MigrationRequest { tables: vec!["daily".to_owned()], ..MigrationRequest::default() }
@@ -54,7 +57,7 @@ async fn without_the_proof_on_arrival_the_oracle_turns_red() {
     let fixture = Fixture::start().await.unwrap();
     let oracle = fixture.oracle_of("daily");
     oracle.preload(5_000).await.unwrap();
-    fixture.faults.skip("gateway.prove").unwrap();
+    fixture.faults.skip(Skip::GatewayProve).unwrap();
     spoil_staging(&fixture).await;
     // The reading back before the drop still stands between the spoiled batch and the last copy.
     let deadline = tokio::time::Instant::now() + LIMIT;
@@ -139,7 +142,7 @@ async fn without_the_second_proof_the_oracle_turns_red() {
     let fixture = Fixture::start().await.unwrap();
     let oracle = fixture.oracle_of("daily");
     oracle.preload(5_000).await.unwrap();
-    fixture.faults.skip("service.reprove").unwrap();
+    fixture.faults.skip(Skip::ServiceReprove).unwrap();
     spoil_live(&fixture).await;
     fixture.migrate_table(Some("daily"), LIMIT).await.unwrap();
     let verdict = oracle.finish().await.unwrap();

@@ -4,30 +4,38 @@
 //! `STORAGE_FAULT_DIR` set, a process that reaches the point `p` looks for the file `p` in that
 //! folder. If it is there, the process renames it to `p.reached` and waits until that file is gone
 //! (at most [`MAX_PAUSE`]): time for the test to `kill -9` whichever process it likes and then to
-//! let the others go on. A file `skip.NAME` switches off the proof called NAME: the oracle must
-//! turn red then, or it proves nothing.
+//! let the others go on. A file `skip.NAME` switches off the proof called NAME ([`Skip`]): the oracle
+//! must turn red then, or it proves nothing.
+//!
+//! A point is a member of [`Point`], so that tests visit [`Point::ALL`] and none is left out.
+
+mod point;
+mod skip;
 
 use std::time::Duration;
+
+pub use point::{Daemon, Moment, Point, Step};
+pub use skip::Skip;
 
 /// Longest a point holds a process when nobody releases it.
 pub const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// Reach the point `name` (lower-case words joined by dots, e.g. `move.fence.after_effect`).
-pub async fn reach(name: &str) {
+/// Reach a point.
+pub async fn reach(point: Point) {
     #[cfg(feature = "enabled")]
-    armed::pause(name).await;
+    armed::pause(point.name()).await;
     #[cfg(not(feature = "enabled"))]
-    let _ = name;
+    let _ = point;
 }
 
-/// Whether the test asked for the proof called `name` to be skipped. Always `false` in a release build.
+/// Whether the test asked for a proof to be skipped. Always `false` in a release build.
 #[must_use]
-pub fn skips(name: &str) -> bool {
+pub fn skips(proof: Skip) -> bool {
     #[cfg(feature = "enabled")]
-    return armed::dir().is_some_and(|dir| dir.join(format!("skip.{name}")).exists());
+    return armed::dir().is_some_and(|dir| dir.join(proof.file()).exists());
     #[cfg(not(feature = "enabled"))]
     {
-        let _ = name;
+        let _ = proof;
         false
     }
 }

@@ -6,7 +6,10 @@ mod support;
 
 use reqwest::{Method, StatusCode};
 use support::{Batch, Gateway, LIVE, Stage, assert_exactly_once, assert_tidy};
-use testbed::wait::eventually;
+use testbed::{
+    faults::{Daemon, Point, Skip},
+    wait::eventually,
+};
 
 /// Everything a sender does, from wherever things stand; a killed gateway only breaks calls off.
 async fn attempt(gateway: &Gateway, batch: &Batch) {
@@ -22,19 +25,10 @@ async fn attempt(gateway: &Gateway, batch: &Batch) {
     call(Method::POST, batch.path("/commit"), Vec::new()).await;
 }
 
-const POINTS: &[&str] = &[
-    "gateway.manifest.before_journal",
-    "gateway.manifest.after_journal",
-    "gateway.chunk.after_write",
-    "gateway.commit.before_journal",
-    "gateway.commit.after_journal",
-    "gateway.load.after_effect",
-    "gateway.prove.after_effect",
-    "gateway.attach.before_effect",
-    "gateway.attach.partition_moved",
-    "gateway.attach.after_effect",
-    "gateway.commit.after_reply_state",
-];
+/// Every point of the gateway, in the order a batch comes to them.
+fn points() -> impl Iterator<Item = Point> {
+    Point::ALL.iter().copied().filter(|point| point.daemon() == Daemon::Gateway)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gateway_dies_at_every_point() {
@@ -42,7 +36,7 @@ async fn the_gateway_dies_at_every_point() {
     let first = Batch::make(&engine, 0, 3_000).await;
     gateway.ensure(&first).await;
     let mut batches = Vec::new();
-    for (n, point) in (1_u64..).zip(POINTS) {
+    for (n, point) in (1_u64..).zip(points()) {
         let batch = Batch::make(&engine, n * 100_000, 3_000).await;
         gateway.arm(point);
         {
@@ -63,7 +57,7 @@ async fn the_gateway_dies_at_every_point() {
         gateway.restart().await;
         gateway.ready().await;
         // A sender that knows nothing of the crash asks and goes on.
-        eventually(point, async || {
+        eventually(point.name(), async || {
             attempt(&gateway, &batch).await;
             let (status, _) = gateway.commit(&batch).await;
             (status == StatusCode::OK).then_some(())
@@ -77,7 +71,7 @@ async fn the_gateway_dies_at_every_point() {
     for batch in &batches {
         assert_exactly_once(&engine, batch).await;
     }
-    assert_eq!(engine.number(&format!("SELECT count() FROM {LIVE}")).await, 3_000 * POINTS.len() as u64);
+    assert_eq!(engine.number(&format!("SELECT count() FROM {LIVE}")).await, 3_000 * batches.len() as u64);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,12 +79,14 @@ async fn the_engine_dies_at_every_point() {
     let Stage { gateway, mut engine, dir: _dir } = Stage::new().await;
     let first = Batch::make(&engine, 0, 3_000).await;
     gateway.ensure(&first).await;
-    let points: Vec<&str> = POINTS
-        .iter()
-        .copied()
-        .filter(|p| p.contains("load") || p.contains("prove") || p.contains("attach"))
-        .collect();
-    for (n, point) in (1_u64..).zip(&points) {
+    let points = [
+        Point::GatewayLoadAfterEffect,
+        Point::GatewayProveAfterEffect,
+        Point::GatewayAttachBeforeEffect,
+        Point::GatewayAttachPartitionMoved,
+        Point::GatewayAttachAfterEffect,
+    ];
+    for (n, point) in (1_u64..).zip(points) {
         let batch = Batch::make(&engine, n * 100_000, 3_000).await;
         gateway.arm(point);
         gateway.send(&batch).await;
@@ -112,7 +108,7 @@ async fn rows_left_by_a_torn_move_are_taken_out_and_loaded_again() {
     let Stage { mut gateway, engine, dir: _dir } = Stage::new().await;
     let batch = Batch::make(&engine, 0, 3_000).await;
     gateway.ensure(&batch).await;
-    let point = "gateway.attach.partition_moved";
+    let point = Point::GatewayAttachPartitionMoved;
     gateway.arm(point);
     gateway.send(&batch).await;
     gateway.commit(&batch).await;
@@ -144,7 +140,7 @@ async fn a_journal_lost_in_the_middle_of_an_attach_is_rebuilt() {
     let Stage { mut gateway, engine, dir: _dir } = Stage::new().await;
     let batch = Batch::make(&engine, 0, 3_000).await;
     gateway.ensure(&batch).await;
-    let point = "gateway.attach.partition_moved";
+    let point = Point::GatewayAttachPartitionMoved;
     gateway.arm(point);
     gateway.send(&batch).await;
     gateway.commit(&batch).await;
@@ -166,7 +162,7 @@ async fn a_batch_given_up_while_it_loads_leaves_nothing() {
     let Stage { mut gateway, engine, dir: _dir } = Stage::new().await;
     let batch = Batch::make(&engine, 0, 3_000).await;
     gateway.ensure(&batch).await;
-    let point = "gateway.attach.partition_moved";
+    let point = Point::GatewayAttachPartitionMoved;
     gateway.arm(point);
     gateway.send(&batch).await;
     gateway.commit(&batch).await;
@@ -190,7 +186,7 @@ async fn without_the_proof_wrong_rows_go_live() {
     let mut batch = Batch::make(&engine, 0, 3_000).await;
     batch.manifest.proof.rows -= 1;
     gateway.ensure(&batch).await;
-    gateway.arm("skip.gateway.prove");
+    gateway.faults().skip(Skip::GatewayProve).unwrap();
     gateway.send(&batch).await;
     assert_eq!(gateway.settle(&batch).await.0, StatusCode::OK);
     assert_eq!(engine.number(&format!("SELECT count() FROM {LIVE}")).await, 3_000);

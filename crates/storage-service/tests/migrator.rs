@@ -4,12 +4,13 @@
 
 mod migrator_support;
 
+use fault_points::{Daemon, Point, Skip};
 use migrator_support::{Scene, rows};
 use storage_types::{
     MoveState,
     service_api::{FenceKind, MigrationState},
 };
-use testbed::{clients::Refused, stack::Role};
+use testbed::{clients::Refused, faults::Faults, stack::Role};
 
 #[tokio::test]
 async fn whole_partitions_move_and_answers_stay_the_same() {
@@ -64,15 +65,15 @@ async fn windows_of_coarse_partitions_move_and_leave_the_rest() {
 async fn rows_that_come_late_are_never_lost_in_whole_partitions() {
     let scene = Scene::start().await;
     scene.fill("daily", 0, 4_000, 0, 1).await;
-    scene.arm("move.fence.before_journal");
+    scene.arm(Point::MoveFenceBeforeJournal);
     let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
-    scene.reached("move.fence.before_journal").await;
+    scene.reached(Point::MoveFenceBeforeJournal).await;
     // New rows, and copies of shipped rows equal in every column.
     scene.fill("daily", 50_000, 300, 0, 1).await;
     scene.sql("INSERT INTO hot.daily SELECT * FROM hot.daily WHERE id < 100").await;
     let seen = scene.seen("daily").await;
     assert!(seen.starts_with("4400,4300,"), "{seen}");
-    scene.release("move.fence.before_journal");
+    scene.release(Point::MoveFenceBeforeJournal);
     let report = scene.finished(id).await;
     assert_eq!(report.state, MigrationState::Done, "{report:#?}");
     assert_eq!(scene.seen("daily").await, seen);
@@ -86,13 +87,13 @@ async fn rows_that_come_late_are_never_lost_in_whole_partitions() {
 async fn without_the_comparison_late_rows_would_be_lost() {
     let scene = Scene::start().await;
     scene.fill("daily", 0, 4_000, 0, 1).await;
-    std::fs::write(scene.stack.faults().join("skip.service.fence_compare"), b"").unwrap();
-    scene.arm("move.fence.before_journal");
+    Faults::new(scene.stack.faults()).skip(Skip::ServiceFenceCompare).unwrap();
+    scene.arm(Point::MoveFenceBeforeJournal);
     let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
-    scene.reached("move.fence.before_journal").await;
+    scene.reached(Point::MoveFenceBeforeJournal).await;
     scene.fill("daily", 50_000, 300, 0, 1).await;
     let seen = scene.seen("daily").await;
-    scene.release("move.fence.before_journal");
+    scene.release(Point::MoveFenceBeforeJournal);
     scene.finished(id).await;
     assert!(seen.starts_with("4300,") && scene.seen("daily").await.starts_with("4000,"));
 }
@@ -101,15 +102,15 @@ async fn without_the_comparison_late_rows_would_be_lost() {
 async fn a_cold_copy_that_changed_keeps_the_hot_copy() {
     let scene = Scene::start().await;
     scene.fill("daily", 0, 1_000, 0, 1).await;
-    scene.arm("move.reprove.before_journal");
+    scene.arm(Point::MoveReproveBeforeJournal);
     let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
-    scene.reached("move.reprove.before_journal").await;
+    scene.reached(Point::MoveReproveBeforeJournal).await;
     scene
         .cold
         .query("ALTER TABLE cold.daily DELETE WHERE id = 7 SETTINGS mutations_sync = 1".to_owned())
         .await
         .unwrap();
-    scene.release("move.reprove.before_journal");
+    scene.release(Point::MoveReproveBeforeJournal);
     let report = scene.finished(id).await;
     assert_eq!(report.state, MigrationState::Failed, "{report:#?}");
     assert_eq!(report.moves[0].state, MoveState::Published);
@@ -122,14 +123,14 @@ async fn a_cold_copy_that_changed_keeps_the_hot_copy() {
 async fn parts_merged_with_late_rows_are_fenced_by_content() {
     let scene = Scene::start().await;
     scene.fill("daily", 0, 4_000, 0, 1).await;
-    scene.arm("move.snapshot.after_result");
+    scene.arm(Point::MoveSnapshotAfterResult);
     let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
-    scene.reached("move.snapshot.after_result").await;
+    scene.reached(Point::MoveSnapshotAfterResult).await;
     scene.fill("daily", 50_000, 300, 0, 1).await;
     scene.sql("INSERT INTO hot.daily SELECT * FROM hot.daily WHERE id < 100").await;
     scene.sql("OPTIMIZE TABLE hot.daily FINAL").await;
     let seen = scene.seen("daily").await;
-    scene.release("move.snapshot.after_result");
+    scene.release(Point::MoveSnapshotAfterResult);
     let report = scene.finished(id).await;
     assert_eq!(report.state, MigrationState::Done, "{report:#?}");
     let moved = &report.moves[0];
@@ -149,15 +150,15 @@ async fn parts_merged_with_late_rows_are_fenced_by_content() {
 async fn copies_of_shipped_rows_that_come_late_into_a_window_are_kept() {
     let scene = Scene::start().await;
     scene.fill("monthly", 0, 4_000, 0, 2).await;
-    scene.arm("move.snapshot.after_result");
+    scene.arm(Point::MoveSnapshotAfterResult);
     let id = scene.service.migrate(&Scene::request("monthly", 1)).await.unwrap();
-    scene.reached("move.snapshot.after_result").await;
+    scene.reached(Point::MoveSnapshotAfterResult).await;
     // Two further copies of some rows, one of others, all equal in every column.
     scene.sql("INSERT INTO hot.monthly SELECT * FROM hot.monthly WHERE id < 200").await;
     scene.sql("INSERT INTO hot.monthly SELECT DISTINCT * FROM hot.monthly WHERE id < 50").await;
     let seen = scene.seen("monthly").await;
     assert!(seen.starts_with("4250,4000,"), "{seen}");
-    scene.release("move.snapshot.after_result");
+    scene.release(Point::MoveSnapshotAfterResult);
     let report = scene.finished(id).await;
     assert_eq!(report.state, MigrationState::Done, "{report:#?}");
     // The second venue's snapshot was taken after the copies came: they are part of it.
@@ -206,9 +207,9 @@ async fn one_migration_at_a_time_and_a_cancelled_one_leaves_hot_alone() {
     let scene = Scene::start().await;
     scene.fill("daily", 0, 4_000, 0, 2).await;
     let seen = scene.seen("daily").await;
-    scene.arm("move.commit.before_journal");
+    scene.arm(Point::MoveCommitBeforeJournal);
     let id = scene.service.migrate(&Scene::request("daily", 2)).await.unwrap();
-    scene.reached("move.commit.before_journal").await;
+    scene.reached(Point::MoveCommitBeforeJournal).await;
     let busy = scene.service.migrate(&Scene::request("daily", 2)).await.unwrap_err();
     assert!(busy.to_string().contains(&id.to_string()) || format!("{busy:#}").contains(&id.to_string()));
     let path = format!("/api/v1/migrations/{id}");
@@ -219,7 +220,7 @@ async fn one_migration_at_a_time_and_a_cancelled_one_leaves_hot_alone() {
     assert!(report.moves.iter().all(|m| m.state == MoveState::Aborted));
     assert_eq!(scene.seen("daily").await, seen);
     assert_eq!(scene.internal_tables().await, "[]");
-    scene.release("move.commit.before_journal");
+    scene.release(Point::MoveCommitBeforeJournal);
     assert_eq!(rows(&scene.migrate("daily", 2).await.moves), 4_000);
     assert_eq!(scene.seen("daily").await, seen);
     assert_eq!(scene.cold.number("SELECT count() FROM cold.daily").await.unwrap(), 4_000);
@@ -230,11 +231,11 @@ async fn the_gateway_may_be_away_and_the_move_waits() {
     let mut scene = Scene::start().await;
     scene.fill("daily", 0, 3_000, 0, 1).await;
     let seen = scene.seen("daily").await;
-    scene.arm("move.send.after_journal");
+    scene.arm(Point::MoveSendAfterJournal);
     let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
-    scene.reached("move.send.after_journal").await;
+    scene.reached(Point::MoveSendAfterJournal).await;
     scene.stack.kill(Role::Gateway).unwrap();
-    scene.release("move.send.after_journal");
+    scene.release(Point::MoveSendAfterJournal);
     scene
         .until("the report names the cause", async |s| {
             s.service.migration(id).await.unwrap().moves.iter().any(|m| m.error.is_some())
@@ -307,11 +308,11 @@ async fn a_damaged_catalog_is_set_aside_and_rebuilt_from_the_gateway() {
 #[tokio::test]
 async fn a_catalog_lost_between_fence_and_publish_finds_the_only_hot_copy() {
     for (table, point) in [
-        ("daily", "move.fence.after_result"),
-        ("daily", "move.fence.after_journal"),
-        ("monthly", "move.fence.after_effect"),
-        ("daily", "move.publish.after_effect"),
-        ("daily", "move.send.after_effect"),
+        ("daily", Point::MoveFenceAfterResult),
+        ("daily", Point::MoveFenceAfterJournal),
+        ("monthly", Point::MoveFenceAfterEffect),
+        ("daily", Point::MovePublishAfterEffect),
+        ("daily", Point::MoveSendAfterEffect),
     ] {
         let mut scene = Scene::start().await;
         scene.fill(table, 0, 3_000, 0, 2).await;
@@ -344,49 +345,48 @@ async fn killed_everywhere(table: &str, role: Role) {
     if stays > 0 {
         scene.fill(table, 1_000_000, stays, 20, 1).await;
     }
-    let mut round = 0;
-    for step in ["snapshot", "encode", "send", "commit", "fence", "publish", "reprove", "reclaim"] {
-        for moment in ["before_journal", "after_journal", "after_effect", "after_result"] {
-            let point = format!("move.{step}.{moment}");
-            let last = 15;
-            scene.fill(table, round * 1000, 600, (round % 15) as i64, 1).await;
-            round += 1;
-            let seen = scene.seen(table).await;
-            scene.arm(&point);
-            let migration = scene.service.migrate(&Scene::request(table, last)).await.unwrap();
-            scene.reached(&point).await;
-            if role == Role::Service {
-                scene.stack.kill(role).unwrap();
-                scene.release(&point);
-                scene.stack.restart(role).await.unwrap();
-            } else {
-                scene.stack.kill(role).unwrap();
-                scene.stack.relaunch(role).unwrap();
-                scene.stack.ready(role).await.unwrap();
-                scene.release(&point);
-            }
-            assert_eq!(scene.seen(table).await, seen, "{point}");
-            scene
-                .until(&format!("the move ends after {point}"), async |s| {
-                    s.service
-                        .migrations()
-                        .await
-                        .is_ok_and(|all| all.iter().all(|m| m.state != MigrationState::Running))
-                })
-                .await;
-            assert_eq!(scene.seen(table).await, seen, "{point}");
-            let report = scene.finished(migration).await;
-            assert_eq!(report.state, MigrationState::Done, "{point}: {report:#?}");
-            assert_eq!(
-                scene.sql(&format!("SELECT count() FROM hot.{table}")).await,
-                stays.to_string(),
-                "{point}"
-            );
-            assert_eq!(scene.internal_tables().await, "[]", "{point}");
+    // A window's rows are deleted by content, no part is dropped.
+    let reaches = |point: &Point| table == "daily" || *point != Point::MoveFencePartDropped;
+    let of_the_service = Point::ALL.iter().copied().filter(|point| point.daemon() == Daemon::Service);
+    let points: Vec<Point> = of_the_service.filter(reaches).collect();
+    for (round, &point) in (0_u64..).zip(&points) {
+        let last = 15;
+        scene.fill(table, round * 1000, 600, (round % 15) as i64, 1).await;
+        let seen = scene.seen(table).await;
+        scene.arm(point);
+        let migration = scene.service.migrate(&Scene::request(table, last)).await.unwrap();
+        scene.reached(point).await;
+        if role == Role::Service {
+            scene.stack.kill(role).unwrap();
+            scene.release(point);
+            scene.stack.restart(role).await.unwrap();
+        } else {
+            scene.stack.kill(role).unwrap();
+            scene.stack.relaunch(role).unwrap();
+            scene.stack.ready(role).await.unwrap();
+            scene.release(point);
         }
+        assert_eq!(scene.seen(table).await, seen, "{point}");
+        scene
+            .until(&format!("the move ends after {point}"), async |s| {
+                s.service
+                    .migrations()
+                    .await
+                    .is_ok_and(|all| all.iter().all(|m| m.state != MigrationState::Running))
+            })
+            .await;
+        assert_eq!(scene.seen(table).await, seen, "{point}");
+        let report = scene.finished(migration).await;
+        assert_eq!(report.state, MigrationState::Done, "{point}: {report:#?}");
+        assert_eq!(
+            scene.sql(&format!("SELECT count() FROM hot.{table}")).await,
+            stays.to_string(),
+            "{point}"
+        );
+        assert_eq!(scene.internal_tables().await, "[]", "{point}");
     }
     let cold = scene.cold.number(&format!("SELECT count() FROM cold.{table}")).await.unwrap();
-    assert_eq!(cold, 32 * 600);
+    assert_eq!(cold, points.len() as u64 * 600);
 }
 
 #[tokio::test]

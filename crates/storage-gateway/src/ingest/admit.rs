@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clickhouse_http::client::Client;
 use daemon::disk;
+use fault_points::Point;
 use serde::Deserialize;
 use storage_types::{BatchState, Manifest, gateway_api::BatchStatus, manifest::InvalidManifest};
 
@@ -39,9 +40,9 @@ pub async fn admit(gateway: &Gateway, manifest: Manifest) -> Result<Admission, G
     let _turn = gateway.admission.lock().await;
     check_room(gateway, &manifest).await?;
     let manifest = Arc::new(manifest);
-    fault_points::reach("gateway.manifest.before_journal").await;
+    fault_points::reach(Point::GatewayManifestBeforeJournal).await;
     let new = gateway.journal.insert(Arc::clone(&manifest), BatchState::Sending, None).await?;
-    fault_points::reach("gateway.manifest.after_journal").await;
+    fault_points::reach(Point::GatewayManifestAfterJournal).await;
     if !new {
         // Two calls with one id: the other was first.
         let known = gateway.journal.get(batch).await?.ok_or(GatewayError::UnknownBatch(batch))?;

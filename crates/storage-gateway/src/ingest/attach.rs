@@ -8,6 +8,7 @@
 
 use clickhouse_http::client::Client;
 use clickhouse_sql::quote;
+use fault_points::Point;
 use serde::Deserialize;
 use storage_types::Manifest;
 
@@ -28,7 +29,7 @@ pub async fn attach(engine: &Client, manifest: &Manifest, staging: &TableName) -
     }
     // From here on rows of the batch may be in the live table: the ledger must know what they are.
     ledger::note(engine, manifest, Standing::Attaching).await?;
-    fault_points::reach("gateway.attach.before_effect").await;
+    fault_points::reach(Point::GatewayAttachBeforeEffect).await;
     let sql = format!("SELECT DISTINCT _partition_id AS id FROM {staging} ORDER BY id");
     let partitions: Vec<Row> = engine.query(sql).deadline(LOOK_DEADLINE).rows().await?;
     let live = proof::live(manifest);
@@ -40,9 +41,9 @@ pub async fn attach(engine: &Client, manifest: &Manifest, staging: &TableName) -
             .deadline(DDL_DEADLINE)
             .execute()
             .await?;
-        fault_points::reach("gateway.attach.partition_moved").await;
+        fault_points::reach(Point::GatewayAttachPartitionMoved).await;
     }
-    fault_points::reach("gateway.attach.after_effect").await;
+    fault_points::reach(Point::GatewayAttachAfterEffect).await;
     Ok(())
 }
 

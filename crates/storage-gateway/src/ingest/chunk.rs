@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use daemon::disk;
+use fault_points::Point;
 use futures::{Stream, StreamExt};
 use storage_types::{BatchId, BatchState, ChunkEntry};
 use tokio::{fs::File, io::AsyncWriteExt};
@@ -63,7 +64,7 @@ where
         discard(&temporary).await;
         return Err(error);
     }
-    fault_points::reach("gateway.chunk.after_write").await;
+    fault_points::reach(Point::GatewayChunkAfterWrite).await;
 
     let _gate = open.gate.lock().await;
     let state = gateway.journal.get(batch).await?.map(|record| record.state);

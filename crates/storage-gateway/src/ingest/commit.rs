@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use fault_points::Point;
 use storage_types::{BatchId, BatchState, gateway_api::BatchStatus};
 
 use super::{known, open_batches::OpenBatch, status_of};
@@ -48,9 +49,9 @@ async fn accept(gateway: &Gateway, batch: BatchId, open: &OpenBatch) -> Result<(
     if !status.missing.is_empty() {
         return Err(GatewayError::ChunksMissing(Box::new(status)));
     }
-    fault_points::reach("gateway.commit.before_journal").await;
+    fault_points::reach(Point::GatewayCommitBeforeJournal).await;
     gateway.journal.advance(batch, BatchState::Received, None, None).await?;
-    fault_points::reach("gateway.commit.after_journal").await;
+    fault_points::reach(Point::GatewayCommitAfterJournal).await;
     gateway.work.notify_one();
     Ok(())
 }

@@ -21,6 +21,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use fault_points::{Point, Skip};
 use storage_types::{BatchState, Manifest, Proof};
 
 use super::{attach, load, load::LoadError, open_batches::OpenBatch, staging};
@@ -91,22 +92,22 @@ async fn attempt(gateway: &Gateway, open: &OpenBatch) -> Result<Ending, GatewayE
         return Ok(ending);
     }
     let loaded_ms = started.elapsed().as_millis();
-    fault_points::reach("gateway.load.after_effect").await;
+    fault_points::reach(Point::GatewayLoadAfterEffect).await;
 
     let findings = proof::of_staging(engine, &staging, manifest).await?;
-    if !fault_points::skips("gateway.prove")
+    if !fault_points::skips(Skip::GatewayProve)
         && let Some(contradiction) = contradiction(manifest, &findings)
     {
         staging::drop_table(engine, &staging).await?;
         return Ok(Ending::Refuted(contradiction));
     }
     let proven_ms = started.elapsed().as_millis();
-    fault_points::reach("gateway.prove.after_effect").await;
+    fault_points::reach(Point::GatewayProveAfterEffect).await;
 
     let staged = proof::parts(engine, &staging).await?;
     attach::attach(engine, manifest, &staging).await?;
     let attached_ms = started.elapsed().as_millis();
-    if !proof::moved_whole(engine, manifest, &staged).await? && !fault_points::skips("gateway.prove") {
+    if !proof::moved_whole(engine, manifest, &staged).await? && !fault_points::skips(Skip::GatewayProve) {
         return Ok(Ending::Later("the live table does not hold exactly the batch after the move".into()));
     }
     let reread_ms = started.elapsed().as_millis();
@@ -161,7 +162,7 @@ async fn finish(gateway: &Gateway, manifest: &Arc<Manifest>) -> Result<Ending, G
     let batch = manifest.batch;
     ledger::note(&gateway.engine, manifest, Standing::Proven).await?;
     gateway.journal.advance(batch, BatchState::Proven, Some(manifest.proof), None).await?;
-    fault_points::reach("gateway.commit.after_reply_state").await;
+    fault_points::reach(Point::GatewayCommitAfterReplyState).await;
     Ok(Ending::Proven)
 }
 

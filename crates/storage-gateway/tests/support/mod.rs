@@ -19,7 +19,12 @@ use storage_types::{
     gateway_api::{BatchStatus, EnsureTable},
     schema_hash,
 };
-use testbed::{process::peak_rss_bytes, stack::free_port, wait::eventually};
+use testbed::{
+    faults::{Faults, Point},
+    process::peak_rss_bytes,
+    stack::free_port,
+    wait::eventually,
+};
 use url::Url;
 
 pub const TOKEN: &str = "a-token-for-tests-only";
@@ -268,17 +273,21 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
     }
 
     /// Lets the next pass of `point` wait to be killed.
-    pub fn arm(&self, point: &str) {
-        fs::write(self.dir.join("faults").join(point), "").unwrap();
+    pub fn arm(&self, point: Point) {
+        self.faults().arm(point).unwrap();
     }
 
-    pub async fn reached(&self, point: &str) {
-        let path = self.dir.join("faults").join(format!("{point}.reached"));
-        eventually(&format!("{point} is reached"), async || path.exists().then_some(())).await.unwrap();
+    /// Where points are armed and proofs skipped.
+    pub fn faults(&self) -> Faults {
+        Faults::new(self.dir.join("faults"))
     }
 
-    pub fn release(&self, point: &str) {
-        let _ = fs::remove_file(self.dir.join("faults").join(format!("{point}.reached")));
+    pub async fn reached(&self, point: Point) {
+        self.faults().held(point, PATIENCE).await.unwrap();
+    }
+
+    pub fn release(&self, point: Point) {
+        self.faults().release(point).unwrap();
     }
 }
 

@@ -10,6 +10,7 @@
 //! aborts a move before its fence and, after it, leaves it for a person and the next migration. The
 //! loop itself never ends on an error. Dropping it anywhere is a crash, and handled as one.
 
+use fault_points::{Moment, Step};
 use std::time::Duration;
 
 use storage_types::{MigrationId, MoveState, service_api::MigrationState};
@@ -215,7 +216,7 @@ impl Inner {
     ) -> Result<(), MigrationError> {
         for candidate in self.mover.candidates(table, migration.before).await? {
             let record = self.mover.planned(migration.id, table, candidate);
-            super::mover::at("snapshot", "before_journal").await;
+            super::mover::at(Step::Snapshot, Moment::BeforeJournal).await;
             self.mover.catalog.plan_move(&record)?;
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! the disk work on a blocking thread, fed through a short queue; when either side stops, the other
 //! ends with it and the half-written file is removed.
 
+use fault_points::{Moment, Step};
 use std::io::{self, Write as _};
 
 use batch_codec::{CODEC, ChunkCutter, Cut, Encoder};
@@ -52,9 +53,9 @@ impl Mover {
         batch: &BatchRecord,
         order_by: &str,
     ) -> Result<Manifest, StepError> {
-        at("encode", "before_journal").await;
+        at(Step::Encode, Moment::BeforeJournal).await;
         let engine_version = self.hot.version().await?;
-        at("encode", "after_journal").await;
+        at(Step::Encode, Moment::AfterJournal).await;
         let chunk_bytes = self.monitor.goodput().chunk_bytes(self.config.chunk_bytes).min(MAX_CHUNK_BYTES);
         let sql = format!(
             "SELECT {}, toUInt64({}) AS _batch FROM {} WHERE 1{} ORDER BY {order_by} FORMAT Native",
@@ -92,7 +93,7 @@ impl Mover {
             );
             return Err(StepError::Failed(text));
         }
-        at("encode", "after_effect").await;
+        at(Step::Encode, Moment::AfterEffect).await;
         let manifest = Manifest {
             version: MANIFEST_VERSION,
             batch: batch.id,
@@ -115,7 +116,7 @@ impl Mover {
             chunks: cut.chunks,
         };
         self.catalog.batch_encoded(&manifest)?;
-        at("encode", "after_result").await;
+        at(Step::Encode, Moment::AfterResult).await;
         Ok(manifest)
     }
 

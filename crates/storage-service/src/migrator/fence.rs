@@ -30,6 +30,7 @@ use crate::{
     catalog::{FencePart, MoveRecord},
     hot::HeadPart,
 };
+use fault_points::{Moment, Point, Skip, Step};
 
 /// Where a part of the head has gone.
 enum Whereabouts {
@@ -49,9 +50,9 @@ impl Mover {
             tracing::info!(move_id = %record.id, "parts were merged since the snapshot: fencing by content");
             return self.hide(record).await;
         };
-        at("fence", "before_journal").await;
+        at(Step::Fence, Moment::BeforeJournal).await;
         let version = self.catalog.begin_fence(record, &parts)?;
-        at("fence", "after_journal").await;
+        at(Step::Fence, Moment::AfterJournal).await;
         let logical = &record.table.logical;
         if !self.catalog.drained(logical, record.range, version, self.config.fence_drain).await {
             self.catalog.give_up_fence(record)?;
@@ -67,7 +68,7 @@ impl Mover {
     pub(super) async fn drop_parts(&self, record: &MoveRecord) -> Result<Progress, StepError> {
         self.snapshot_parts(record).await?;
         let head = record.table.head();
-        if fault_points::skips("service.fence_compare") {
+        if fault_points::skips(Skip::ServiceFenceCompare) {
             return self.drop_everything(record).await;
         }
         let mut parts = record.fence_parts.clone();
@@ -87,15 +88,15 @@ impl Mover {
             }
             parts[index].dropped = true;
             self.catalog.set_fence_parts(record.id, &parts)?;
-            at("fence", "part_dropped").await;
+            fault_points::reach(Point::MoveFencePartDropped).await;
         }
         self.fenced(record).await
     }
 
     async fn fenced(&self, record: &MoveRecord) -> Result<Progress, StepError> {
-        at("fence", "after_effect").await;
+        at(Step::Fence, Moment::AfterEffect).await;
         self.catalog.partition_fenced(record)?;
-        at("fence", "after_result").await;
+        at(Step::Fence, Moment::AfterResult).await;
         tracing::info!(move_id = %record.id, table = record.table.logical, "partition fenced");
         Ok(Progress::Stepped)
     }
@@ -136,9 +137,9 @@ impl Mover {
 
     /// A delta is out of the head already.
     pub(super) async fn fence_delta(&self, record: &MoveRecord) -> Result<Progress, StepError> {
-        at("fence", "before_journal").await;
+        at(Step::Fence, Moment::BeforeJournal).await;
         self.catalog.delta_fenced(record.id)?;
-        at("fence", "after_result").await;
+        at(Step::Fence, Moment::AfterResult).await;
         Ok(Progress::Stepped)
     }
 }

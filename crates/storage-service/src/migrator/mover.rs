@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use fault_points::{Moment, Point, Step};
 use link::RateLimiter;
 use storage_config::{MigrationConfig, TableConfig};
 use storage_types::{BatchId, MigrationId, MoveId, MoveState};
@@ -83,9 +84,9 @@ pub(super) fn new_migration_id() -> MigrationId {
     MigrationId::from_parts(now_ms(), rand::random())
 }
 
-/// A fault point of a step: `move.{step}.{moment}`.
-pub(super) async fn at(step: &str, moment: &str) {
-    fault_points::reach(&format!("move.{step}.{moment}")).await;
+/// A fault point of a step.
+pub(super) async fn at(step: Step, moment: Moment) {
+    fault_points::reach(Point::of_move(step, moment)).await;
 }
 
 impl Mover {

@@ -6,6 +6,7 @@
 //! the hot copy lets the hot copy go; if it ever differs, the move stays `published`, both
 //! copies stay, and an error is logged and shown in the migration's report.
 
+use fault_points::{Moment, Skip, Step};
 use std::time::Duration;
 
 use storage_types::BatchState;
@@ -21,16 +22,16 @@ use crate::{
 
 impl Mover {
     pub(super) async fn publish(&self, record: &MoveRecord) -> Result<Progress, StepError> {
-        at("publish", "before_journal").await;
-        at("publish", "after_journal").await;
+        at(Step::Publish, Moment::BeforeJournal).await;
+        at(Step::Publish, Moment::AfterJournal).await;
         let version = self.catalog.publish(record, now())?;
-        at("publish", "after_effect").await;
+        at(Step::Publish, Moment::AfterEffect).await;
         let rows = record.proof.map_or(0, |proof| proof.rows);
         tracing::info!(table = record.table.logical, rows, version, "published");
         if let Err(error) = self.tell_published(record).await {
             tracing::debug!("tell the gateway: {error}; told again before the proof");
         }
-        at("publish", "after_result").await;
+        at(Step::Publish, Moment::AfterResult).await;
         Ok(Progress::Stepped)
     }
 
@@ -52,36 +53,36 @@ impl Mover {
         if left > 0 {
             return Ok(Progress::Wait(Duration::from_secs(left.unsigned_abs())));
         }
-        at("reprove", "before_journal").await;
+        at(Step::Reprove, Moment::BeforeJournal).await;
         let logical = &record.table.logical;
         if !self.catalog.drained(logical, record.range, version, self.config.fence_drain).await {
             return Err(StepError::Retry(format!("queries on the hot copy of {logical} are still running")));
         }
-        at("reprove", "after_journal").await;
+        at(Step::Reprove, Moment::AfterJournal).await;
         self.tell_published(record).await?;
-        if !fault_points::skips("service.reprove") {
+        if !fault_points::skips(Skip::ServiceReprove) {
             let batches = self.catalog.batches_of(record.id)?;
             consistency::reprove(&self.gateway, record, &batches).await?;
         }
-        at("reprove", "after_effect").await;
+        at(Step::Reprove, Moment::AfterEffect).await;
         self.catalog.set_move_state(record.id, storage_types::MoveState::Reproven)?;
-        at("reprove", "after_result").await;
+        at(Step::Reprove, Moment::AfterResult).await;
         Ok(Progress::Stepped)
     }
 
     pub(super) async fn reclaim(&self, record: &MoveRecord) -> Result<Progress, StepError> {
-        at("reclaim", "before_journal").await;
-        at("reclaim", "after_journal").await;
+        at(Step::Reclaim, Moment::BeforeJournal).await;
+        at(Step::Reclaim, Moment::AfterJournal).await;
         self.hot.drop_internal(&record.snapshot()).await?;
         if let Some(source) = record.source_delta {
             self.hot.drop_internal(&internal_table("_delta", source)).await?;
         }
-        at("reclaim", "after_effect").await;
+        at(Step::Reclaim, Moment::AfterEffect).await;
         self.catalog.set_move_state(record.id, storage_types::MoveState::Reclaimed)?;
         for batch in self.catalog.batches_of(record.id)? {
             self.spool.remove(batch.id);
         }
-        at("reclaim", "after_result").await;
+        at(Step::Reclaim, Moment::AfterResult).await;
         Ok(Progress::Over)
     }
 }

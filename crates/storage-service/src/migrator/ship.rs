@@ -5,6 +5,7 @@
 //! not by how far we think we came. A lost answer is followed by a question. A batch that the gateway
 //! refutes is encoded again from the snapshot, once, under a new id: ids never return.
 
+use fault_points::{Moment, Step};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -109,30 +110,30 @@ impl Mover {
             return self.replace(record, &batch, "its spooled bytes are gone").await;
         };
         let encoded_ms = begun.elapsed().as_millis();
-        at("send", "before_journal").await;
+        at(Step::Send, Moment::BeforeJournal).await;
         // What was received is announced again all the same: the gateway may have lost it since.
         if batch.state != BatchState::Received {
             self.catalog.set_batch_state(batch.id, BatchState::Sending)?;
         }
-        at("send", "after_journal").await;
+        at(Step::Send, Moment::AfterJournal).await;
         let status = match self.gateway.announce(&manifest).await? {
             Ok(status) => status,
             Err(reason) => return self.replace(record, &batch, &reason).await,
         };
         self.send_missing(record, &manifest, &status).await?;
-        at("send", "after_effect").await;
+        at(Step::Send, Moment::AfterEffect).await;
         let sent_ms = begun.elapsed().as_millis();
         self.catalog.set_batch_state(batch.id, BatchState::Received)?;
-        at("send", "after_result").await;
-        at("commit", "before_journal").await;
-        at("commit", "after_journal").await;
+        at(Step::Send, Moment::AfterResult).await;
+        at(Step::Commit, Moment::BeforeJournal).await;
+        at(Step::Commit, Moment::AfterJournal).await;
         match self.settle(record, &manifest).await? {
             Ok(()) => {}
             Err(reason) => return self.replace(record, &batch, &reason).await,
         }
-        at("commit", "after_effect").await;
+        at(Step::Commit, Moment::AfterEffect).await;
         self.catalog.set_batch_state(batch.id, BatchState::Proven)?;
-        at("commit", "after_result").await;
+        at(Step::Commit, Moment::AfterResult).await;
         let (Proof { rows, .. }, bytes) = (manifest.proof, manifest.encoded_bytes);
         let proven_ms = begun.elapsed().as_millis();
         tracing::info!(rows, bytes, encoded_ms, sent_ms, proven_ms, "batch proven");

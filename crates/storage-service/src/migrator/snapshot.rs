@@ -7,6 +7,7 @@
 //!
 //! After a crash: the journal says `planned`, the table is dropped and made again. No other effect.
 
+use fault_points::{Moment, Step};
 use storage_types::{BatchState, ContentHash, Proof, TimeRange};
 
 use super::{
@@ -21,7 +22,7 @@ use crate::{
 
 impl Mover {
     pub(super) async fn snapshot(&self, record: &MoveRecord) -> Result<Progress, StepError> {
-        at("snapshot", "after_journal").await;
+        at(Step::Snapshot, Moment::AfterJournal).await;
         let described = self.described(record).await?;
         let snapshot = record.snapshot();
         let note = SnapshotNote::of(record).text();
@@ -31,7 +32,7 @@ impl Mover {
             None => record.table.head(),
         };
         self.hot.attach_partition(&snapshot, &from, &record.partition_id).await?;
-        at("snapshot", "after_effect").await;
+        at(Step::Snapshot, Moment::AfterEffect).await;
         let row_bytes = self.hot.row_bytes(&snapshot).await?;
         let most = |rows| cut::target_rows(rows, row_bytes, self.config.batch_rows);
         let slices = self.slices(record, most).await?;
@@ -45,7 +46,7 @@ impl Mover {
         // A window keeps the range it was given; a whole partition is as wide as its rows.
         let range = if record.kind == MoveKind::Window { record.range } else { range };
         self.catalog.snapshotted(record, range, &batches)?;
-        at("snapshot", "after_result").await;
+        at(Step::Snapshot, Moment::AfterResult).await;
         tracing::info!(move_id = %record.id, table = record.table.logical, partition = record.partition_id,
             rows, batches = batches.len(), "snapshot taken");
         Ok(Progress::Stepped)

@@ -17,6 +17,7 @@
 //! engine's start of 4 is deleted with its twin. The comparison is repeated right before 4 and says so
 //! in the log if it ever happens.
 
+use fault_points::{Moment, Step};
 use std::time::Duration;
 
 use super::{
@@ -54,9 +55,9 @@ impl Mover {
         if difference.surplus > 0 {
             self.keep_surplus(record, difference.surplus).await?;
         }
-        at("fence", "before_journal").await;
+        at(Step::Fence, Moment::BeforeJournal).await;
         self.catalog.hide_window(record, difference.surplus)?;
-        at("fence", "after_journal").await;
+        at(Step::Fence, Moment::AfterJournal).await;
         Ok(Progress::Stepped)
     }
 
@@ -154,9 +155,9 @@ impl Mover {
                 }
             }
         }
-        at("fence", "after_effect").await;
+        at(Step::Fence, Moment::AfterEffect).await;
         self.catalog.window_fenced(record)?;
-        at("fence", "after_result").await;
+        at(Step::Fence, Moment::AfterResult).await;
         tracing::info!(move_id = %record.id, table = table.logical, late_rows = record.late_rows, "window fenced");
         Ok(Progress::Stepped)
     }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use fault_points::Point;
 use storage_types::service_api::{MigrationReport, MigrationRequest, MigrationState, MoveReport};
 use testbed::{
     clients::{ClickHouse, Service},
@@ -143,16 +144,16 @@ impl Scene {
     }
 
     /// Stops a daemon at a named point.
-    pub fn arm(&self, point: &str) {
-        std::fs::write(self.stack.faults().join(point), b"").unwrap();
+    pub fn arm(&self, point: Point) {
+        std::fs::write(self.stack.faults().join(point.name()), b"").unwrap();
     }
 
-    pub async fn reached(&self, point: &str) {
+    pub async fn reached(&self, point: Point) {
         let path = self.stack.faults().join(format!("{point}.reached"));
-        self.until(point, async |_| path.exists()).await;
+        self.until(point.name(), async |_| path.exists()).await;
     }
 
-    pub fn release(&self, point: &str) {
+    pub fn release(&self, point: Point) {
         std::fs::remove_file(self.stack.faults().join(format!("{point}.reached"))).unwrap();
     }
 
