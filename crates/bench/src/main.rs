@@ -4,6 +4,7 @@
 //! on fully.
 
 mod codec;
+mod engine;
 mod line;
 mod link;
 mod migrate;
@@ -65,6 +66,8 @@ pub enum Name {
     Link,
     /// Bytes and speed of the batch codec on real market data, beside other compressors.
     Codec,
+    /// The embedded engine against its first version, built beside it: delay, throughput, memory, lines.
+    Engine,
 }
 
 /// Figures by key, with what they are.
@@ -89,6 +92,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Name::Migrate => ("migrate", runtime.block_on(migrate::run(arguments))?),
         Name::Link => ("link", link::run(arguments)?),
         Name::Codec => ("codec", runtime.block_on(codec::run(arguments))?),
+        Name::Engine => ("engine", runtime.block_on(engine::run())?),
         Name::Line => ("line", runtime.block_on(line::run(arguments))?),
         Name::Query => ("query", runtime.block_on(query::run(arguments))?),
     };
