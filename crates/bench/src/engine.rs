@@ -3,7 +3,8 @@
 //! The first version ([`FIRST`]) was a server of our own in front of the library; it is built from this
 //! repository's history under `target/first-version`. Both engines run through the whole benchmark and are asked
 //! in turn, so that the machine's moods strike both: [`ROUNDS`] rounds of `SELECT 1` over one kept connection,
-//! then as many of [`CLIENTS`] clients with a small aggregate, each round with either engine first.
+//! then as many of [`CLIENTS`] clients with a small aggregate, and with a range of a larger table, whose reading
+//! costs either engine the same; each round with either engine first.
 
 use std::{
     fs,
@@ -31,11 +32,13 @@ const ROUNDS: usize = 6;
 const ASKS: usize = 500;
 const CLIENTS: usize = 32;
 /// How long the clients of one round ask one engine.
-const STORM: Duration = Duration::from_secs(5);
+const STORM: Duration = Duration::from_secs(4);
 /// Between the first answer and the look at an idle engine's memory: its threads are all there by then.
 const IDLE: Duration = Duration::from_secs(20);
-/// Rows of the table that the clients ask; they read a hundredth of it.
-const ROWS: u64 = 1_000_000;
+/// Rows of the table that is aggregated whole.
+const SMALL: u64 = 1_000;
+/// Rows of the table of which clients read a hundredth.
+const LARGE: u64 = 1_000_000;
 
 pub(super) async fn run() -> Result<Figures> {
     let repository = repository()?;
@@ -53,7 +56,7 @@ pub(super) async fn run() -> Result<Figures> {
         engine.fill().await?;
     }
     let mut select1 = [Vec::new(), Vec::new()];
-    let mut storms = [Storm::default(), Storm::default()];
+    let (mut small, mut range) = ([Storm::default(); 2], [Storm::default(); 2]);
     for round in 0..ROUNDS {
         eprintln!("round {} of {ROUNDS}", round + 1);
         for turn in 0..2 {
@@ -62,7 +65,8 @@ pub(super) async fn run() -> Result<Figures> {
         }
         for turn in 0..2 {
             let which = (round + turn) % 2;
-            storms[which].add(engines[which].storm().await?);
+            small[which].add(engines[which].storm(small_aggregate).await?);
+            range[which].add(engines[which].storm(range_aggregate).await?);
         }
     }
     let used = [engines[0].resident_bytes()?, engines[1].resident_bytes()?];
@@ -71,7 +75,9 @@ pub(super) async fn run() -> Result<Figures> {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     });
-    let qps = [storms[0].per_second(), storms[1].per_second()];
+    let qps = small.map(Storm::per_second);
+    let range_qps = range.map(Storm::per_second);
+    let refused = [0, 1].map(|which| (small[which].refused + range[which].refused) as f64);
     let lines = [
         lines_of_code(&repository.join("crates/clickhouse-embedded/src"))?,
         lines_of_code(&source_of_first(&repository).join("crates/clickhouse-embedded/src"))?,
@@ -81,11 +87,14 @@ pub(super) async fn run() -> Result<Figures> {
     figures.add("select1_p50_ms", p50[0], "SELECT 1 over a kept connection");
     figures.add("first_select1_p50_ms", p50[1], "the same of the first version");
     figures.add("select1_ratio", p50[0] / p50[1], "the former over the latter");
-    figures.add("clients32_qps", qps[0], "answers a second to 32 clients with a small aggregate");
+    figures.add("clients32_qps", qps[0], "answers a second to 32 clients that aggregate a small table");
     figures.add("first_clients32_qps", qps[1], "the same of the first version");
     figures.add("qps_ratio", qps[0] / qps[1], "the former over the latter");
-    figures.add("clients32_refused", storms[0].refused as f64, "of these clients' questions");
-    figures.add("first_clients32_refused", storms[1].refused as f64, "the same of the first version");
+    figures.add("clients32_range_qps", range_qps[0], "to 32 clients that aggregate a hundredth of 1 M rows");
+    figures.add("first_clients32_range_qps", range_qps[1], "the same of the first version");
+    figures.add("range_qps_ratio", range_qps[0] / range_qps[1], "the former over the latter");
+    figures.add("clients32_refused", refused[0], "of these clients' questions");
+    figures.add("first_clients32_refused", refused[1], "the same of the first version");
     figures.add("idle_rss_mb", mib(idle[0]), "MiB resident, supervisor and engine, 20 s after the start");
     figures.add("first_idle_rss_mb", mib(idle[1]), "the same of the first version");
     figures.add("used_rss_mb", mib(used[0]), "MiB resident after the last round");
@@ -129,13 +138,17 @@ impl Engine {
     }
 
     async fn fill(&self) -> Result<()> {
-        self.client
-            .query("CREATE TABLE default.small (key UInt64, value Float64) ENGINE = MergeTree ORDER BY key")
-            .await?;
-        self.client
-            .query(format!("INSERT INTO default.small SELECT number, rand() / 7 FROM numbers({ROWS})"))
-            .await?;
-        self.client.query("OPTIMIZE TABLE default.small FINAL").await.map(drop)
+        for (table, rows) in [("small", SMALL), ("large", LARGE)] {
+            let table = format!("default.{table}");
+            for statement in [
+                format!("CREATE TABLE {table} (key UInt64, value Float64) ENGINE = MergeTree ORDER BY key"),
+                format!("INSERT INTO {table} SELECT number, rand() / 7 FROM numbers({rows})"),
+                format!("OPTIMIZE TABLE {table} FINAL"),
+            ] {
+                self.client.query(statement).await?;
+            }
+        }
+        Ok(())
     }
 
     /// How long each question took, in milliseconds.
@@ -151,18 +164,14 @@ impl Engine {
     }
 
     /// [`CLIENTS`] ask for [`STORM`] long, each over its own connection, and check what they get.
-    async fn storm(&self) -> Result<Storm> {
+    async fn storm(&self, aggregate: fn(u64) -> (String, u64)) -> Result<Storm> {
         let (answered, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         let started = Instant::now();
         let clients = (0..CLIENTS).map(|client| {
             let (answered, refused) = (&answered, &refused);
             async move {
-                let from = client as u64 * (ROWS / CLIENTS as u64);
-                let sql = format!(
-                    "SELECT count(), max(value) >= min(value) FROM default.small WHERE key >= {from} AND key < {}",
-                    from + ROWS / 100
-                );
-                let expected = format!("{}\t1", ROWS / 100);
+                let (sql, rows) = aggregate(client as u64);
+                let expected = format!("{rows}\t1");
                 while started.elapsed() < STORM {
                     match self.client.query(sql.clone()).await {
                         Ok(answer) => {
@@ -185,8 +194,25 @@ impl Engine {
     }
 }
 
+/// A whole small table: the statement and the rows it counts, the same for every client.
+fn small_aggregate(_client: u64) -> (String, u64) {
+    ("SELECT count(), max(value) >= min(value) FROM default.small".to_owned(), SMALL)
+}
+
+/// A hundredth of a large table, another one for each client.
+fn range_aggregate(client: u64) -> (String, u64) {
+    let from = client * (LARGE / CLIENTS as u64);
+    let to = from + LARGE / 100;
+    (
+        format!(
+            "SELECT count(), max(value) >= min(value) FROM default.large WHERE key >= {from} AND key < {to}"
+        ),
+        LARGE / 100,
+    )
+}
+
 /// What clients got.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 struct Storm {
     answered: u64,
     refused: u64,
@@ -200,7 +226,7 @@ impl Storm {
         self.took += other.took;
     }
 
-    fn per_second(&self) -> f64 {
+    fn per_second(self) -> f64 {
         self.answered as f64 / self.took.as_secs_f64()
     }
 }

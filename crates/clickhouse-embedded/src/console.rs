@@ -8,12 +8,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as Socket;
 use std::process::{Command, Stdio};
 
 use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
-use tokio::net::unix::pipe;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{UnixStream, unix::pipe};
 
 /// How much of what the engine says last is kept, bytes.
 const KEPT: usize = 16 << 10;
@@ -22,7 +24,7 @@ const KEPT: usize = 16 << 10;
 pub struct Console {
     keyboard: OwnedFd,
     screen: pipe::Receiver,
-    output: pipe::Receiver,
+    output: UnixStream,
     said: Vec<u8>,
     screen_ended: bool,
     output_ended: bool,
@@ -30,10 +32,11 @@ pub struct Console {
 
 impl Console {
     /// Opens a terminal and makes it `command`'s standard input; its standard output and error go into one
-    /// pipe.
+    /// socket. (Not a pipe: that opens again under `/proc/self/fd`, and whoever may use the function `file()` would
+    /// take from it what is ours, or wait there for ever.)
     ///
     /// # Errors
-    /// No pseudo-terminal can be had (no `/dev/pts`), or no pipe.
+    /// No pseudo-terminal can be had (no `/dev/pts`), or no socket.
     pub fn attach(command: &mut Command) -> io::Result<Self> {
         let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         rustix::pty::grantpt(&master)?;
@@ -55,13 +58,15 @@ impl Console {
             Winsize { ws_row: 50, ws_col: 400, ws_xpixel: 0, ws_ypixel: 0 },
         )?;
         rustix::fs::fcntl_setfl(&master, rustix::fs::fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
-        let (reader, writer) = io::pipe()?;
-        command.stdin(Stdio::from(slave)).stdout(writer.try_clone()?).stderr(writer);
+        let (output, engines) = Socket::pair()?;
+        output.set_nonblocking(true)?;
+        let engines = OwnedFd::from(engines);
+        command.stdin(Stdio::from(slave)).stdout(engines.try_clone()?).stderr(engines);
         Ok(Self {
             keyboard: master.try_clone()?,
             // A terminal is read like a pipe.
             screen: pipe::Receiver::from_owned_fd_unchecked(master)?,
-            output: pipe::Receiver::from_owned_fd(reader.into())?,
+            output: UnixStream::from_std(output)?,
             said: Vec::new(),
             screen_ended: false,
             output_ended: false,
@@ -87,7 +92,7 @@ impl Console {
                 Ok(0) | Err(_) => self.screen_ended = true,
                 Ok(count) => self.keep(&screen[..count]),
             },
-            count = read(&self.output, &mut output), if !self.output_ended => match count {
+            count = self.output.read(&mut output), if !self.output_ended => match count {
                 Ok(0) | Err(_) => self.output_ended = true,
                 Ok(count) => self.keep(&output[..count]),
             },

@@ -383,6 +383,9 @@ async fn files_outside_the_folders_are_out_of_reach() {
     let secret = secret.to_str().unwrap();
     for sql in [
         "SELECT file('/etc/hostname')".to_owned(),
+        // What is written to the supervisor; a second reader would wait there for ever.
+        "SELECT file('/proc/self/fd/1')".to_owned(),
+        "SELECT file('/proc/thread-self/fd/2')".to_owned(),
         "SELECT * FROM file('/etc/hostname', LineAsString)".to_owned(),
         "SELECT * FROM file('/proc/self/environ', LineAsString)".to_owned(),
         format!("SELECT * FROM file('{secret}', CSV, 'a UInt8')"),
@@ -401,6 +404,13 @@ async fn files_outside_the_folders_are_out_of_reach() {
     }
     assert!(!engine.folder.join("secret.csv.new").exists());
     // Its own folder of files is within reach.
+    // What ClickHouse looks up with every query is there, and gives nothing of the supervisor's environment away.
+    engine.ok("SELECT file('/proc/thread-self/schedstat')").await;
+    assert_eq!(engine.ok("SELECT file('/proc/thread-self/environ')").await, "");
+    assert_eq!(
+        engine.ok("SELECT count() FROM system.errors WHERE last_error_message ILIKE '%thread-self%'").await,
+        "0"
+    );
     engine.ok("INSERT INTO FUNCTION file('own.csv', CSV, 'a UInt8') SELECT 7").await;
     assert_eq!(engine.ok("SELECT * FROM file('own.csv', CSV, 'a UInt8')").await, "7");
     assert!(engine.folder.join("engine/user_files/own.csv").exists());
