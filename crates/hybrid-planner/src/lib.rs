@@ -18,36 +18,20 @@
 //! let sql = plan.render(|n, arm| format!("url('http://…/{n}', 'Native', {})", quote::string(&arm.structure)));
 //! ```
 
-mod aggregates;
-mod blocks;
-mod bounds;
+mod analysis;
 mod catalog;
-mod conjuncts;
-mod explain;
-mod expression;
-mod moments;
-mod partial;
-mod plan;
-mod planner;
-mod query;
-mod reading;
+mod plans;
 mod refusal;
-mod scope;
 mod settings;
-mod sources;
-mod splice;
-mod statement;
 mod structured;
-mod survey;
-mod types;
-mod union;
+mod syntax;
 
+pub use analysis::query::{Query, read};
+pub use analysis::survey::EXPLAIN_SETTINGS;
 pub use catalog::{CatalogSnapshot, Hide, HotPart, TableSnapshot, VisibleBatch};
 pub use clickhouse_sql::{MAX_DEPTH, MAX_QUERY_BYTES, TableName};
-pub use plan::{ColdArm, Plan, PlanKind, PlanRequest, Route, Template};
-pub use planner::plan;
-pub use query::{Query, read};
+pub use plans::plan::{ColdArm, Plan, PlanKind, PlanRequest, Route, Template};
+pub use plans::planner::plan;
 pub use refusal::Refusal;
-pub use statement::QueryKind;
 pub use structured::structured;
-pub use survey::EXPLAIN_SETTINGS;
+pub use syntax::statement::QueryKind;

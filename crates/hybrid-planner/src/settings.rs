@@ -5,7 +5,7 @@
 
 use clickhouse_sql::{Kind, quote::resolve};
 
-use crate::{blocks::Clause, query::Query};
+use crate::{analysis::query::Query, syntax::blocks::Clause};
 
 impl Query {
     /// The text without the SETTINGS clause of its outermost block, and that clause's `(name, value)`s,

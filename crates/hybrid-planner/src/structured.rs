@@ -10,7 +10,7 @@ use storage_types::service_api::{Aggregate, Filter, QueryRequest};
 
 use crate::{
     CatalogSnapshot, Refusal, TableSnapshot,
-    moments::{format, parse},
+    analysis::time_literals::{format, parse},
 };
 
 /// Aggregate functions a structured query may name.

@@ -4,12 +4,14 @@ use clickhouse_sql::{Kind, Tokens};
 
 use crate::{
     TableSnapshot,
-    blocks::Span,
-    conjuncts::Reach,
-    expression::portable,
-    moments::Clock,
-    query::{LogicalRef, Query},
-    types,
+    analysis::{
+        conjuncts::Reach,
+        expression::portable,
+        query::{LogicalRef, Query},
+        time_literals::Clock,
+        types,
+    },
+    syntax::blocks::Span,
 };
 
 /// How a function's pieces add up.

@@ -7,9 +7,11 @@ use clickhouse_sql::{Tokens, settings};
 use storage_types::Column;
 
 use crate::{
-    blocks::{Block, Clause, Span},
-    query::{LogicalRef, Query},
-    sources::Source,
+    analysis::query::{LogicalRef, Query},
+    syntax::{
+        blocks::{Block, Clause, Span},
+        sources::Source,
+    },
 };
 
 /// How far a block's WHERE reaches one of its sources.
@@ -146,7 +148,7 @@ pub(crate) fn column_at<'r>(
     if !t.is_name(i) || (i > 0 && t.sym(i - 1, ".")) {
         return None;
     }
-    let end = crate::blocks::chain_end(t, i);
+    let end = crate::syntax::blocks::chain_end(t, i);
     if t.sym(end, "(") || t.sym(end, ".") {
         return None;
     }

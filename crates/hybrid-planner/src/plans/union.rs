@@ -5,14 +5,20 @@ use clickhouse_sql::{Kind, quote};
 
 use crate::{
     ColdArm, Plan, PlanKind, Route,
-    blocks::{Clause, chain_end},
-    expression::now_literal,
-    moments::Clock,
-    plan::Template,
-    query::{LogicalRef, Query},
-    reading::{Reading, column_list, structure},
-    scope::item_alias,
-    splice::Edits,
+    analysis::{
+        expression::now_literal,
+        query::{LogicalRef, Query},
+        time_literals::Clock,
+    },
+    plans::{
+        plan::Template,
+        scan::{Reading, column_list, structure},
+    },
+    syntax::{
+        blocks::{Clause, chain_end},
+        scope::item_alias,
+        splice::Edits,
+    },
 };
 
 /// Puts the head's name where the logical name stands.

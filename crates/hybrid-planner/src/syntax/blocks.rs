@@ -9,7 +9,7 @@ use clickhouse_sql::Tokens;
 
 use crate::{
     Refusal,
-    sources::{self, Source},
+    syntax::sources::{self, Source},
 };
 
 /// Most SELECTs in one query.

@@ -6,9 +6,8 @@ use storage_types::Column;
 
 use crate::{
     TableSnapshot,
-    blocks::{Span, chain_end},
-    bounds::column_zone,
-    conjuncts::bare,
+    analysis::{bounds::column_zone, conjuncts::bare},
+    syntax::blocks::{Span, chain_end},
 };
 
 /// A type without LowCardinality around it: what aggregate functions see.

@@ -3,12 +3,14 @@
 use storage_types::TimeRange;
 
 use crate::{
-    Plan, PlanRequest, Refusal, bounds, explain,
-    moments::Clock,
-    partial,
-    reading::{self, Reading},
-    statement::QueryKind,
-    union,
+    Plan, PlanRequest, Refusal,
+    analysis::{bounds, explain, time_literals::Clock},
+    plans::{
+        partial,
+        scan::{self, Reading},
+        union,
+    },
+    syntax::statement::QueryKind,
 };
 
 /// Settings that mean one table where there are several.
@@ -48,7 +50,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Refusal> {
         return Ok(Plan::Hot { sql: union::hot(query, &refs), tables });
     }
     for reading in readings.iter().filter(|r| !r.head_only()) {
-        reading::check(query, reading)?;
+        scan::check(query, reading)?;
     }
     if let Some(setting) = query.settings().into_iter().find(|s| ONE_TABLE_SETTINGS.contains(&s.as_str())) {
         return Err(Refusal::Setting(setting));

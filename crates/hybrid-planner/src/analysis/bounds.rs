@@ -6,10 +6,12 @@
 use storage_types::TimeRange;
 
 use crate::{
-    blocks::Span,
-    conjuncts::{self, Reach, bare, column_at, has_odd, split_word},
-    moments::{Clock, Value, eval, is_utc, parse, span_of, zone_slack},
-    query::{LogicalRef, Query},
+    analysis::{
+        conjuncts::{self, Reach, bare, column_at, has_odd, split_word},
+        query::{LogicalRef, Query},
+        time_literals::{Clock, Value, eval, is_utc, parse, span_of, zone_slack},
+    },
+    syntax::blocks::Span,
 };
 
 /// The range of a reference.

@@ -6,12 +6,16 @@ use storage_types::{BatchId, Column, TimeRange};
 
 use crate::{
     Hide, HotPart, Refusal, TableSnapshot,
-    blocks::{Block, Clause, Span},
-    conjuncts,
-    expression::{Portable, portable},
-    moments::{Clock, format},
-    query::{LogicalRef, Query},
-    scope,
+    analysis::{
+        conjuncts,
+        expression::{Portable, portable},
+        query::{LogicalRef, Query},
+        time_literals::{Clock, format},
+    },
+    syntax::{
+        blocks::{Block, Clause, Span},
+        scope,
+    },
 };
 
 /// A reference and what it reads.
@@ -209,7 +213,7 @@ fn only_row_functions(t: &Tokens, span: Span) -> bool {
     // `* APPLY max` aggregates without a call.
     let odd = span.clone().any(|i| t.is_any(i, &["OVER", "APPLY"]) || t.sym(i, "{"));
     !odd && !scope::calls(t, span.clone(), |name| {
-        !crate::expression::is_row_function(name)
+        !crate::analysis::expression::is_row_function(name)
             && !SELECT_WORDS.iter().any(|w| w.eq_ignore_ascii_case(name))
     })
 }

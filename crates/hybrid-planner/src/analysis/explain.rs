@@ -11,8 +11,8 @@ use storage_types::TimeRange;
 
 use crate::{
     CatalogSnapshot, TableSnapshot,
-    blocks::Place,
-    query::{LogicalRef, Query},
+    analysis::query::{LogicalRef, Query},
+    syntax::blocks::Place,
 };
 
 /// The answer could bound this query's references: one reference, no subquery in an expression, and
@@ -21,7 +21,11 @@ pub(crate) fn may_help(query: &Query, refs: &[LogicalRef]) -> bool {
     let t = &query.tokens;
     let one = refs.len() == 1 && refs.iter().all(|r| r.source.is_some());
     let folded = query.blocks.list.iter().any(|b| b.place == Place::Expression);
-    if !one || folded || !query.blocks.in_names.is_empty() || !crate::conjuncts::settings_harmless(query) {
+    if !one
+        || folded
+        || !query.blocks.in_names.is_empty()
+        || !crate::analysis::conjuncts::settings_harmless(query)
+    {
         return false;
     }
     let ctes: Vec<_> = query.blocks.list.iter().flat_map(|b| &b.ctes).collect();

@@ -10,10 +10,12 @@ use clickhouse_sql::{Kind, Tokens, judge};
 
 use crate::{
     CatalogSnapshot, Refusal, TableSnapshot,
-    blocks::{Block, Blocks, Clause, Place, Span, chain_end},
-    scope::Scope,
-    sources::SourceKind,
-    statement::{self, QueryKind, check_table_function},
+    syntax::{
+        blocks::{Block, Blocks, Clause, Place, Span, chain_end},
+        scope::Scope,
+        sources::SourceKind,
+        statement::{self, QueryKind, check_table_function},
+    },
 };
 
 /// A query's text with what was understood of it.

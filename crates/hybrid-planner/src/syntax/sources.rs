@@ -4,8 +4,10 @@ use clickhouse_sql::{Kind, Tokens};
 
 use crate::{
     Refusal,
-    blocks::{Blocks, Place, Span, chain_end},
-    statement::check_table_function,
+    syntax::{
+        blocks::{Blocks, Place, Span, chain_end},
+        statement::check_table_function,
+    },
 };
 
 /// Most sources in one FROM.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::plan::Template;
+use crate::plans::plan::Template;
 
 /// Edits by byte range; they must not overlap (an overlapping later one is dropped).
 #[derive(Debug, Default)]

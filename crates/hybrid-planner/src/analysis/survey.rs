@@ -6,12 +6,12 @@ use storage_types::TimeRange;
 
 use crate::{
     CatalogSnapshot, Refusal,
-    blocks::Span,
-    bounds, explain,
-    query::{LogicalRef, Query},
-    splice::Edits,
-    statement::QueryKind,
-    union,
+    analysis::{
+        bounds, explain,
+        query::{LogicalRef, Query},
+    },
+    plans::union,
+    syntax::{blocks::Span, splice::Edits, statement::QueryKind},
 };
 
 /// Settings under which the hot engine must run [`Query::explain_sql`]: without them it may answer

@@ -12,17 +12,20 @@ use clickhouse_sql::{Kind, Tokens, quote};
 
 use crate::{
     ColdArm, Plan, PlanKind, Route,
-    aggregates::{self, State},
-    blocks::{Block, Clause, Span},
-    conjuncts::Reach,
-    expression::{is_row_function, portable},
-    moments::Clock,
-    plan::Template,
-    query::Query,
-    reading::Reading,
-    scope::item_alias,
-    splice::Edits,
-    types,
+    analysis::{
+        aggregates::{self, State},
+        conjuncts::Reach,
+        expression::{is_row_function, portable},
+        query::Query,
+        time_literals::Clock,
+        types,
+    },
+    plans::{plan::Template, scan::Reading},
+    syntax::{
+        blocks::{Block, Clause, Span},
+        scope::item_alias,
+        splice::Edits,
+    },
 };
 
 /// Words that may stand in SELECT, HAVING, ORDER BY and LIMIT BY besides names.
@@ -417,7 +420,7 @@ fn bytes(t: &Tokens, span: &Span) -> Range<usize> {
 }
 
 fn is_column(t: &Tokens, span: &Span) -> bool {
-    crate::blocks::chain_end(t, span.start) == span.end
+    crate::syntax::blocks::chain_end(t, span.start) == span.end
 }
 
 /// Two tokens mean the same: names by what they name, everything else by its text.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use clickhouse_sql::{Kind, Tokens};
 use storage_types::Column;
 
-use crate::blocks::Blocks;
+use crate::syntax::blocks::Blocks;
 
 /// Parameters of one lambda that are looked at.
 const MAX_PARAMETERS: usize = 16;

@@ -5,7 +5,7 @@
 
 use clickhouse_sql::{Kind, Tokens, quote::resolve};
 
-use crate::{blocks::Span, conjuncts::bare};
+use crate::{analysis::conjuncts::bare, syntax::blocks::Span};
 
 /// More than the offset of any time zone, in seconds.
 const ANY_ZONE_S: i64 = 26 * 3600;

@@ -6,10 +6,12 @@
 use clickhouse_sql::{Kind, Tokens, quote};
 
 use crate::{
-    blocks::Span,
-    conjuncts::{Reach, column_at},
-    moments::Clock,
-    query::{LogicalRef, Query},
+    analysis::{
+        conjuncts::{Reach, column_at},
+        query::{LogicalRef, Query},
+        time_literals::Clock,
+    },
+    syntax::blocks::Span,
 };
 
 /// An expression ready to be sent elsewhere.
