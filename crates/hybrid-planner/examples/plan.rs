@@ -5,14 +5,14 @@
 
 use std::{error::Error, sync::Arc};
 
-use hybrid_planner::{CatalogSnapshot, Plan, PlanRequest, TableName, TableSnapshot, VisibleBatch};
+use hybrid_planner::{CatalogVersion, Plan, PlanRequest, TableName, TableSnapshot, VisibleBatch};
 use storage_types::{BatchId, Column, TimeRange};
 
 /// 2026-01-01 and 2026-02-01 in UTC, Unix seconds.
 const JANUARY: i64 = 1_767_225_600;
 const FEBRUARY: i64 = 1_769_904_000;
 
-fn catalog() -> CatalogSnapshot {
+fn catalog() -> CatalogVersion {
     let column = |name: &str, kind: &str| Column { name: name.into(), data_type: kind.into() };
     let trades = TableSnapshot {
         logical: "trades".into(),
@@ -31,7 +31,7 @@ fn catalog() -> CatalogSnapshot {
             range: TimeRange::new(JANUARY, FEBRUARY),
         }],
     };
-    CatalogSnapshot { version: 1, tables: vec![Arc::new(trades)] }
+    CatalogVersion { version: 1, tables: vec![Arc::new(trades)] }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

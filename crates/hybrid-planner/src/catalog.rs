@@ -11,7 +11,7 @@ use storage_types::{BatchId, Column, TimeRange};
 
 /// One version of the catalog.
 #[derive(Debug, Clone, Default)]
-pub struct CatalogSnapshot {
+pub struct CatalogVersion {
     /// Its version.
     pub version: u64,
     /// Every managed table.

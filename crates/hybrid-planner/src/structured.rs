@@ -9,7 +9,7 @@ use serde_json::Value;
 use storage_types::service_api::{Aggregate, Filter, QueryRequest};
 
 use crate::{
-    CatalogSnapshot, Refusal, TableSnapshot,
+    CatalogVersion, Refusal, TableSnapshot,
     analysis::time_literals::{format, parse},
 };
 
@@ -56,7 +56,7 @@ const FUNCTIONS: &[&str] = &[
 const MAX_ITEMS: usize = 10_000;
 
 /// The SQL text of a structured query, over the logical name.
-pub fn structured(request: &QueryRequest, catalog: &CatalogSnapshot) -> Result<String, Refusal> {
+pub fn structured(request: &QueryRequest, catalog: &CatalogVersion) -> Result<String, Refusal> {
     let name = request.table.as_deref().ok_or_else(|| bad("neither `sql` nor `table` is given"))?;
     if request.sql.is_some() {
         return Err(bad("`sql` and `table` exclude each other"));

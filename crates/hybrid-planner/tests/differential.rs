@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use engine::Engine;
 use hybrid_planner::{
-    CatalogSnapshot, ColdArm, EXPLAIN_SETTINGS, Hide, HotPart, Plan, PlanKind, PlanRequest, TableName,
+    CatalogVersion, ColdScan, EXPLAIN_SETTINGS, Hide, HotPart, Plan, PlanKind, PlanRequest, TableName,
     TableSnapshot, VisibleBatch,
 };
 use storage_types::{BatchId, Column, TimeRange};
@@ -115,12 +115,12 @@ fn within(range: TimeRange) -> String {
 }
 
 /// Makes the cut's tables and says where the rows are.
-fn spread(engine: &Engine, cut: Cut) -> CatalogSnapshot {
+fn spread(engine: &Engine, cut: Cut) -> CatalogVersion {
     let (hot, cold) = (format!("hot_{cut:?}"), format!("cold_{cut:?}"));
     engine.all(&[format!("CREATE DATABASE {hot}"), format!("CREATE DATABASE {cold}")]);
     let tables =
         tables().iter().map(|table| Arc::new(spread_table(engine, cut, &hot, &cold, table))).collect();
-    CatalogSnapshot { version: 1, tables }
+    CatalogVersion { version: 1, tables }
 }
 
 fn spread_table(engine: &Engine, cut: Cut, hot: &str, cold: &str, table: &Table) -> TableSnapshot {
@@ -193,7 +193,7 @@ fn spread_table(engine: &Engine, cut: Cut, hot: &str, cold: &str, table: &Table)
 /// Asks the query through a plan.
 fn hybrid(
     engine: &Engine,
-    catalog: &CatalogSnapshot,
+    catalog: &CatalogVersion,
     text: &str,
     allow_partial: bool,
 ) -> Result<(String, String), String> {
@@ -237,7 +237,7 @@ fn hybrid(
 }
 
 /// The arm's declared structure is what its statement really returns: a stream is read by it.
-fn check_structure(engine: &Engine, arm: &ColdArm) -> Result<(), String> {
+fn check_structure(engine: &Engine, arm: &ColdScan) -> Result<(), String> {
     let described = engine
         .run(&format!("DESCRIBE ({}) FORMAT TSVRaw", arm.sql), "")
         .map_err(|e| format!("{e}\n{}", arm.sql))?;
@@ -266,8 +266,7 @@ fn every_cut_answers_as_one_table_does() {
         let name = format!("{ONE_ENGINE}.{}", table.name);
         engine.all(&[create(&name, table.columns, ""), format!("INSERT INTO {name} {}", table.rows)]);
     }
-    let catalogs: Vec<(Cut, CatalogSnapshot)> =
-        CUTS.iter().map(|cut| (*cut, spread(&engine, *cut))).collect();
+    let catalogs: Vec<(Cut, CatalogVersion)> = CUTS.iter().map(|cut| (*cut, spread(&engine, *cut))).collect();
     let mut wrong = Vec::new();
     let mut compared = 0;
     let mut partial = 0;

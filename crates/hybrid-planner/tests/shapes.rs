@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use hybrid_planner::{
-    CatalogSnapshot, HotPart, Plan, PlanKind, PlanRequest, QueryKind, Refusal, Route, TableName,
+    CatalogVersion, HotPart, Plan, PlanKind, PlanRequest, QueryKind, Refusal, Route, TableName,
     TableSnapshot, VisibleBatch, plan, read,
 };
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ const DAY: i64 = 86_400;
 const NOW_NS: i64 = (FIRST + 9 * DAY + DAY / 2) * 1_000_000_000;
 
 /// Days 1 to 4 of October are cold, a batch each; a fence holds day 5.
-fn catalog() -> CatalogSnapshot {
+fn catalog() -> CatalogVersion {
     let table = |name: &str, fenced: bool| {
         let column = |name: &str, data_type: &str| Column { name: name.into(), data_type: data_type.into() };
         let range = |n: i64| TimeRange::new(FIRST + n * DAY, FIRST + (n + 1) * DAY);
@@ -42,7 +42,7 @@ fn catalog() -> CatalogSnapshot {
                 .collect(),
         })
     };
-    CatalogSnapshot { version: 1, tables: vec![table("trades", true), table("quotes", false)] }
+    CatalogVersion { version: 1, tables: vec![table("trades", true), table("quotes", false)] }
 }
 
 fn planned(sql: &str, explain: Option<&str>) -> Result<Plan, Refusal> {

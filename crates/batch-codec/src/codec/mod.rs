@@ -6,17 +6,17 @@
 //! whole at once. What they must not lose is checked while they do it, value by value.
 
 mod budget;
-mod digits;
+mod cross_column;
 mod exceptions;
-mod limbs;
-mod narrowing;
+mod frame_of_reference;
+mod integer_text;
 mod numbers;
 mod pack;
 mod pcodec;
-mod relation;
-mod runs;
+mod rle;
 mod template;
 mod text;
+mod wide;
 mod wire;
 mod words;
 

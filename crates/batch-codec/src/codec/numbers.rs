@@ -1,9 +1,9 @@
 //! Streams of fixed-width values.
 
 use super::{
-    Budget, Earlier, MAX_DEPTH, Tuning, limbs, narrowing, pack, pcodec,
-    relation::{self, Relation},
-    runs,
+    Budget, Earlier, MAX_DEPTH, Tuning,
+    cross_column::{self, Relation},
+    frame_of_reference, pack, pcodec, rle, wide,
     wire::{Wire, corrupt, unzigzag, zigzag},
 };
 use crate::{DecodeError, column::Numbers, native::Kind};
@@ -48,9 +48,9 @@ pub(crate) fn encode_numbers(
         return put_constant(numbers, kind, out);
     }
     if matches!(numbers, Numbers::Wide { .. }) {
-        return limbs::encode(numbers, kind, earlier, tuning, out);
+        return wide::encode(numbers, kind, earlier, tuning, out);
     }
-    match relation::find(numbers, kind, earlier, tuning) {
+    match cross_column::find(numbers, kind, earlier, tuning) {
         Some(Relation::Same(leaf)) => {
             out.push(id::SAME);
             crate::native::put_varint(leaf as u64, out);
@@ -88,17 +88,17 @@ fn encode_plain(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &mut Vec<u8
     if numbers.is_constant() {
         return encode_alone(numbers, kind, tuning, out);
     }
-    if let Some(runs) = runs::find(numbers) {
-        let sample = narrowing::sample(numbers, tuning.sample);
+    if let Some(runs) = rle::find(numbers) {
+        let sample = frame_of_reference::sample(numbers, tuning.sample);
         let tried = sample.as_ref().unwrap_or(numbers);
         let trial = tuning.of_trials();
         let (mut in_runs, mut whole) = (Vec::new(), Vec::new());
-        if let Some(of_sample) = runs::find(tried) {
-            runs::put(tried, kind, &of_sample, &trial, &mut in_runs);
+        if let Some(of_sample) = rle::find(tried) {
+            rle::put(tried, kind, &of_sample, &trial, &mut in_runs);
             encode_narrow(tried, kind, &trial, &mut whole);
             if in_runs.len() < whole.len() {
                 out.push(id::RUNS);
-                return runs::put(numbers, kind, &runs, tuning, out);
+                return rle::put(numbers, kind, &runs, tuning, out);
             }
         }
     }
@@ -110,7 +110,7 @@ pub(crate) fn encode_narrow(numbers: &Numbers, kind: Kind, tuning: &Tuning, out:
     if numbers.is_constant() {
         return encode_alone(numbers, kind, tuning, out);
     }
-    match narrowing::narrow(numbers, kind) {
+    match frame_of_reference::narrow(numbers, kind) {
         Some(narrowed) => {
             out.push(id::NARROW);
             narrowed.put_head(out);
@@ -142,7 +142,7 @@ pub(crate) fn encode_bits(numbers: &Numbers, kind: Kind, tuning: &Tuning, out: &
 
 /// A sample by zstd says that all of `numbers` would take less than `most` bytes.
 fn zstd_promises_less(numbers: &Numbers, most: usize, tuning: &Tuning) -> bool {
-    let sample = narrowing::sample(numbers, tuning.sample);
+    let sample = frame_of_reference::sample(numbers, tuning.sample);
     let tried = sample.as_ref().unwrap_or(numbers);
     pack::squeeze(&tried.to_le(), tuning.of_trials().zstd_level)
         .is_some_and(|squeezed| squeezed.len() * numbers.len() < most * tried.len())
@@ -184,16 +184,16 @@ pub(crate) fn decode_numbers(
         id::CONSTANT => constant(wire, (width, kind), count, budget),
         id::SAME => {
             budget.spend(count, width)?;
-            Ok(relation::leaf(earlier, wire, width, count)?.clone())
+            Ok(cross_column::leaf(earlier, wire, width, count)?.clone())
         }
         id::DIFFERENCE => {
-            let other = relation::leaf(earlier, wire, width, count)?;
+            let other = cross_column::leaf(earlier, wire, width, count)?;
             let differences = nested(wire, (width, Kind::Signed), count, budget)?;
-            relation::add(other, differences).ok_or_else(|| corrupt("a difference of wide values"))
+            cross_column::add(other, differences).ok_or_else(|| corrupt("a difference of wide values"))
         }
         id::PCO => pcodec::decode(wire, width, kind, count, budget),
         id::NARROW => {
-            let head = narrowing::Head::read(wire, width)?;
+            let head = frame_of_reference::Head::read(wire, width)?;
             let narrow = nested(wire, (head.width, Kind::Unsigned), count, budget)?;
             budget.spend(count, width)?;
             let wide = head.widen(&narrow, width);
@@ -214,10 +214,10 @@ pub(crate) fn decode_numbers(
         }
         id::MAPPED => {
             budget.spend(count, width)?;
-            relation::decode_mapped(wire, (width, kind), count, earlier, budget, depth)
+            cross_column::decode_mapped(wire, (width, kind), count, earlier, budget, depth)
         }
-        id::RUNS => runs::decode(wire, (width, kind), count, budget, depth),
-        id::LIMBS => limbs::decode(wire, width, count, budget, depth),
+        id::RUNS => rle::decode(wire, (width, kind), count, budget, depth),
+        id::LIMBS => wide::decode(wire, width, count, budget, depth),
         other => Err(DecodeError::UnknownColumnCodec { what: "numbers", id: other }),
     }
 }

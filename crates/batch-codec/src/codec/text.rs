@@ -1,7 +1,7 @@
 //! Streams of strings.
 
 use super::{
-    Budget, Earlier, MAX_DEPTH, Tuning, digits, template,
+    Budget, Earlier, MAX_DEPTH, Tuning, integer_text, template,
     wire::{Wire, corrupt, put_block},
     words,
 };
@@ -34,9 +34,9 @@ pub(crate) fn encode_text(text: &Text, earlier: Earlier<'_>, tuning: &Tuning, ou
         out.push(id::SAME);
         return put_varint(at as u64, out);
     }
-    if digits::suits(text) {
+    if integer_text::suits(text) {
         out.push(id::DIGITS);
-        return digits::encode(text, earlier, tuning, out);
+        return integer_text::encode(text, earlier, tuning, out);
     }
     if let Some(bytes) = template::encode(text, earlier, tuning) {
         out.push(id::TEMPLATE);
@@ -71,7 +71,7 @@ pub(crate) fn decode_text(
                 _ => Err(corrupt("a leaf that cannot be referred to")),
             }
         }
-        id::DIGITS => digits::decode(wire, count, earlier, budget, depth),
+        id::DIGITS => integer_text::decode(wire, count, earlier, budget, depth),
         id::TEMPLATE => template::decode(wire, count, earlier, budget, depth),
         other => words::decode(other, wire, count, budget, depth),
     }

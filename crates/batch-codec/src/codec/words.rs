@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Budget, Earlier, MAX_DEPTH, Tuning, narrowing,
+    Budget, Earlier, MAX_DEPTH, Tuning, frame_of_reference,
     numbers::{decode_numbers, encode_alone},
     pack,
     wire::{Wire, corrupt, put_block},
@@ -29,7 +29,7 @@ pub(crate) fn encode(text: &Text, tuning: &Tuning, out: &mut Vec<u8>) {
     if text.len() > 16
         && let Some(places) = dictionary_places(text)
     {
-        let sample = narrowing::places(text.len(), tuning.sample).map(|places| text.take(&places));
+        let sample = frame_of_reference::places(text.len(), tuning.sample).map(|places| text.take(&places));
         let tried = sample.as_ref().unwrap_or(text);
         let trial = tuning.of_trials();
         let mut by_zstd = Vec::new();

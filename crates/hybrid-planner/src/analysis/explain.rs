@@ -10,7 +10,7 @@ use serde_json::Value;
 use storage_types::TimeRange;
 
 use crate::{
-    CatalogSnapshot, TableSnapshot,
+    CatalogVersion, TableSnapshot,
     analysis::query::{LogicalRef, Query},
     syntax::blocks::Place,
 };
@@ -72,22 +72,22 @@ fn reads(plan: &Value) -> (Vec<Read<'_>>, bool) {
     (out, unknown)
 }
 
-/// A managed table that the query reads in a way that no reference in the text names. `strangers`: how
+/// A managed table that the query reads in a way that no reference in the text names. `unmanaged`: how
 /// many tables that are not ours the EXPLAIN holds beside the query, each as a branch of its union;
 /// `others`: the query names tables that are not ours.
 pub(crate) fn hidden_read(
     explain: &str,
-    catalog: &CatalogSnapshot,
+    catalog: &CatalogVersion,
     refs: &[LogicalRef],
-    strangers: usize,
+    unmanaged: usize,
     others: bool,
 ) -> Option<String> {
     const UNNAMED: &str = "a table that the engine does not name";
     let Ok(plan) = serde_json::from_str::<Value>(explain) else {
         return others.then(|| UNNAMED.to_owned());
     };
-    if strangers > 0 {
-        let Some(branches) = union_branches(&plan, strangers + 1) else { return Some(UNNAMED.into()) };
+    if unmanaged > 0 {
+        let Some(branches) = union_branches(&plan, unmanaged + 1) else { return Some(UNNAMED.into()) };
         for branch in branches.iter().skip(1) {
             let (reads, unknown) = reads(branch);
             if unknown {
@@ -107,7 +107,7 @@ pub(crate) fn hidden_read(
 }
 
 /// The logical table whose head or hot part is called this.
-fn managed(catalog: &CatalogSnapshot, name: &str) -> Option<String> {
+fn managed(catalog: &CatalogVersion, name: &str) -> Option<String> {
     let is = |t: &crate::TableName| {
         name.strip_prefix(&t.database).and_then(|r| r.strip_prefix('.')) == Some(&t.table)
     };

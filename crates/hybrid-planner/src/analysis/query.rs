@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clickhouse_sql::{Kind, Tokens, judge};
 
 use crate::{
-    CatalogSnapshot, Refusal, TableSnapshot,
+    CatalogVersion, Refusal, TableSnapshot,
     syntax::{
         blocks::{Block, Blocks, Clause, Place, Span, chain_end},
         scope::Scope,
@@ -174,7 +174,7 @@ impl Query {
     /// default database.
     pub fn logical_tables(
         &self,
-        catalog: &CatalogSnapshot,
+        catalog: &CatalogVersion,
         database: &str,
     ) -> Result<Vec<Arc<TableSnapshot>>, Refusal> {
         let mut out: Vec<Arc<TableSnapshot>> = Vec::new();
@@ -189,7 +189,7 @@ impl Query {
     /// Every place where a logical table is read.
     pub(crate) fn logical_refs(
         &self,
-        catalog: &CatalogSnapshot,
+        catalog: &CatalogVersion,
         database: &str,
     ) -> Result<Vec<LogicalRef>, Refusal> {
         let mut out = Vec::new();
@@ -235,7 +235,7 @@ impl Query {
     }
 
     /// `IN (trades)`: the engine drops the brackets.
-    fn check_bracketed_in(&self, catalog: &CatalogSnapshot, database: &str) -> Result<(), Refusal> {
+    fn check_bracketed_in(&self, catalog: &CatalogVersion, database: &str) -> Result<(), Refusal> {
         let t = &self.tokens;
         for i in 0..t.len() {
             if !t.is(i, "IN") || !t.sym(i + 1, "(") {
@@ -292,7 +292,7 @@ impl Query {
     /// Names that are neither logical tables nor common table expressions nor the engine's own: views,
     /// dictionaries, other tables. They could reach a managed table unseen. Each with the tokens of its
     /// name, and whether it is read inside an expression.
-    pub(crate) fn strangers(&self, catalog: &CatalogSnapshot, database: &str) -> Vec<(Span, bool)> {
+    pub(crate) fn unmanaged(&self, catalog: &CatalogVersion, database: &str) -> Vec<(Span, bool)> {
         let system = |db: &str| matches!(db.to_ascii_lowercase().as_str(), "system" | "information_schema");
         let cte = |n: &String| self.blocks.list.iter().any(|b| b.ctes.iter().any(|c| c.name == *n));
         let strange = |parts: &[String]| match parts {
@@ -363,7 +363,7 @@ fn ambiguous(parts: &[String], why: &str) -> Refusal {
 }
 
 /// The managed table that a name means.
-fn find(catalog: &CatalogSnapshot, parts: &[String], database: &str) -> Option<Arc<TableSnapshot>> {
+fn find(catalog: &CatalogVersion, parts: &[String], database: &str) -> Option<Arc<TableSnapshot>> {
     let by = |test: &dyn Fn(&TableSnapshot) -> bool| catalog.tables.iter().find(|t| test(t)).cloned();
     match parts {
         [name] => by(&|t| t.logical == *name)

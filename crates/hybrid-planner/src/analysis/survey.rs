@@ -5,7 +5,7 @@ use clickhouse_sql::quote;
 use storage_types::TimeRange;
 
 use crate::{
-    CatalogSnapshot, Refusal,
+    CatalogVersion, Refusal,
     analysis::{
         bounds, explain,
         query::{LogicalRef, Query},
@@ -22,13 +22,13 @@ pub const EXPLAIN_SETTINGS: [(&str, &str); 2] =
 impl Query {
     /// Strangers that the plain EXPLAIN could hide: it prints no reads inside expressions, and does not
     /// tell a view's read of a head from the query's own.
-    pub(crate) fn hidden_strangers(
+    pub(crate) fn hidden_unmanaged(
         &self,
-        catalog: &CatalogSnapshot,
+        catalog: &CatalogVersion,
         database: &str,
         refs: &[LogicalRef],
     ) -> Vec<Span> {
-        let all = self.strangers(catalog, database);
+        let all = self.unmanaged(catalog, database);
         if refs.is_empty() && !all.iter().any(|(_, inside)| *inside) {
             return Vec::new();
         }
@@ -39,7 +39,7 @@ impl Query {
     /// for leasing a catalog snapshot before planning.
     pub fn time_ranges(
         &self,
-        catalog: &CatalogSnapshot,
+        catalog: &CatalogVersion,
         database: &str,
         timezone: &str,
         now_unix_ns: i64,
@@ -60,7 +60,7 @@ impl Query {
     /// time range can be read from the text although cold batches exist.
     pub fn needs_explain(
         &self,
-        catalog: &CatalogSnapshot,
+        catalog: &CatalogVersion,
         database: &str,
         timezone: &str,
         now_unix_ns: i64,
@@ -68,7 +68,7 @@ impl Query {
         if self.kind != QueryKind::Select {
             return false;
         }
-        if !catalog.tables.is_empty() && !self.strangers(catalog, database).is_empty() {
+        if !catalog.tables.is_empty() && !self.unmanaged(catalog, database).is_empty() {
             return true;
         }
         let Ok(refs) = self.logical_refs(catalog, database) else { return false };
@@ -82,7 +82,7 @@ impl Query {
     /// The statement whose answer goes into [`crate::PlanRequest::explain`]: run it as the caller,
     /// read-only, with [`EXPLAIN_SETTINGS`]. Tables that are not ours are explained beside the query, one
     /// by one, where its own plan would not show what they read.
-    pub fn explain_sql(&self, catalog: &CatalogSnapshot, database: &str) -> Result<String, Refusal> {
+    pub fn explain_sql(&self, catalog: &CatalogVersion, database: &str) -> Result<String, Refusal> {
         let refs = self.logical_refs(catalog, database)?;
         let mut edits = Edits::default();
         for r in &refs {
@@ -92,7 +92,7 @@ impl Query {
             edits.replace(self.tokens.start(span.start)..self.tokens.end(span.end), "");
         }
         let mut text = edits.apply(self.statement());
-        let hidden = self.hidden_strangers(catalog, database, &refs);
+        let hidden = self.hidden_unmanaged(catalog, database, &refs);
         if !hidden.is_empty() {
             text = format!("SELECT count() FROM ({text})");
             for span in hidden {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use clickhouse_sql::{Kind, Tokens, quote};
 
 use crate::{
-    ColdArm, Plan, PlanKind, Route,
+    ColdScan, Plan, PlanKind, Route,
     analysis::{
         aggregates::{self, State},
         conjuncts::Reach,
@@ -20,7 +20,7 @@ use crate::{
         time_literals::Clock,
         types,
     },
-    plans::{plan::Template, scan::Reading},
+    plans::{plan::Template, scan::Scan},
     syntax::{
         blocks::{Block, Clause, Span},
         scope::item_alias,
@@ -56,7 +56,7 @@ struct Key {
 
 struct Partial<'a> {
     query: &'a Query,
-    reading: &'a Reading,
+    reading: &'a Scan,
     block: &'a Block,
     items: Vec<Item>,
     keys: Vec<Key>,
@@ -69,11 +69,11 @@ struct Partial<'a> {
 /// A partial plan, or why there is none.
 pub(crate) fn plan(
     query: &Query,
-    readings: &[Reading],
+    scans: &[Scan],
     clock: Clock<'_>,
     allow_float: bool,
 ) -> Result<Plan, String> {
-    let [reading] = readings else { return Err("more than one read of a logical table".into()) };
+    let [reading] = scans else { return Err("more than one read of a logical table".into()) };
     let ([block], Some(_)) = (query.blocks.list.as_slice(), reading.r.source) else {
         return Err("more than one SELECT".into());
     };
@@ -95,7 +95,7 @@ pub(crate) fn plan(
     Ok(partial.finish())
 }
 
-fn check_shape(query: &Query, reading: &Reading, block: &Block) -> Result<(), String> {
+fn check_shape(query: &Query, reading: &Scan, block: &Block) -> Result<(), String> {
     let t = &query.tokens;
     if block.sources.len() != 1 {
         return Err("a join".into());
@@ -389,7 +389,7 @@ impl Partial<'_> {
         union.arm(0);
         union.text(")");
         self.edits.replace_with(bytes(t, &reading.r.span), union);
-        let arm = ColdArm {
+        let arm = ColdScan {
             sql: select(reading.table().cold.to_string(), reading.cold_filter()),
             structure: structure.join(", "),
             batches: reading.batches.clone(),

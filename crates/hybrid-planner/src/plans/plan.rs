@@ -2,7 +2,7 @@
 
 use storage_types::{BatchId, TimeRange};
 
-use crate::{CatalogSnapshot, Query};
+use crate::{CatalogVersion, Query};
 
 /// The question put to [`crate::plans::plan`].
 #[derive(Debug, Clone, Copy)]
@@ -10,7 +10,7 @@ pub struct PlanRequest<'a> {
     /// The query, read.
     pub query: &'a Query,
     /// The catalog snapshot the caller has leased.
-    pub catalog: &'a CatalogSnapshot,
+    pub catalog: &'a CatalogVersion,
     /// Answer of the hot engine to [`Query::explain_sql`], when [`Query::needs_explain`] asked for it.
     pub explain: Option<&'a str>,
     /// The caller's default database on the hot engine (`default` when not chosen).
@@ -46,7 +46,7 @@ pub enum Plan {
         /// Statement for the hot engine, with a hole for each cold arm; see [`Plan::render`].
         sql_template: Template,
         /// The cold reads; each fills one hole.
-        arms: Vec<ColdArm>,
+        arms: Vec<ColdScan>,
         /// Whether hot rows may be in the answer.
         route: Route,
         /// Why raw rows come over although states were allowed.
@@ -76,7 +76,7 @@ pub enum Route {
 
 /// One read of a cold table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColdArm {
+pub struct ColdScan {
     /// A complete SELECT for the gateway, without FORMAT.
     pub sql: String,
     /// What it returns, as `url()` wants it: `` `name` Type, … ``.
@@ -145,7 +145,7 @@ impl Plan {
     /// The statement for the hot engine. `arm_source` gives what stands behind FROM for a cold arm,
     /// e.g. `url('http://…', 'Native', 'structure')`, or the arm's own SQL in parentheses when
     /// both tables are in one engine. `None` for [`Plan::Passthrough`]: run the caller's text.
-    pub fn render(&self, arm_source: impl Fn(usize, &ColdArm) -> String) -> Option<String> {
+    pub fn render(&self, arm_source: impl Fn(usize, &ColdScan) -> String) -> Option<String> {
         match self {
             Self::Passthrough => None,
             Self::Hot { sql, .. } => Some(sql.clone()),

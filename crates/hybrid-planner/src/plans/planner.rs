@@ -7,7 +7,7 @@ use crate::{
     analysis::{bounds, explain, time_literals::Clock},
     plans::{
         partial,
-        scan::{self, Reading},
+        scan::{self, Scan},
         union,
     },
     syntax::statement::QueryKind,
@@ -20,10 +20,10 @@ const ONE_TABLE_SETTINGS: &[&str] = &["additional_table_filters", "final"];
 pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Refusal> {
     let PlanRequest { query, catalog, .. } = *request;
     let refs = query.logical_refs(catalog, request.database)?;
-    let others = !query.strangers(catalog, request.database).is_empty();
+    let others = !query.unmanaged(catalog, request.database).is_empty();
     if let Some(text) = request.explain {
-        let strangers = query.hidden_strangers(catalog, request.database, &refs).len();
-        if let Some(name) = explain::hidden_read(text, catalog, &refs, strangers, others) {
+        let unmanaged = query.hidden_unmanaged(catalog, request.database, &refs).len();
+        if let Some(name) = explain::hidden_read(text, catalog, &refs, unmanaged, others) {
             return Err(Refusal::HiddenRead(name));
         }
     }
@@ -38,30 +38,30 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Refusal> {
     }
     let clock = Clock { timezone: request.timezone, now_unix_ns: request.now_unix_ns };
     let explained = request.explain.filter(|_| explain::may_help(query, &refs));
-    let readings: Vec<Reading> = refs
+    let scans: Vec<Scan> = refs
         .iter()
         .map(|r| {
             let own = bounds::of(query, r, request.timezone, request.now_unix_ns);
             let theirs = explained.map_or(TimeRange::ALL, |text| explain::range(text, &r.table));
-            Reading::of(query, r.clone(), own.intersect(theirs), clock)
+            Scan::of(query, r.clone(), own.intersect(theirs), clock)
         })
         .collect();
-    if readings.iter().all(Reading::head_only) {
+    if scans.iter().all(Scan::head_only) {
         return Ok(Plan::Hot { sql: union::hot(query, &refs), tables });
     }
-    for reading in readings.iter().filter(|r| !r.head_only()) {
+    for reading in scans.iter().filter(|r| !r.head_only()) {
         scan::check(query, reading)?;
     }
     if let Some(setting) = query.settings().into_iter().find(|s| ONE_TABLE_SETTINGS.contains(&s.as_str())) {
         return Err(Refusal::Setting(setting));
     }
     let why = if request.allow_partial {
-        match partial::plan(query, &readings, clock, request.allow_float) {
+        match partial::plan(query, &scans, clock, request.allow_float) {
             Ok(plan) => return Ok(plan),
             Err(why) => why,
         }
     } else {
         "states were not allowed by the caller".to_owned()
     };
-    Ok(union::plan(query, &readings, clock, Some(why)))
+    Ok(union::plan(query, &scans, clock, Some(why)))
 }

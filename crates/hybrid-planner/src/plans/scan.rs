@@ -20,7 +20,7 @@ use crate::{
 
 /// A reference and what it reads.
 #[derive(Debug, Clone)]
-pub(crate) struct Reading {
+pub(crate) struct Scan {
     pub r: LogicalRef,
     pub range: TimeRange,
     pub columns: Vec<Column>,
@@ -35,7 +35,7 @@ pub(crate) struct Reading {
     pub tail: String,
 }
 
-impl Reading {
+impl Scan {
     pub fn of(query: &Query, r: LogicalRef, range: TimeRange, clock: Clock<'_>) -> Self {
         let table = r.table.clone();
         let batches = table.batches.iter().filter(|b| b.range.overlaps(range)).map(|b| b.id).collect();
@@ -252,7 +252,7 @@ fn limit(t: &Tokens, span: Span) -> Option<u64> {
 }
 
 /// Refuses what cannot be asked of a table that is several.
-pub(crate) fn check(query: &Query, reading: &Reading) -> Result<(), Refusal> {
+pub(crate) fn check(query: &Query, reading: &Scan) -> Result<(), Refusal> {
     let name = reading.table().logical.clone();
     let block = query.blocks.list.get(reading.r.block);
     let Some(source) = block.zip(reading.r.source).and_then(|(b, i)| b.sources.get(i)) else { return Ok(()) };

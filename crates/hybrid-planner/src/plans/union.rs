@@ -4,7 +4,7 @@
 use clickhouse_sql::{Kind, quote};
 
 use crate::{
-    ColdArm, Plan, PlanKind, Route,
+    ColdScan, Plan, PlanKind, Route,
     analysis::{
         expression::now_literal,
         query::{LogicalRef, Query},
@@ -12,7 +12,7 @@ use crate::{
     },
     plans::{
         plan::Template,
-        scan::{Reading, column_list, structure},
+        scan::{Scan, column_list, structure},
     },
     syntax::{
         blocks::{Clause, chain_end},
@@ -53,15 +53,10 @@ pub(crate) fn hot(query: &Query, refs: &[LogicalRef]) -> String {
 }
 
 /// The caller's text with every reference that needs it replaced by a union.
-pub(crate) fn plan(
-    query: &Query,
-    readings: &[Reading],
-    clock: Clock<'_>,
-    why_not_partial: Option<String>,
-) -> Plan {
+pub(crate) fn plan(query: &Query, scans: &[Scan], clock: Clock<'_>, why_not_partial: Option<String>) -> Plan {
     let mut edits = Edits::default();
     let mut arms = Vec::new();
-    for reading in readings {
+    for reading in scans {
         if reading.head_only() {
             name_only(query, &reading.r, &mut edits);
         } else {
@@ -69,9 +64,9 @@ pub(crate) fn plan(
             drop_database(query, reading, &mut edits);
         }
     }
-    prewhere(query, readings, &mut edits);
+    prewhere(query, scans, &mut edits);
     moments(query, clock, &mut edits);
-    let mut tables: Vec<String> = readings.iter().map(|r| r.table().logical.clone()).collect();
+    let mut tables: Vec<String> = scans.iter().map(|r| r.table().logical.clone()).collect();
     tables.sort();
     tables.dedup();
     let text = query.statement();
@@ -79,13 +74,13 @@ pub(crate) fn plan(
     if arms.is_empty() {
         return Plan::Hot { sql: sql_template.plain(), tables };
     }
-    let cold = readings.iter().all(Reading::cold_covers);
+    let cold = scans.iter().all(Scan::cold_covers);
     let route = if cold { Route::Cold } else { Route::Hybrid };
     Plan::Hybrid { kind: PlanKind::Union, sql_template, arms, route, why_not_partial, tables }
 }
 
 /// `(SELECT … FROM head … UNION ALL SELECT … FROM part … UNION ALL SELECT … FROM <arm>) AS name`.
-fn union(query: &Query, reading: &Reading, arms: &mut Vec<ColdArm>) -> Template {
+fn union(query: &Query, reading: &Scan, arms: &mut Vec<ColdScan>) -> Template {
     let columns = column_list(&reading.columns);
     let tail = &reading.tail;
     let one = |table: String, filter: String| {
@@ -104,7 +99,7 @@ fn union(query: &Query, reading: &Reading, arms: &mut Vec<ColdArm>) -> Template 
     if !reading.batches.is_empty() {
         out.text(&format!(" UNION ALL SELECT {columns} FROM "));
         out.arm(arms.len());
-        arms.push(ColdArm {
+        arms.push(ColdScan {
             sql: format!("SELECT {columns} FROM {}{}{tail}", reading.table().cold, reading.cold_filter()),
             structure: structure(&reading.columns),
             batches: reading.batches.clone(),
@@ -123,7 +118,7 @@ fn union(query: &Query, reading: &Reading, arms: &mut Vec<ColdArm>) -> Template 
 }
 
 /// `db.table.column` becomes `table.column`: the union is known by the table's name only.
-fn drop_database(query: &Query, reading: &Reading, edits: &mut Edits) {
+fn drop_database(query: &Query, reading: &Scan, edits: &mut Edits) {
     let t = &query.tokens;
     let used = query.parts(&reading.r.span);
     if used.len() != 2 {
@@ -141,9 +136,9 @@ fn drop_database(query: &Query, reading: &Reading, edits: &mut Edits) {
 }
 
 /// PREWHERE means nothing to a union: it becomes (part of) the WHERE.
-fn prewhere(query: &Query, readings: &[Reading], edits: &mut Edits) {
+fn prewhere(query: &Query, scans: &[Scan], edits: &mut Edits) {
     let t = &query.tokens;
-    for reading in readings.iter().filter(|r| !r.head_only()) {
+    for reading in scans.iter().filter(|r| !r.head_only()) {
         let Some(block) = query.blocks.list.get(reading.r.block) else { continue };
         let Some((_, span)) = block.clauses.iter().find(|(c, _)| *c == Clause::Prewhere) else { continue };
         let keyword = t.start(span.start)..t.end(span.start + 1);

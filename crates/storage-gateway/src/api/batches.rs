@@ -20,10 +20,10 @@ use crate::{
     error::GatewayError,
     gateway::Gateway,
     ingest::{
-        self, admit,
+        self, abort, admit,
         chunk::{self, ChunkHead},
         commit::{self, Commit},
-        forget,
+        publish,
         spool::MAX_MANIFEST_BYTES,
     },
 };
@@ -96,20 +96,20 @@ pub async fn commit(State(gateway): Shared, Path(id): Path<String>) -> Result<Re
 /// `GET /v1/batches/{id}/proof`.
 pub async fn proof(State(gateway): Shared, Path(id): Path<String>) -> Result<Json<Proof>, Refusal> {
     let batch = batch(&gateway, &id)?;
-    Ok(Json(forget::fresh_proof(&gateway, batch).await?))
+    Ok(Json(publish::fresh_proof(&gateway, batch).await?))
 }
 
 /// `POST /v1/batches/{id}/published`.
 pub async fn published(State(gateway): Shared, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
     let batch = batch(&gateway, &id)?;
-    forget::publish(&gateway, batch).await?;
+    publish::publish(&gateway, batch).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `DELETE /v1/batches/{id}`.
 pub async fn delete(State(gateway): Shared, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
     let batch = batch(&gateway, &id)?;
-    forget::delete(&gateway, batch).await?;
+    abort::delete(&gateway, batch).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -17,7 +17,7 @@ pub struct Findings {
     /// Count and hash over the manifest's columns.
     pub proof: Proof,
     /// Rows whose `_batch` is not the batch's id.
-    pub strangers: u64,
+    pub foreign_rows: u64,
     /// Rows whose time is outside the manifest's range.
     pub outside: u64,
 }
@@ -27,7 +27,7 @@ struct ProofRow {
     rows: String,
     content_hash: String,
     #[serde(default)]
-    strangers: Option<String>,
+    foreign_rows: Option<String>,
     #[serde(default)]
     outside: Option<String>,
 }
@@ -52,14 +52,14 @@ pub async fn of_staging(
     let outside = in_range(manifest).map_or_else(|| "'0'".into(), |p| format!("toString(countIf(NOT {p}))"));
     let sql = format!(
         "SELECT toString(count()) AS rows, {hash} AS content_hash, \
-         toString(countIf(`_batch` != {batch})) AS strangers, {outside} AS outside FROM {staging}",
+         toString(countIf(`_batch` != {batch})) AS foreign_rows, {outside} AS outside FROM {staging}",
         hash = hash_expression(&manifest.columns),
         batch = manifest.batch,
     );
     let row: ProofRow = engine.query(sql).deadline(PROOF_DEADLINE).one().await?;
     Ok(Findings {
         proof: proof(&row)?,
-        strangers: number(row.strangers.as_deref().unwrap_or("0"))?,
+        foreign_rows: number(row.foreign_rows.as_deref().unwrap_or("0"))?,
         outside: number(row.outside.as_deref().unwrap_or("0"))?,
     })
 }

@@ -17,15 +17,16 @@
 //! **Cancellation.** A dropped upload leaves a `.part` file and nothing else. A dropped commit call
 //! changes nothing: proving is a task of its own.
 
+pub mod abort;
 pub mod admit;
 pub mod attach;
 pub mod chunk;
 pub mod commit;
 mod digest;
-pub mod forget;
 pub mod load;
 pub mod open_batches;
 pub mod prover;
+pub mod publish;
 pub mod settle;
 pub mod spool;
 pub mod staging;

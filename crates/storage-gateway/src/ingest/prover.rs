@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::{open_batches::OpenBatch, settle, settle::Ending, staging};
+use super::{open_batches::OpenBatch, settle, settle::SettleOutcome, staging};
 use crate::{error::GatewayError, gateway::Gateway};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -72,26 +72,26 @@ async fn step(gateway: &Gateway, pauses: &mut HashMap<BatchId, Pause>) -> Result
 async fn conclude(
     gateway: &Gateway,
     open: &OpenBatch,
-    ending: Ending,
+    ending: SettleOutcome,
     pauses: &mut HashMap<BatchId, Pause>,
     started: Instant,
 ) -> Result<(), GatewayError> {
     let batch = open.manifest.batch;
     match ending {
         // Ended by somebody else; or a delete asked it to stop and then failed: then it goes on.
-        Ending::Gone => {
+        SettleOutcome::Gone => {
             gateway.open.close(batch);
             if gateway.journal.get(batch).await?.is_some_and(|record| record.state == BatchState::Received) {
                 pause(gateway, batch, pauses, "interrupted".into(), 0).await?;
             }
         }
-        Ending::Proven => {
+        SettleOutcome::Proven => {
             let ms = started.elapsed().as_millis();
             tracing::info!(rows = open.manifest.proof.rows, ms, "batch proven");
             end(gateway, open).await?;
         }
-        Ending::Refuted(reason) => refute(gateway, open, reason).await?,
-        Ending::Refused(reason) => {
+        SettleOutcome::Refuted(reason) => refute(gateway, open, reason).await?,
+        SettleOutcome::Refused(reason) => {
             let refusals = pauses.get(&batch).map_or(0, |pause| pause.refusals) + 1;
             if refusals >= REFUSALS {
                 refute(gateway, open, reason).await?;
@@ -99,7 +99,7 @@ async fn conclude(
                 pause(gateway, batch, pauses, reason, 1).await?;
             }
         }
-        Ending::Later(reason) => pause(gateway, batch, pauses, reason, 0).await?,
+        SettleOutcome::Later(reason) => pause(gateway, batch, pauses, reason, 0).await?,
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ use crate::{
 
 /// How an attempt ended.
 #[derive(Debug)]
-pub enum Ending {
+pub enum SettleOutcome {
     /// The rows are live, counted and hashed.
     Proven,
     /// Bytes and manifest contradict each other.
@@ -51,23 +51,23 @@ pub enum Ending {
 }
 
 /// One attempt. Takes the batch's gate.
-pub async fn settle(gateway: &Gateway, open: &OpenBatch) -> Ending {
+pub async fn settle(gateway: &Gateway, open: &OpenBatch) -> SettleOutcome {
     let _gate = open.gate.lock().await;
     match gateway.journal.get(open.manifest.batch).await {
         Ok(Some(record)) if record.state == BatchState::Received => {}
-        Ok(_) => return Ending::Gone,
-        Err(error) => return Ending::Later(error.to_string()),
+        Ok(_) => return SettleOutcome::Gone,
+        Err(error) => return SettleOutcome::Later(error.to_string()),
     }
     match attempt(gateway, open).await {
         Ok(ending) => ending,
         Err(GatewayError::SchemaDiffers { difference, .. }) => {
-            Ending::Refuted(format!("the cold table changed since the manifest: {difference}"))
+            SettleOutcome::Refuted(format!("the cold table changed since the manifest: {difference}"))
         }
-        Err(error) => Ending::Later(error.to_string()),
+        Err(error) => SettleOutcome::Later(error.to_string()),
     }
 }
 
-async fn attempt(gateway: &Gateway, open: &OpenBatch) -> Result<Ending, GatewayError> {
+async fn attempt(gateway: &Gateway, open: &OpenBatch) -> Result<SettleOutcome, GatewayError> {
     let (engine, manifest) = (&gateway.engine, &open.manifest);
     let started = Instant::now();
     let mut found = proof::of_live(engine, manifest).await?;
@@ -99,7 +99,7 @@ async fn attempt(gateway: &Gateway, open: &OpenBatch) -> Result<Ending, GatewayE
         && let Some(contradiction) = contradiction(manifest, &findings)
     {
         staging::drop_table(engine, &staging).await?;
-        return Ok(Ending::Refuted(contradiction));
+        return Ok(SettleOutcome::Refuted(contradiction));
     }
     let proven_ms = started.elapsed().as_millis();
     fault_points::reach(Point::GatewayProveAfterEffect).await;
@@ -108,7 +108,9 @@ async fn attempt(gateway: &Gateway, open: &OpenBatch) -> Result<Ending, GatewayE
     attach::attach(engine, manifest, &staging).await?;
     let attached_ms = started.elapsed().as_millis();
     if !proof::moved_whole(engine, manifest, &staged).await? && !fault_points::skips(Skip::GatewayProve) {
-        return Ok(Ending::Later("the live table does not hold exactly the batch after the move".into()));
+        return Ok(SettleOutcome::Later(
+            "the live table does not hold exactly the batch after the move".into(),
+        ));
     }
     let reread_ms = started.elapsed().as_millis();
     tracing::debug!(loaded_ms, proven_ms, attached_ms, reread_ms, "batch attached");
@@ -120,20 +122,20 @@ async fn fill(
     gateway: &Gateway,
     open: &OpenBatch,
     staging: &TableName,
-) -> Result<Option<Ending>, GatewayError> {
+) -> Result<Option<SettleOutcome>, GatewayError> {
     let threads = gateway.config.storage.decode_threads;
     let loading = load::load(&gateway.engine, &gateway.spool, &open.manifest, staging, threads);
     let loaded = tokio::select! {
         loaded = loading => loaded,
-        () = open.give_up.cancelled() => return Ok(Some(Ending::Gone)),
+        () = open.give_up.cancelled() => return Ok(Some(SettleOutcome::Gone)),
     };
     let ending = match loaded {
         Ok(()) => return Ok(None),
-        Err(LoadError::Contradiction(text)) => Ending::Refuted(text),
+        Err(LoadError::Contradiction(text)) => SettleOutcome::Refuted(text),
         Err(LoadError::Engine(error)) if error.code().is_some() && !error.is_retryable() => {
-            Ending::Refused(error.to_string())
+            SettleOutcome::Refused(error.to_string())
         }
-        Err(error) => Ending::Later(error.to_string()),
+        Err(error) => SettleOutcome::Later(error.to_string()),
     };
     staging::drop_table(&gateway.engine, staging).await?;
     Ok(Some(ending))
@@ -151,19 +153,19 @@ fn contradiction(manifest: &Manifest, findings: &proof::Findings) -> Option<Stri
             findings.proof.content_hash
         ));
     }
-    if findings.strangers > 0 {
-        return Some(format!("{} rows carry another batch's id", findings.strangers));
+    if findings.foreign_rows > 0 {
+        return Some(format!("{} rows carry another batch's id", findings.foreign_rows));
     }
     (findings.outside > 0)
         .then(|| format!("{} rows are outside the range {}", findings.outside, manifest.range))
 }
 
-async fn finish(gateway: &Gateway, manifest: &Arc<Manifest>) -> Result<Ending, GatewayError> {
+async fn finish(gateway: &Gateway, manifest: &Arc<Manifest>) -> Result<SettleOutcome, GatewayError> {
     let batch = manifest.batch;
     ledger::note(&gateway.engine, manifest, Standing::Proven).await?;
     gateway.journal.advance(batch, BatchState::Proven, Some(manifest.proof), None).await?;
     fault_points::reach(Point::GatewayCommitAfterReplyState).await;
-    Ok(Ending::Proven)
+    Ok(SettleOutcome::Proven)
 }
 
 /// Never the same twice: the clock, and a count in case it stands still.

@@ -17,7 +17,7 @@ use tracing::{Instrument as _, field::Empty};
 use crate::{
     error::GatewayError,
     gateway::Gateway,
-    ingest::{self, forget, staging},
+    ingest::{self, abort, staging},
 };
 
 const INTERVAL: Duration = Duration::from_secs(3_600);
@@ -51,7 +51,7 @@ pub async fn run(gateway: Arc<Gateway>, cancel: CancellationToken) {
 pub async fn tidy(gateway: &Gateway) -> Result<(), GatewayError> {
     for batch in gateway.journal.unclean(256).await? {
         if let Some(record) = gateway.journal.get(batch).await? {
-            forget::clear(gateway, &record.manifest).instrument(ingest::span(&record.manifest)).await?;
+            abort::clear(gateway, &record.manifest).instrument(ingest::span(&record.manifest)).await?;
             tracing::info!(batch_id = %batch, move_id = %record.manifest.move_id, "cleared what was left of a batch that was given up");
         }
     }
@@ -80,7 +80,7 @@ async fn tidy_spool(gateway: &Gateway) -> Result<(), GatewayError> {
                 if age(&gateway.spool.folder(batch)) > ABANDONED {
                     tracing::warn!(batch_id = %batch, "no chunk for a month: giving the batch up");
                     let span = tracing::error_span!("batch", batch_id = %batch, move_id = Empty);
-                    forget::delete(gateway, batch).instrument(span).await?;
+                    abort::delete(gateway, batch).instrument(span).await?;
                 }
             }
             _ => {

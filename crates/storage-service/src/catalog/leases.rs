@@ -11,7 +11,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use hybrid_planner::CatalogSnapshot;
+use hybrid_planner::CatalogVersion;
 use parking_lot::{Mutex, MutexGuard};
 use storage_types::TimeRange;
 use tokio::{sync::Notify, time::Instant};
@@ -29,7 +29,7 @@ struct Held {
 }
 
 struct State {
-    current: Arc<CatalogSnapshot>,
+    current: Arc<CatalogVersion>,
     gates: Vec<Gate>,
     held: HashMap<u64, Held>,
     next: u64,
@@ -44,7 +44,7 @@ pub(super) struct Leases {
 /// The right to read one version of the catalog, until dropped.
 pub struct Lease {
     /// What may be read.
-    pub snapshot: Arc<CatalogSnapshot>,
+    pub snapshot: Arc<CatalogVersion>,
     number: u64,
     register: Arc<Leases>,
 }
@@ -67,7 +67,7 @@ fn touch(refs: &[(String, TimeRange)], logical: &str, range: TimeRange) -> bool 
 }
 
 impl Leases {
-    pub(super) fn new(current: Arc<CatalogSnapshot>, gates: Vec<Gate>) -> Arc<Self> {
+    pub(super) fn new(current: Arc<CatalogVersion>, gates: Vec<Gate>) -> Arc<Self> {
         let state = State { current, gates, held: HashMap::new(), next: 0 };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
@@ -77,12 +77,12 @@ impl Leases {
         self.state.lock()
     }
 
-    pub(super) fn current(&self) -> Arc<CatalogSnapshot> {
+    pub(super) fn current(&self) -> Arc<CatalogVersion> {
         Arc::clone(&self.lock().current)
     }
 
     /// A new version is in force: later leases get it and see these gates.
-    pub(super) fn replace(&self, current: Arc<CatalogSnapshot>, gates: Vec<Gate>) {
+    pub(super) fn replace(&self, current: Arc<CatalogVersion>, gates: Vec<Gate>) {
         let mut state = self.lock();
         state.current = current;
         state.gates = gates;
@@ -151,8 +151,8 @@ mod tests {
 
     use super::*;
 
-    fn version(version: u64) -> Arc<CatalogSnapshot> {
-        Arc::new(CatalogSnapshot { version, tables: Vec::new() })
+    fn version(version: u64) -> Arc<CatalogVersion> {
+        Arc::new(CatalogVersion { version, tables: Vec::new() })
     }
 
     fn soon() -> Instant {

@@ -2,7 +2,7 @@
 //!
 //! One SQLite file (`catalog.sqlite`, WAL, `synchronous=FULL`) holds both, because a step of a move
 //! and the change of visibility that belongs to it must happen in **one** transaction. In memory
-//! stands one immutable [`CatalogSnapshot`] with a version; queries read nothing else.
+//! stands one immutable [`CatalogVersion`] with a version; queries read nothing else.
 //!
 //! ```text
 //!            one transaction                       after the commit
@@ -29,7 +29,7 @@ mod visibility;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use daemon::{disk, sqlite};
-use hybrid_planner::CatalogSnapshot;
+use hybrid_planner::CatalogVersion;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use storage_types::TimeRange;
@@ -87,7 +87,7 @@ impl Catalog {
     }
 
     /// The version in force. It may be superseded at once; plan queries from a [`Lease`].
-    pub fn current(&self) -> Arc<CatalogSnapshot> {
+    pub fn current(&self) -> Arc<CatalogVersion> {
         self.leases.current()
     }
 

@@ -2,14 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use hybrid_planner::{CatalogSnapshot, Hide, HotPart, TableName, TableSnapshot, VisibleBatch};
+use hybrid_planner::{CatalogVersion, Hide, HotPart, TableName, TableSnapshot, VisibleBatch};
 use rusqlite::Connection;
 use storage_types::{BatchId, MoveState, TimeRange};
 
 use super::{CatalogError, INTERNAL_DATABASE, ManagedTable, MoveKind, decode, leases::Gate};
 
 /// The view as the connection (or the transaction it is in) sees it now.
-pub(super) fn build(db: &Connection) -> Result<CatalogSnapshot, CatalogError> {
+pub(super) fn build(db: &Connection) -> Result<CatalogVersion, CatalogError> {
     let version =
         db.query_row("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'version'", [], |row| {
             row.get::<_, i64>(0)
@@ -32,7 +32,7 @@ pub(super) fn build(db: &Connection) -> Result<CatalogSnapshot, CatalogError> {
             })
         })
         .collect();
-    Ok(CatalogSnapshot { version: version.unsigned_abs(), tables })
+    Ok(CatalogVersion { version: version.unsigned_abs(), tables })
 }
 
 /// Ranges that new leases wait for: partitions whose parts are just being dropped.

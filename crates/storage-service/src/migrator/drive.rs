@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     Inner, MigrationError, StepError,
-    mover::{Progress, new_migration_id, now},
+    mover::{StepOutcome, new_migration_id, now},
     plan,
 };
 use crate::{
@@ -37,7 +37,7 @@ const UNSETTLED: Duration = Duration::from_secs(2);
 pub(super) const MET_GATEWAY: &str = "met_gateway";
 
 /// How far a move went.
-enum Went {
+enum MoveOutcome {
     /// To its end, or given up.
     Over,
     /// To a pause of this length.
@@ -138,13 +138,13 @@ impl Inner {
             let (mut pause, mut blocked, mut waiting) = (Duration::MAX, false, false);
             for record in self.unfinished(migration.id)? {
                 match self.advance(&record).await? {
-                    Went::Over => backoff = FIRST_BACKOFF,
-                    Went::Waiting(left) => {
+                    MoveOutcome::Over => backoff = FIRST_BACKOFF,
+                    MoveOutcome::Waiting(left) => {
                         waiting = true;
                         pause = pause.min(left);
                     }
-                    Went::Blocked => blocked = true,
-                    Went::Stuck => {}
+                    MoveOutcome::Blocked => blocked = true,
+                    MoveOutcome::Stuck => {}
                 }
             }
             if !blocked && !waiting {
@@ -224,22 +224,22 @@ impl Inner {
 
     /// Takes a move as far as it goes.
     #[tracing::instrument(level = "error", name = "move", skip_all, fields(move_id = %record.id))]
-    async fn advance(&self, record: &MoveRecord) -> Result<Went, MigrationError> {
+    async fn advance(&self, record: &MoveRecord) -> Result<MoveOutcome, MigrationError> {
         let (mover, id) = (&self.mover, record.id);
         let begun = Instant::now();
         let from_start = record.state == MoveState::Planned;
         loop {
-            let Some(record) = mover.catalog.move_record(id)? else { return Ok(Went::Over) };
+            let Some(record) = mover.catalog.move_record(id)? else { return Ok(MoveOutcome::Over) };
             let abortable = record.state.next().contains(&MoveState::Aborted);
             let stepped = tokio::select! {
                 stepped = mover.step(&record) => stepped,
                 () = self.cancelled(record.migration), if abortable => {
                     self.give_up(&record, "cancelled").await?;
-                    return Ok(Went::Over);
+                    return Ok(MoveOutcome::Over);
                 }
             };
             match stepped {
-                Ok(Progress::Stepped) => {
+                Ok(StepOutcome::Stepped) => {
                     if record.error.is_some() {
                         mover.catalog.set_move_error(id, None)?;
                     }
@@ -247,8 +247,8 @@ impl Inner {
                         self.note_rate(&record, begun)?;
                     }
                 }
-                Ok(Progress::Wait(left)) => return Ok(Went::Waiting(left)),
-                Ok(Progress::Over) => return Ok(Went::Over),
+                Ok(StepOutcome::Wait(left)) => return Ok(MoveOutcome::Waiting(left)),
+                Ok(StepOutcome::Over) => return Ok(MoveOutcome::Over),
                 Err(error) => return self.stopped(&record, error, abortable).await,
             }
         }
@@ -259,7 +259,7 @@ impl Inner {
         record: &MoveRecord,
         error: StepError,
         abortable: bool,
-    ) -> Result<Went, MigrationError> {
+    ) -> Result<MoveOutcome, MigrationError> {
         let catalog = &self.mover.catalog;
         let text = error.to_string();
         let line = format!("{} {}: {text}", record.table.logical, record.partition_id);
@@ -269,21 +269,21 @@ impl Inner {
                     tracing::warn!(state = %record.state, "{line}; tried again");
                     catalog.set_move_error(record.id, Some(&text))?;
                 }
-                Ok(Went::Blocked)
+                Ok(MoveOutcome::Blocked)
             }
             StepError::Nothing => {
                 self.give_up(record, &text).await?;
-                Ok(Went::Over)
+                Ok(MoveOutcome::Over)
             }
             StepError::Failed(_) => {
                 catalog.migration_error(record.migration, &line)?;
                 if abortable {
                     self.give_up(record, &text).await?;
-                    return Ok(Went::Over);
+                    return Ok(MoveOutcome::Over);
                 }
                 tracing::error!(state = %record.state, "{line}; nothing is dropped");
                 catalog.set_move_error(record.id, Some(&text))?;
-                Ok(Went::Stuck)
+                Ok(MoveOutcome::Stuck)
             }
         }
     }

@@ -24,7 +24,7 @@
 
 use super::{
     StepError,
-    mover::{Mover, Progress, at},
+    mover::{Mover, StepOutcome, at},
 };
 use crate::{
     catalog::{FencePart, MoveRecord},
@@ -43,7 +43,7 @@ enum Whereabouts {
 }
 
 impl Mover {
-    pub(super) async fn fence_partition(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn fence_partition(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         let head = self.hot.parts(&record.table.head(), &record.partition_id).await?;
         let snapshot = self.snapshot_parts(record).await?;
         let Some(parts) = twins(&head, &snapshot) else {
@@ -61,11 +61,11 @@ impl Mover {
                 record.range
             )));
         }
-        Ok(Progress::Stepped)
+        Ok(StepOutcome::Stepped)
     }
 
     /// Drops what is still there. The gate is closed, older leases were drained.
-    pub(super) async fn drop_parts(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn drop_parts(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         self.snapshot_parts(record).await?;
         let head = record.table.head();
         if fault_points::skips(Skip::ServiceFenceCompare) {
@@ -93,17 +93,17 @@ impl Mover {
         self.fenced(record).await
     }
 
-    async fn fenced(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    async fn fenced(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         at(Step::Fence, Moment::AfterEffect).await;
         self.catalog.partition_fenced(record)?;
         at(Step::Fence, Moment::AfterResult).await;
         tracing::info!(move_id = %record.id, table = record.table.logical, "partition fenced");
-        Ok(Progress::Stepped)
+        Ok(StepOutcome::Stepped)
     }
 
     /// What a fence without a comparison would be. Reached only when a test asks for it, to see the
     /// oracle notice.
-    async fn drop_everything(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    async fn drop_everything(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         let head = record.table.head();
         for part in self.hot.parts(&head, &record.partition_id).await? {
             self.hot.drop_part(&head, &part.name).await?;
@@ -136,11 +136,11 @@ impl Mover {
     }
 
     /// A delta is out of the head already.
-    pub(super) async fn fence_delta(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn fence_delta(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         at(Step::Fence, Moment::BeforeJournal).await;
         self.catalog.delta_fenced(record.id)?;
         at(Step::Fence, Moment::AfterResult).await;
-        Ok(Progress::Stepped)
+        Ok(StepOutcome::Stepped)
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Mover {
 
 /// Whether a step has more to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum StepOutcome {
     /// The state has changed; there is a next step.
     Stepped,
     /// Nothing to do before this many seconds have passed.
@@ -91,7 +91,7 @@ pub(super) async fn at(step: Step, moment: Moment) {
 
 impl Mover {
     /// The next step of a move.
-    pub(super) async fn step(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn step(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         match (record.state, record.kind) {
             (MoveState::Planned, _) => self.snapshot(record).await,
             (MoveState::Snapshotted | MoveState::Sending, _) => self.ship(record).await,
@@ -104,7 +104,7 @@ impl Mover {
             (MoveState::Fenced, _) => self.publish(record).await,
             (MoveState::Published, _) => self.reprove(record).await,
             (MoveState::Reproven, _) => self.reclaim(record).await,
-            (MoveState::Reclaimed | MoveState::Aborted, _) => Ok(Progress::Over),
+            (MoveState::Reclaimed | MoveState::Aborted, _) => Ok(StepOutcome::Over),
         }
     }
 

@@ -13,7 +13,7 @@ use storage_types::BatchState;
 
 use super::{
     StepError,
-    mover::{Mover, Progress, at, now},
+    mover::{Mover, StepOutcome, at, now},
 };
 use crate::{
     catalog::{MoveRecord, internal_table},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Mover {
-    pub(super) async fn publish(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn publish(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         at(Step::Publish, Moment::BeforeJournal).await;
         at(Step::Publish, Moment::AfterJournal).await;
         let version = self.catalog.publish(record, now())?;
@@ -32,7 +32,7 @@ impl Mover {
             tracing::debug!("tell the gateway: {error}; told again before the proof");
         }
         at(Step::Publish, Moment::AfterResult).await;
-        Ok(Progress::Stepped)
+        Ok(StepOutcome::Stepped)
     }
 
     async fn tell_published(&self, record: &MoveRecord) -> Result<(), StepError> {
@@ -44,14 +44,14 @@ impl Mover {
         Ok(())
     }
 
-    pub(super) async fn reprove(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn reprove(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         let (version, at_second) = record
             .published
             .ok_or_else(|| StepError::Failed("published, but it is not known when".into()))?;
         let grace = i64::try_from(self.config.grace.as_secs()).unwrap_or(i64::MAX);
         let left = at_second.saturating_add(grace).saturating_sub(now());
         if left > 0 {
-            return Ok(Progress::Wait(Duration::from_secs(left.unsigned_abs())));
+            return Ok(StepOutcome::Wait(Duration::from_secs(left.unsigned_abs())));
         }
         at(Step::Reprove, Moment::BeforeJournal).await;
         let logical = &record.table.logical;
@@ -67,10 +67,10 @@ impl Mover {
         at(Step::Reprove, Moment::AfterEffect).await;
         self.catalog.set_move_state(record.id, storage_types::MoveState::Reproven)?;
         at(Step::Reprove, Moment::AfterResult).await;
-        Ok(Progress::Stepped)
+        Ok(StepOutcome::Stepped)
     }
 
-    pub(super) async fn reclaim(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn reclaim(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         at(Step::Reclaim, Moment::BeforeJournal).await;
         at(Step::Reclaim, Moment::AfterJournal).await;
         self.hot.drop_internal(&record.snapshot()).await?;
@@ -83,6 +83,6 @@ impl Mover {
             self.spool.remove(batch.id);
         }
         at(Step::Reclaim, Moment::AfterResult).await;
-        Ok(Progress::Over)
+        Ok(StepOutcome::Over)
     }
 }

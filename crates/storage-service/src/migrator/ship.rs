@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{
     StepError,
     gateway::Outcome,
-    mover::{Mover, Progress, at, new_batch_id},
+    mover::{Mover, StepOutcome, at, new_batch_id},
 };
 use crate::catalog::{BatchRecord, MoveRecord};
 
@@ -33,7 +33,7 @@ const LINK_PATIENCE: Duration = Duration::from_secs(30);
 const MAX_REFUTED: usize = 2;
 
 impl Mover {
-    pub(super) async fn ship(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn ship(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         if record.state == MoveState::Snapshotted {
             self.catalog.set_move_state(record.id, MoveState::Sending)?;
         }
@@ -50,7 +50,7 @@ impl Mover {
             .await?;
         let proof = self.sum_of_proven(record)?;
         self.catalog.proven(record.id, proof)?;
-        Ok(Progress::Stepped)
+        Ok(StepOutcome::Stepped)
     }
 
     /// The cold table's ORDER BY, as it stands.

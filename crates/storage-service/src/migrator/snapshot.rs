@@ -12,7 +12,7 @@ use storage_types::{BatchState, ContentHash, Proof, TimeRange};
 
 use super::{
     StepError, cut,
-    mover::{Mover, Progress, at, new_batch_id},
+    mover::{Mover, StepOutcome, at, new_batch_id},
 };
 use crate::{
     catalog::{BatchRecord, MoveKind, MoveRecord, internal_table},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Mover {
-    pub(super) async fn snapshot(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn snapshot(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         at(Step::Snapshot, Moment::AfterJournal).await;
         let described = self.described(record).await?;
         let snapshot = record.snapshot();
@@ -49,7 +49,7 @@ impl Mover {
         at(Step::Snapshot, Moment::AfterResult).await;
         tracing::info!(move_id = %record.id, table = record.table.logical, partition = record.partition_id,
             rows, batches = batches.len(), "snapshot taken");
-        Ok(Progress::Stepped)
+        Ok(StepOutcome::Stepped)
     }
 
     /// The snapshot's rows by time: a histogram, refined where a bucket is larger than a batch (`most` of

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::{
     StepError,
-    mover::{Mover, Progress, at},
+    mover::{Mover, StepOutcome, at},
 };
 use crate::{
     catalog::MoveRecord,
@@ -37,7 +37,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 impl Mover {
     /// 1 and 2.
-    pub(super) async fn hide(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn hide(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         self.snapshot_parts(record).await?;
         let difference = self.compare(record).await?;
         if difference.missing > 0 {
@@ -58,7 +58,7 @@ impl Mover {
         at(Step::Fence, Moment::BeforeJournal).await;
         self.catalog.hide_window(record, difference.surplus)?;
         at(Step::Fence, Moment::AfterJournal).await;
-        Ok(Progress::Stepped)
+        Ok(StepOutcome::Stepped)
     }
 
     fn dropped(record: &MoveRecord) -> Vec<String> {
@@ -129,7 +129,7 @@ impl Mover {
     }
 
     /// 3 to 5.
-    pub(super) async fn delete_shipped(&self, record: &MoveRecord) -> Result<Progress, StepError> {
+    pub(super) async fn delete_shipped(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
         self.snapshot_parts(record).await?;
         let (table, snapshot) = (&record.table, record.snapshot());
         let version = self.catalog.current().version;
@@ -159,7 +159,7 @@ impl Mover {
         self.catalog.window_fenced(record)?;
         at(Step::Fence, Moment::AfterResult).await;
         tracing::info!(move_id = %record.id, table = table.logical, late_rows = record.late_rows, "window fenced");
-        Ok(Progress::Stepped)
+        Ok(StepOutcome::Stepped)
     }
 
     /// `false` when there is nothing to delete.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hybrid_planner::{CatalogSnapshot, EXPLAIN_SETTINGS, Query};
+use hybrid_planner::{CatalogVersion, EXPLAIN_SETTINGS, Query};
 
 use super::{QueryError, Router};
 
@@ -15,7 +15,7 @@ impl Router {
     pub(super) async fn explain(
         &self,
         query: &Query,
-        catalog: &CatalogSnapshot,
+        catalog: &CatalogVersion,
     ) -> Result<String, QueryError> {
         let sql = query.explain_sql(catalog, self.facts.database())?;
         let mut asked = self.hot.query(sql).database(self.facts.database()).readonly().deadline(EXPLAIN_WAIT);

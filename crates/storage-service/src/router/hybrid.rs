@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use clickhouse_http::client::Query as Request;
 use clickhouse_sql::quote;
 use futures::{StreamExt, TryStreamExt};
-use hybrid_planner::{CatalogSnapshot, ColdArm, Plan, TableSnapshot};
+use hybrid_planner::{CatalogVersion, ColdScan, Plan, TableSnapshot};
 use storage_types::{BatchId, TimeRange, gateway_api::ColdQuery};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -52,7 +52,7 @@ pub(super) struct Run<'a> {
     /// The caller's harmless settings.
     pub settings: &'a [(String, String)],
     /// What was leased.
-    pub catalog: &'a CatalogSnapshot,
+    pub catalog: &'a CatalogVersion,
     pub record: &'a Arc<QueryRecord>,
     /// Cancelled when the query ends, however it ends.
     pub stop: &'a CancellationToken,
@@ -132,7 +132,7 @@ impl Run<'_> {
     async fn by_external_tables(
         &self,
         plan: &Plan,
-        arms: &[ColdArm],
+        arms: &[ColdScan],
         reads: Vec<ColdRead>,
     ) -> Result<HotBytes, QueryError> {
         let name = |n: usize| format!("_storage_cold_{n}");
@@ -152,7 +152,7 @@ impl Run<'_> {
         stream(request).await
     }
 
-    fn read(&self, n: u32, arm: &ColdArm, timezone: &str) -> ColdRead {
+    fn read(&self, n: u32, arm: &ColdScan, timezone: &str) -> ColdRead {
         let (table, range) = self.what_is_cold(arm);
         let progress = ColdProgress::new(table, range, Arc::clone(self.record));
         let query = ColdQuery {
@@ -165,7 +165,7 @@ impl Run<'_> {
     }
 
     /// Logical table of a cold read, and the range in which its rows lie: asked for, and in batches.
-    fn what_is_cold(&self, arm: &ColdArm) -> (String, TimeRange) {
+    fn what_is_cold(&self, arm: &ColdScan) -> (String, TimeRange) {
         let reads = |table: &&Arc<TableSnapshot>| {
             table.batches.iter().any(|batch| Some(&batch.id) == arm.batches.first())
         };

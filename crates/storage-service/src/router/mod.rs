@@ -30,7 +30,7 @@ use std::{
 
 use clickhouse_http::client::Client;
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
-use hybrid_planner::{CatalogSnapshot, Plan, PlanKind, PlanRequest, Query, Route};
+use hybrid_planner::{CatalogVersion, Plan, PlanKind, PlanRequest, Query, Route};
 use storage_types::service_api::{QueryReport, QueryRequest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -82,7 +82,7 @@ pub struct Router {
 /// A query that is planned and leased.
 struct Planned {
     plan: Plan,
-    catalog: Arc<CatalogSnapshot>,
+    catalog: Arc<CatalogVersion>,
     lease: Option<Lease>,
 }
 

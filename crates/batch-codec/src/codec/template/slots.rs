@@ -11,9 +11,8 @@ use super::{
 use crate::{
     DecodeError,
     codec::{
-        Budget, Earlier, Tuning,
+        Budget, Earlier, Tuning, cross_column,
         numbers::{decode_numbers, encode_alone, encode_numbers},
-        relation,
         wire::{Wire, corrupt},
     },
     column::{Leaf, Numbers},
@@ -111,11 +110,11 @@ impl Plan {
         let (values, lengths) = (&values[skipped..skipped + taken], &lengths[from..to]);
         let rows = anchored(&rows[from..to], lengths);
         let mut best = Self { anchor: Anchor::None, steps: false, guide: None };
-        let mut least = relation::cost(values);
+        let mut least = cross_column::cost(values);
         for anchor in [Anchor::First, Anchor::Last] {
             let (anchors, flat) = split(values, lengths, anchor, false);
             let (_, stepped) = split(values, lengths, anchor, true);
-            let (flat, stepped) = (relation::cost(&flat), relation::single_cost(&stepped));
+            let (flat, stepped) = (cross_column::cost(&flat), cross_column::single_cost(&stepped));
             let steps = stepped < flat;
             let (guide, cost) = Guide::find(&anchors, &rows, earlier);
             let total = cost + flat.min(stepped);
@@ -170,7 +169,7 @@ fn split(values: &[u64], lengths: &[u32], anchor: Anchor, steps: bool) -> (Vec<u
 impl Guide {
     /// The best guide and the bits of the anchors with it; or none and the bits without.
     fn find(anchors: &[u64], rows: &[u32], earlier: Earlier<'_>) -> (Option<Self>, f64) {
-        let mut best = (None, relation::cost(anchors));
+        let mut best = (None, cross_column::cost(anchors));
         for (leaf, _) in earlier.0.iter().enumerate() {
             let Some(values) = (Self { leaf, power: 0 }).values(earlier, rows) else { continue };
             if values.windows(2).all(|pair| pair[0] == pair[1]) {
@@ -180,7 +179,7 @@ impl Guide {
                 let divisor = 10_i64.pow(power);
                 let scaled = values.iter().map(|value| (value.cast_signed() / divisor).cast_unsigned());
                 let apart: Vec<u64> = anchors.iter().zip(scaled).map(|(a, v)| a.wrapping_sub(v)).collect();
-                let cost = relation::cost(&apart) + 64.0;
+                let cost = cross_column::cost(&apart) + 64.0;
                 if cost < best.1 {
                     best = (Some(Self { leaf, power }), cost);
                 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Budget, Earlier, Tuning, narrowing,
+    Budget, Earlier, Tuning, frame_of_reference,
     numbers::decode_numbers,
     wire::{Wire, corrupt, zigzag},
 };
@@ -50,7 +50,7 @@ pub(crate) fn find(numbers: &Numbers, kind: Kind, earlier: Earlier<'_>, tuning: 
     if numbers.width() == 1 || matches!(kind, Kind::Float | Kind::Bytes) {
         return None;
     }
-    let places = narrowing::places(numbers.len(), tuning.sample);
+    let places = frame_of_reference::places(numbers.len(), tuning.sample);
     let sampled = |numbers: &Numbers, kind| match &places {
         Some(places) => numbers.take(places).to_u64(kind),
         None => numbers.to_u64(kind),

@@ -1,13 +1,13 @@
-//! Giving a batch up, publishing it, and reading its proof afresh.
+//! Giving a batch up.
 //!
-//! **Giving up** is possible until the batch is published. The journal says so first, with a mark
+//! That is possible until the batch is published. The journal says so first, with a mark
 //! that rows may still be somewhere; then staging tables, live rows and chunks go; then the mark.
 //! After a crash in between the janitor finds the mark and finishes. The id stays known as given
 //! up, so that it never returns.
 
 use std::{sync::Arc, time::Duration};
 
-use storage_types::{BatchId, BatchState, Manifest, Proof};
+use storage_types::{BatchId, BatchState, Manifest};
 
 use super::{attach, known, staging};
 use crate::{
@@ -68,30 +68,4 @@ pub async fn clear(gateway: &Gateway, manifest: &Arc<Manifest>) -> Result<(), Ga
         .map_err(GatewayError::disk("remove a batch's chunks"))?;
     gateway.journal.mark_clean(batch).await?;
     Ok(())
-}
-
-/// The service reads the batch now: it may not be given up any more. Repeatable.
-pub async fn publish(gateway: &Gateway, batch: BatchId) -> Result<(), GatewayError> {
-    let record = known(gateway, batch).await?;
-    match record.state {
-        BatchState::Published => return Ok(()),
-        BatchState::Proven => {}
-        state => return Err(GatewayError::NotProven { batch, state: state.as_str() }),
-    }
-    // The ledger first: a journal that is lost after this must come back as published.
-    ledger::note(&gateway.engine, &record.manifest, Standing::Published).await?;
-    gateway.journal.advance(batch, BatchState::Published, None, None).await?;
-    Ok(())
-}
-
-/// Count and hash of the batch's rows, read from the live table now.
-pub async fn fresh_proof(gateway: &Gateway, batch: BatchId) -> Result<Proof, GatewayError> {
-    let record = known(gateway, batch).await?;
-    match record.state {
-        BatchState::Proven | BatchState::Published => {
-            let _slot = gateway.proof_slot().await?;
-            proof::of_live(&gateway.engine, &record.manifest).await
-        }
-        state => Err(GatewayError::NotProven { batch, state: state.as_str() }),
-    }
 }
