@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::Command;
+
 /// What may stand behind a daemon's name.
 #[derive(Debug, Args)]
 pub struct CommandLine {
@@ -18,5 +20,5 @@ pub struct CommandLine {
     pub port_file: Option<PathBuf>,
     /// Without one the daemon runs.
     #[command(subcommand)]
-    pub command: Option<storage_config::Command>,
+    pub command: Option<Command>,
 }

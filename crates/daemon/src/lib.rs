@@ -3,7 +3,7 @@
 //!
 //! | module | what it decides |
 //! |---|---|
-//! | [`CommandLine`] | how a daemon is started |
+//! | [`CommandLine`] | how a daemon is started, and what its program does besides ([`Command`]) |
 //! | [`log`] | where its log goes and how a line looks; [`spawn_blocking`]: threads that keep a line's ids |
 //! | [`Exit`] | what its exit code means |
 //! | [`run`] | its life: start, wait for a signal or a death, drain, leave |
@@ -18,6 +18,7 @@
 
 pub mod bearer;
 pub mod body;
+mod command;
 mod command_line;
 mod connection;
 pub mod disk;
@@ -28,6 +29,7 @@ pub mod log;
 mod run;
 pub mod sqlite;
 
+pub use command::Command;
 pub use command_line::CommandLine;
 pub use drained::drained;
 pub use exit::Exit;

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use link::Supervisor;
+use supervisor::Supervisor;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::Exit;

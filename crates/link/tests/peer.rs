@@ -18,7 +18,8 @@ use axum::{
 };
 use daemon::bearer::require_bearer;
 use futures::StreamExt as _;
-use link::{BearerToken, Peer, PeerError, RateLimiter, Supervisor};
+use link::{BearerToken, Peer, PeerError, RateLimiter};
+use supervisor::Supervisor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const TOKEN: &str = "a token of sixteen or more";

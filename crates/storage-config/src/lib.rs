@@ -8,8 +8,6 @@
 //! A file is read once, at start; there is no reload and so nothing to keep consistent.
 
 mod cloud;
-#[cfg(feature = "cli")]
-mod command;
 mod endpoint;
 mod error;
 mod nas;
@@ -29,8 +27,6 @@ pub use cloud::{
     CloudConfig, ColdProxyConfig, FallbackConfig, HotConfig, HotKind, LinkMethod, MigrationConfig,
     ServiceConfig, TableConfig,
 };
-#[cfg(feature = "cli")]
-pub use command::Command;
 pub use error::{ConfigError, ConfigErrors};
 pub use nas::{
     ColdKind, ColdStorageConfig, Compression, ConnectionConfig, LimitsConfig, NasConfig, NasServiceConfig,

@@ -11,9 +11,9 @@ use std::{
 
 use clickhouse_http::client::{Client, NodeList};
 use daemon::disk;
-use link::Supervisor;
 use storage_config::NasConfig;
 use storage_types::gateway_api::GatewayStatus;
+use supervisor::Supervisor;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch},
     time::Instant,

@@ -6,8 +6,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context;
 use clickhouse_http::query_account::{self, Wanted};
 use daemon::{Tasks, listen};
-use link::Supervisor;
 use storage_config::{LinkMethod, NasConfig};
+use supervisor::Supervisor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{api, connector, gateway::Gateway, ingest::prover, janitor, journal::rebuild};

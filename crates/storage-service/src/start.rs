@@ -10,8 +10,9 @@ use clickhouse_http::{
     query_account::{self, Wanted},
 };
 use daemon::{Tasks, listen};
-use link::{BearerToken, Peer, Supervisor};
+use link::{BearerToken, Peer};
 use storage_config::{CloudConfig, LinkMethod};
+use supervisor::Supervisor;
 use tunnel::Mode;
 
 use crate::{

@@ -7,7 +7,7 @@ use url::Url;
 use wireguard::{LinkConfig, LinkMode, TunnelConfig};
 
 use super::{Tunnel, TunnelError};
-use link::Supervisor;
+use supervisor::Supervisor;
 
 /// A daemon's link to the other daemon.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use super::{
     error::TunnelError,
     userspace::{Stream, Userspace},
 };
-use link::Supervisor;
+use supervisor::Supervisor;
 
 /// Connections forwarded at once, per port.
 const MAX_CONNECTIONS: usize = 128;

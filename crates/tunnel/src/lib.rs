@@ -53,7 +53,7 @@ use udp::Udp;
 use userspace::Userspace;
 use wireguard::{LinkMode, PeerEndpoint, TunnelConfig};
 
-use link::Supervisor;
+use supervisor::Supervisor;
 
 /// WireGuard's usual inner MTU: 1500 less IPv6, UDP and WireGuard's own headers.
 const MTU: u16 = 1420;

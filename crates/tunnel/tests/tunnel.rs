@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use link::Supervisor;
+use supervisor::Supervisor;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},

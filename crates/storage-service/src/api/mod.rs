@@ -16,7 +16,7 @@ mod status;
 
 use std::sync::Arc;
 
-use ::link::{BearerToken, Supervisor};
+use ::link::BearerToken;
 use axum::{
     Router,
     extract::Request,
@@ -26,6 +26,7 @@ use axum::{
     routing::{get, post, put},
 };
 use clickhouse_http::client::Client;
+use supervisor::Supervisor;
 use tracing::{Instrument as _, field::Empty};
 
 pub use body::JsonBody;

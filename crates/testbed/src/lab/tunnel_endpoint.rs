@@ -17,7 +17,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use link::{RateLimiter, Supervisor};
+use link::RateLimiter;
+use supervisor::Supervisor;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
