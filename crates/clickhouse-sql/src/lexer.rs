@@ -11,41 +11,10 @@
 //! without a heredoc costs a search to the end of the text (a reader that refuses such words stops
 //! there).
 
-use crate::number;
-
-/// What a token is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Blanks, Unicode's among them.
-    Space,
-    /// `-- …`, `# …`, `#! …`, `// …`, `/* … */`.
-    Comment,
-    /// A bare word: keyword or identifier. It may begin with a digit.
-    Word,
-    /// A name in backticks, double quotes or `“…”`.
-    Quoted,
-    /// A string: `'…'`, `‘…’`, `x'…'`, `b'…'` or a heredoc.
-    String,
-    /// A number without its sign.
-    Number,
-    /// `(`, `[` or `{`.
-    Open,
-    /// `)`, `]` or `}`.
-    Close,
-    /// An operator, comma, dot or semicolon.
-    Symbol,
-}
-
-/// One token: bytes `start..end` of the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Token {
-    /// What it is.
-    pub kind: Kind,
-    /// First byte.
-    pub start: usize,
-    /// Byte after the last.
-    pub end: usize,
-}
+use crate::{
+    number,
+    token::{Kind, Token, is_word},
+};
 
 /// A byte at which ClickHouse's lexer gives up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -256,10 +225,6 @@ impl Iterator for Lexer<'_> {
 
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
-}
-
-pub(crate) fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// End of the run of bytes for which `inside` holds, from `from` on.

@@ -20,11 +20,13 @@ mod refused;
 pub mod settings;
 mod sources;
 mod table_name;
+mod token;
 mod tokens;
 
-pub use lexer::{Kind, LexError, Token, tokenize};
+pub use lexer::{LexError, tokenize};
 pub use refused::Refused;
 pub use table_name::TableName;
+pub use token::{Kind, Token};
 pub use tokens::Tokens;
 
 /// Longest statement that is read.

@@ -1,7 +1,7 @@
 //! Where a number ends. The lexer skips numbers, it does not parse them: `1_000`, `0x1F.8p-3`, `1.`,
 //! `.5e-3`. A word may begin like a number (`24h_volume`, `1e5e`).
 
-use crate::lexer::{Kind, is_word};
+use crate::token::{Kind, is_word};
 
 /// Digits of one block, with single underscores between them.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 //! By words and brackets alone, so that it holds for every text: what is no table's place is at most
 //! taken for one, and judged too strictly.
 
-use crate::{lexer::Kind, tokens::Tokens};
+use crate::{token::Kind, tokens::Tokens};
 
 /// What the next name at one depth of brackets can be.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use crate::{
     MAX_DEPTH, MAX_QUERY_BYTES, Refused,
-    lexer::{Kind, LexError, Lexer, Token},
+    lexer::{LexError, Lexer},
     quote::resolve,
+    token::{Kind, Token},
 };
 
 /// A text's significant tokens (no blanks, no comments), with each bracket's mate.

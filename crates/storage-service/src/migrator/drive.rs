@@ -20,11 +20,9 @@ use super::{
     Inner, MigrationError, StepError,
     mover::{StepOutcome, new_migration_id, now},
     plan,
+    rebuild::{Rebuild, rebuild},
 };
-use crate::{
-    catalog::{ManagedTable, MigrationRecord, MoveRecord},
-    consistency::{Rebuild, rebuild},
-};
+use crate::catalog::{ManagedTable, MigrationRecord, MoveRecord};
 
 /// Pauses between attempts at something that may pass.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);

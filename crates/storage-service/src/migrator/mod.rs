@@ -34,6 +34,8 @@ mod gateway;
 mod mover;
 mod plan;
 mod publish;
+mod rebuild;
+mod reprove;
 mod schedule;
 mod ship;
 mod snapshot;

@@ -14,11 +14,9 @@ use storage_types::BatchState;
 use super::{
     StepError,
     mover::{Mover, StepOutcome, at, now},
+    reprove::reprove,
 };
-use crate::{
-    catalog::{MoveRecord, internal_table},
-    consistency,
-};
+use crate::catalog::{MoveRecord, internal_table};
 
 impl Mover {
     pub(super) async fn publish(&self, record: &MoveRecord) -> Result<StepOutcome, StepError> {
@@ -62,7 +60,7 @@ impl Mover {
         self.tell_published(record).await?;
         if !fault_points::skips(Skip::ServiceReprove) {
             let batches = self.catalog.batches_of(record.id)?;
-            consistency::reprove(&self.gateway, record, &batches).await?;
+            reprove(&self.gateway, record, &batches).await?;
         }
         at(Step::Reprove, Moment::AfterEffect).await;
         self.catalog.set_move_state(record.id, storage_types::MoveState::Reproven)?;

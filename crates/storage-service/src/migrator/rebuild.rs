@@ -24,14 +24,14 @@ use storage_types::{
     BatchState, Manifest, MigrationId, MoveId, MoveState, Proof, TimeRange, service_api::MigrationState,
 };
 
-use super::SnapshotNote;
+use super::{GatewayClient, StepError};
 use crate::{
     catalog::{
         Catalog, INTERNAL_DATABASE, ManagedTable, MigrationRecord, MoveKind, MoveRecord, RestoredMove,
         internal_table,
     },
+    consistency::SnapshotNote,
     hot::Hot,
-    migrator::{GatewayClient, StepError},
 };
 
 /// What a rebuild needs.

@@ -3,10 +3,8 @@
 use futures::{StreamExt as _, stream};
 use storage_types::BatchState;
 
-use crate::{
-    catalog::{BatchRecord, MoveRecord},
-    migrator::{GatewayClient, StepError},
-};
+use super::{GatewayClient, StepError};
+use crate::catalog::{BatchRecord, MoveRecord};
 
 /// Batches asked for at a time: one computes while the answer of another is on its way.
 const AT_ONCE: usize = 2;
