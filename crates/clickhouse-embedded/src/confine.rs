@@ -19,14 +19,10 @@ use crate::folders::Folders;
 use crate::program::Program;
 
 /// What the engine reads outside its folders: memory and processor accounting, names of hosts, its time
-/// zone, certificates of those it calls. Its threads' folder is among it for the sake of speed: ClickHouse looks
-/// there with every thread of every query, and each look that fails is an exception with a stack trace (half a
-/// millisecond of a `SELECT 1`). What else can be read there is the command line and where memory, mounts and
-/// sockets are: no row and no secret, since the environment is empty.
-const READABLE: [&str; 18] = [
+/// zone, certificates of those it calls.
+const READABLE: [&str; 17] = [
     "/proc/self/statm",
     "/proc/self/status",
-    "/proc/self/task",
     "/proc/meminfo",
     "/proc/cpuinfo",
     "/proc/stat",
@@ -43,6 +39,14 @@ const READABLE: [&str; 18] = [
     "/etc/ssl",
     "/usr/share/ca-certificates",
 ];
+/// Its threads' accounting, for the sake of speed: ClickHouse looks there with every thread of every query, and
+/// each look that fails is an exception with a stack trace (half a millisecond of a `SELECT 1`). What else can be
+/// read there is the command line and where memory, mounts and sockets are: no row and no secret, since the
+/// environment is empty.
+const THREADS: &str = "/proc/self/task";
+/// ClickHouse keeps three files of [`THREADS`] open for each of its threads, of which a busy engine has hundreds.
+/// Where fewer files than this may be open, tables need them more.
+const FILES_FOR_THREADS: u64 = 8192;
 /// Where the C library and its like are.
 const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 
@@ -71,6 +75,10 @@ pub fn enter(folders: &Folders, program: &Program) -> anyhow::Result<()> {
     rules.push((program.file().to_owned(), run));
     rules.extend(LIBRARIES.map(|folder| (folder.into(), run | AccessFs::ReadDir)));
     rules.extend(READABLE.map(|path| (path.into(), read)));
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    if files.is_none_or(|files| files >= FILES_FOR_THREADS) {
+        rules.push((THREADS.into(), read));
+    }
     rules.push(("/dev/null".into(), AccessFs::ReadFile | AccessFs::WriteFile));
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)

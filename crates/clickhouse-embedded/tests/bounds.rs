@@ -87,6 +87,24 @@ async fn queries_run_at_once_up_to_the_limit_and_no_more() {
     assert_eq!(engine.ok("SELECT 1").await, "1");
 }
 
+/// A container may allow few open files: queries get them, not the accounting of threads.
+#[tokio::test]
+async fn a_few_hundred_open_files_are_enough() {
+    let engine = Engine::start();
+    let limit = ["--nofile=512:512", "--pid", &engine.pid().to_string()];
+    assert!(std::process::Command::new("prlimit").args(limit).status().unwrap().success());
+    engine.signal_engine("KILL");
+    engine.until_up().await;
+    engine.ok("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a PARTITION BY a % 16").await;
+    engine.ok("INSERT INTO t SELECT number FROM numbers(1000)").await;
+    for _ in 0..4 {
+        let asked = (0..64).map(|_| engine.ok("SELECT sum(a) FROM t"));
+        for answer in futures::future::join_all(asked).await {
+            assert_eq!(answer, "499500");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_breaks_off_inserts_nothing() {
     let engine = Engine::start();
