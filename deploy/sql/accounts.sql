@@ -6,7 +6,7 @@
 -- grant and would let the account call anywhere (SHOW GRANTS FOR storage_query shows it). Leave
 -- service.internal_url out then: cold rows come as external tables, up to 64 MiB a query.
 
-CREATE SETTINGS PROFILE IF NOT EXISTS storage_query SETTINGS allow_introspection_functions = '0' READONLY, format_schema = '' READONLY, output_format_schema = '' READONLY;
+CREATE SETTINGS PROFILE IF NOT EXISTS storage_query SETTINGS allow_introspection_functions = '0' READONLY, format_avro_schema_registry_url = '' READONLY, format_schema = '' READONLY, format_template_resultset = '' READONLY, format_template_row = '' READONLY, input_format_record_errors_file_path = '' READONLY, output_format_schema = '' READONLY, rename_files_after_processing = '' READONLY;
 CREATE USER IF NOT EXISTS storage_owner IDENTIFIED WITH sha256_password BY 'OWNER_PASSWORD';
 CREATE USER IF NOT EXISTS storage_query IDENTIFIED WITH sha256_password BY 'QUERY_PASSWORD' SETTINGS PROFILE 'storage_query';
 

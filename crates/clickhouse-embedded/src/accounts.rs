@@ -6,6 +6,7 @@
 //! than a second).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,8 +16,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::xml;
 
-/// A file with a password is not longer than this, bytes.
-const MAX_PASSWORD_BYTES: u64 = 4096;
 /// A file with accounts is not longer than this, bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// ClickHouse's own account, which starts the listeners and is locked to everybody else.
@@ -130,6 +129,16 @@ impl Account {
     /// A name that cannot be an account's, a password that is empty or cannot be read.
     pub fn query(name: &str, password_file: &Path, service_url: Option<&str>) -> anyhow::Result<Self> {
         check_name(name).context("--query-user")?;
+        if let Some(url) = service_url {
+            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            let plain = |c: char| c.is_ascii_graphic() && !"?#@'\"\\".contains(c);
+            ensure!(
+                rest.is_some_and(|rest| !rest.is_empty()
+                    && !rest.starts_with('/')
+                    && rest.chars().all(plain)),
+                "--query-url {url:?}: not of the form http://HOST:PORT"
+            );
+        }
         let password_sha256 = password_sha256(password_file).context("--query-password-file")?;
         ensure!(password_sha256.is_some(), "--query-password-file: the password is empty");
         let fixed = |(setting, _): &(&str, &str)| {
@@ -177,6 +186,12 @@ fn account(folder: &Path, entry: Entry) -> anyhow::Result<Account> {
 
 fn check(entry: &Entry) -> anyhow::Result<()> {
     check_name(&entry.name)?;
+    for network in &entry.networks {
+        ensure!(
+            is_network(network),
+            "{network:?} is no network: an IP address, or one with a prefix (10.0.0.0/8)"
+        );
+    }
     for grant in &entry.grants {
         let word = grant.split_ascii_whitespace().next().unwrap_or_default();
         ensure!(
@@ -201,9 +216,18 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn is_network(text: &str) -> bool {
+    let (address, prefix) =
+        text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    prefix.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
+}
+
 /// `None` for an empty password.
 fn password_sha256(file: &Path) -> anyhow::Result<Option<String>> {
-    let text = bounded(file, MAX_PASSWORD_BYTES)?;
+    let bytes = secret_file::read_bytes(file).with_context(|| file.display().to_string())?;
+    let text = String::from_utf8(bytes).with_context(|| file.display().to_string())?;
     let password = text.trim_end_matches(['\r', '\n']);
     Ok((!password.is_empty()).then(|| {
         let digest = Sha256::digest(password.as_bytes());
@@ -222,12 +246,18 @@ fn bounded(path: &Path, max_bytes: u64) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn file(text: &str) -> anyhow::Result<Vec<Account>> {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("p"), "secret\n").unwrap();
-        std::fs::write(folder.path().join("empty"), "\n").unwrap();
+        for (name, text, mode) in
+            [("p", "secret\n", 0o600), ("empty", "\n", 0o600), ("open", "secret\n", 0o644)]
+        {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            std::fs::set_permissions(folder.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
         std::fs::write(folder.path().join("accounts.yaml"), text).unwrap();
         read(&folder.path().join("accounts.yaml"))
     }
@@ -257,6 +287,11 @@ mod tests {
             ("accounts: [{name: a, password_file: p, grants: [SELECT ON x.*]}]", "neither a GRANT"),
             ("accounts: [{name: a, password_file: p, settings: {'x/y': 1}}]", "no setting's name"),
             ("accounts: [{name: a, password_file: p, grant: []}]", "unknown field"),
+            ("accounts: [{name: include, password_file: p}]", "no account's name"),
+            ("accounts: [{name: a, password_file: open}]", "readable by others"),
+            ("accounts: [{name: a, password_file: p, networks: [nonsense]}]", "no network"),
+            ("accounts: [{name: a, password_file: p, networks: [10.0.0.0/99]}]", "no network"),
+            ("accounts: [{name: a, password_file: p, networks: [localhost]}]", "no network"),
         ] {
             let error = format!("{:#}", file(text).unwrap_err());
             assert!(error.contains(said), "{text}: {error}");

@@ -135,11 +135,10 @@ fn run_library(options: &Options) -> anyhow::Result<()> {
     // /proc/self/maps, and that is outside the walls.
     let engine = std::thread::Builder::new().name("engine".into()).spawn(move || {
         let chdb = Chdb::load(&library)?;
-        chdb.run(arguments);
-        Ok::<(), libloading::Error>(())
+        Ok::<_, libloading::Error>(chdb.run(arguments))
     })?;
     match engine.join() {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(ended)) => ended.map_err(anyhow::Error::msg),
         Ok(Err(error)) => Err(anyhow::Error::from(error)
             .context(format!("cannot load libchdb; `{FETCH_COMMAND}` fetches a good one"))),
         Err(_) => anyhow::bail!("the engine's thread failed"),

@@ -64,8 +64,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub accounts: Option<PathBuf>,
 
-    /// A piece of ClickHouse configuration (XML or YAML: remote_servers, storage_configuration, …) merged
-    /// into the engine's; may be given several times.
+    /// A piece of ClickHouse configuration (XML, with --clickhouse also YAML: remote_servers, …) merged
+    /// into the engine's; may be given several times. Listeners and accounts are this command line's.
     #[arg(long, value_name = "FILE")]
     pub config: Vec<PathBuf>,
 
@@ -79,8 +79,8 @@ pub struct Options {
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub max_queries: usize,
 
-    /// Memory of the engine, bytes; half of the machine's when not given.
-    #[arg(long, value_name = "BYTES")]
+    /// Memory of the engine, bytes, at least 256 MiB; half of the machine's when not given.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(256 << 20..))]
     pub memory_limit: Option<u64>,
 
     /// How long running statements may go on after SIGTERM, seconds.

@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use rustix::fs::{FlockOperation, flock};
 
 /// How long an engine waits for its predecessor over the same folder to be gone.
@@ -41,6 +42,34 @@ impl Folders {
             run: root.join("run"),
             log: root.join("log"),
         }
+    }
+
+    /// Whether an engine may live in `root`: a folder that is not there yet, or empty, or an engine's already.
+    /// What else lies in it would not survive an engine's housekeeping.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do.
+    pub fn check(root: &Path) -> anyhow::Result<()> {
+        let odd = |c: char| c.is_control() || c == '\\';
+        ensure!(
+            root.to_str().is_some_and(|path| !path.contains(odd)),
+            "{root:?}: the engine takes only paths of UTF-8 without control characters and backslashes"
+        );
+        let Ok(mut entries) = std::fs::read_dir(root) else { return Ok(()) };
+        let is_foreign = entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found"));
+        ensure!(
+            !is_foreign || root.join("lock").is_file(),
+            "{}: there are files in it, and they are no engine's: name an empty folder",
+            root.display()
+        );
+        for folder in ["data", "user_files", "run", "log"].map(|name| root.join(name)) {
+            ensure!(
+                !folder.is_symlink(),
+                "{}: a link; mount or bind the folder there instead",
+                folder.display()
+            );
+        }
+        Ok(())
     }
 
     /// Makes the folders under `root`, open to this account only, and claims them for this supervisor.

@@ -24,13 +24,14 @@ pub struct NotFound {
 /// # Errors
 /// [`NotFound`], with what was tried.
 pub fn find(given: Option<&Path>) -> Result<PathBuf, NotFound> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let named = given
         .map(|path| ("--libchdb", path.to_owned()))
-        .or_else(|| std::env::var_os("LIBCHDB_PATH").map(|path| ("LIBCHDB_PATH", path.into())));
+        .or_else(|| set("LIBCHDB_PATH").map(|path| ("LIBCHDB_PATH", path)));
     let is_named = named.is_some();
     let (source, path) = match named {
         Some(named) => named,
-        None => match cached() {
+        None => match cached(set) {
             Some(path) => ("the cache", path),
             None => {
                 return Err(NotFound {
@@ -46,8 +47,7 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, NotFound> {
     Err(NotFound { tried: format!("{source} names {}, which is no file", path.display()), named: is_named })
 }
 
-fn cached() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+fn cached(set: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
     Some(cache.join("hybrid-storage").join("libchdb").join(VERSION).join("libchdb.so"))
 }

@@ -45,6 +45,8 @@ pub fn read(run: &Path) -> Option<Ports> {
 /// Neither can be written.
 pub fn announce(http: SocketAddr, tcp: Option<u16>, port_file: Option<&Path>) -> anyhow::Result<()> {
     if let Some(file) = port_file {
+        let is_other = file.symlink_metadata().is_ok_and(|found| !found.is_file());
+        anyhow::ensure!(!is_other, "--port-file {}: there is something else than a file", file.display());
         let fresh = file.with_extension("fresh");
         std::fs::write(&fresh, format!("{http}\n"))
             .and_then(|()| std::fs::rename(&fresh, file))

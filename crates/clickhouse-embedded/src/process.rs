@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How long the engine may take to end once nothing runs; the library itself takes 5 s while a connection
 /// is open.
 const END: Duration = Duration::from_secs(20);
+/// How long the engine may take to close its listeners.
+const STOP_LISTENING: Duration = Duration::from_secs(1);
 /// An engine that has not ended so long after it was told to is told again.
 const TYPE_AGAIN: Duration = Duration::from_secs(1);
 /// What ends the engine at its prompt, typed.
@@ -108,7 +110,7 @@ impl Process {
             // The library's engine stays at its prompt when it cannot listen.
             let refused = !self.is_server && self.console.said().contains("DB::Exception");
             if refused || Instant::now() > deadline {
-                let words = self.console.last_words().await;
+                let words = self.reason().await;
                 self.kill().await;
                 return Err(match refused {
                     true => StartError::Failed { status: "it refused".into(), words },
@@ -133,8 +135,19 @@ impl Process {
         is_up.then_some(Ports { http: asked.port(), tcp })
     }
 
-    async fn did_not_start(&mut self, status: Option<ExitStatus>) -> StartError {
+    /// What a person has to know of what an engine said that does not start: its exceptions, where it has any.
+    async fn reason(&mut self) -> String {
         let words = self.console.last_words().await;
+        let exceptions: Vec<&str> = words
+            .lines()
+            .filter(|line| line.contains("Exception: "))
+            .filter_map(|line| line.split(", Stack trace").next())
+            .collect();
+        if exceptions.is_empty() { words } else { exceptions.join("\n") }
+    }
+
+    async fn did_not_start(&mut self, status: Option<ExitStatus>) -> StartError {
+        let words = self.reason().await;
         if status.and_then(|status| status.code()) == Some(i32::from(EX_CONFIG)) {
             return StartError::Unusable(words);
         }
@@ -188,9 +201,10 @@ impl Process {
     }
 
     async fn drain(&mut self, drain: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + drain;
+        // Without any time, too: a key typed before the statement is through would be lost.
+        let deadline = Instant::now() + drain.max(STOP_LISTENING);
         self.console.type_in("SYSTEM STOP LISTEN QUERIES DEFAULT;\r")?;
-        while !drain.is_zero() {
+        loop {
             let running = self.running(deadline).await?;
             // The statement that counts is one of them.
             if running.is_some_and(|running| running <= 1) {

@@ -25,6 +25,14 @@ const MAX_DEATHS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// A piece of configuration is not longer than this, bytes.
 const MAX_PIECE_BYTES: u64 = 1 << 20;
+/// What a piece of configuration must not decide, and the option that does.
+const OURS: [(&str, &str); 5] = [
+    ("listen_host", "--listen"),
+    ("http_port", "--listen"),
+    ("tcp_port", "--tcp-listen"),
+    ("user_directories", "--accounts"),
+    ("users_config", "--accounts"),
+];
 
 /// An engine that can be started: everything that the command line names was read and makes sense.
 pub struct Engine {
@@ -50,6 +58,7 @@ impl Engine {
             accounts.extend(accounts::read(file).context("--accounts")?);
         }
         check(options, &accounts)?;
+        Folders::check(&options.data).context("--data")?;
         let program = Program::find(options.clickhouse.as_deref(), options.libchdb.as_deref())?;
         let mut http = options.listen;
         let mut tcp_port = options.tcp_listen.map(|address| address.port());
@@ -125,11 +134,20 @@ fn piece((index, path): (usize, &PathBuf)) -> anyhow::Result<(String, Vec<u8>)> 
     File::open(path)
         .and_then(|file| file.take(MAX_PIECE_BYTES + 1).read_to_end(&mut content))
         .with_context(|| format!("--config {}", path.display()))?;
+    for (name, option) in OURS {
+        let text = String::from_utf8_lossy(&content);
+        let is_there = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == name);
+        ensure!(
+            !is_there,
+            "--config {}: `{name}` is not for a piece of configuration: use {option}",
+            path.display()
+        );
+    }
     ensure!(content.len() as u64 <= MAX_PIECE_BYTES, "--config {}: longer than 1 MiB", path.display());
     Ok((format!("{index:03}.{extension}"), content))
 }
 
-/// Runs `engine` until SIGTERM or SIGINT.
+/// Runs `engine` until SIGTERM, SIGINT, SIGHUP or SIGQUIT.
 ///
 /// # Errors
 /// The engine does not start, or dies again and again.
@@ -220,21 +238,23 @@ impl Supervisor {
     }
 }
 
-/// SIGTERM or SIGINT.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
+/// Any signal by which a person or a service manager ends a program.
+struct Stop([Signal; 4]);
 
 impl Stop {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self([terminate, interrupt, signal(SignalKind::hangup())?, signal(SignalKind::quit())?]))
     }
 
     async fn asked(&mut self) {
+        let [terminate, interrupt, hangup, quit] = &mut self.0;
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+            _ = quit.recv() => {}
         }
     }
 }

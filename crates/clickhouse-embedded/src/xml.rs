@@ -31,6 +31,8 @@ pub fn is_name(name: &str) -> bool {
     characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
         && characters.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
         && name.len() <= 128
+        // A directive of its own.
+        && name != "include"
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ accounts:
 /// An engine with the query account, whose password is that of [`ask`], and with tables in two databases.
 async fn engine_with_the_query_account(folder: &Path, arguments: &[&str]) -> Engine {
     let password = folder.join("query.password");
-    std::fs::write(&password, "the reader's\n").unwrap();
+    engine::secret(&password, "the reader's\n");
     let more = [&["--query-password-file", password.to_str().unwrap()], arguments].concat();
     let engine = Engine::start_in(folder, &more);
     for database in ["market", "storage_internal"] {
@@ -57,7 +57,7 @@ async fn ask(engine: &Engine, user: &str, pairs: &[(&str, &str)], sql: &str) -> 
 #[tokio::test]
 async fn an_account_does_what_it_is_granted_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("reader.password"), "the reader's\n").unwrap();
+    engine::secret(&folder.path().join("reader.password"), "the reader's\n");
     let accounts = folder.path().join("accounts.yaml");
     std::fs::write(&accounts, ACCOUNTS).unwrap();
     let engine = Engine::start_in(folder.path(), &["--accounts", accounts.to_str().unwrap()]);

@@ -148,6 +148,15 @@ fn what_cannot_work_is_refused_with_the_way_out() {
     refused(&["--accounts", "/nowhere.yaml"], 78, "--accounts");
     refused(&["--config", "/etc/hostname"], 78, ".yaml");
     refused(&["--tcp-listen", "127.0.0.2:0"], 78, "its host must be that of --listen");
+    refused(&["--memory-limit", "1"], 2, "--memory-limit");
+    let secrets = tempfile::tempdir().unwrap();
+    let (open, private) = (secrets.path().join("open"), secrets.path().join("private"));
+    std::fs::write(&open, "x").unwrap();
+    engine::secret(&private, "x");
+    refused(&["--password-file", open.to_str().unwrap()], 78, "readable by others");
+    for url in ["", "nowhere", "ftp://x", "http://", "http://x/?a=b", "http://a:b@x"] {
+        refused(&["--query-password-file", private.to_str().unwrap(), "--query-url", url], 78, "--query-url");
+    }
     let folder = tempfile::tempdir().unwrap();
     let open = Command::new(env!("CARGO_BIN_EXE_clickhouse-embedded"))
         .args(["--listen", "0.0.0.0:0", "--data"])
@@ -156,6 +165,74 @@ fn what_cannot_work_is_refused_with_the_way_out() {
         .unwrap();
     assert_eq!(open.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&open.stderr).contains("--password-file"), "{open:?}");
+}
+
+/// Whatever ends programs ends it in order, and without any time to drain what runs is cut, not waited for.
+#[tokio::test]
+async fn every_signal_that_ends_programs_ends_it_in_order() {
+    for (signal, arguments) in
+        [("HUP", &[][..]), ("QUIT", &[]), ("INT", &[]), ("TERM", &["--drain-seconds", "0"])]
+    {
+        let engine = Engine::start_with(arguments);
+        let busy = engine.request(Method::POST, &[]).body("SELECT sleepEachRow(0.1) FROM numbers(20)");
+        let busy = tokio::spawn(Engine::send_or_not(busy));
+        engine.until("SELECT count() FROM system.processes", "2").await;
+        let (code, log) = tokio::task::spawn_blocking(move || engine.end_by(signal)).await.unwrap();
+        busy.await.unwrap();
+        assert_eq!(code, 0, "{signal}: {log}");
+        assert!(log.contains("stopped") && !log.contains("is killed"), "{signal}: {log}");
+    }
+}
+
+/// Nothing but an engine's own is ever cleared away, and no name leads elsewhere.
+#[test]
+fn a_folder_with_other_things_in_it_is_left_alone() {
+    for make in [
+        |root: &Path, _: &Path| std::fs::create_dir(root.join("run")).unwrap(),
+        |root: &Path, other: &Path| {
+            std::fs::write(root.join("lock"), "").unwrap();
+            std::os::unix::fs::symlink(other, root.join("run")).unwrap();
+        },
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, other) = (folder.path().join("engine"), folder.path().join("other"));
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::create_dir_all(&other).unwrap();
+        make(&root, &other);
+        std::fs::write(root.join("run/precious"), "").unwrap();
+        let output = run(&[], folder.path());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains("--data"), "{said}");
+        assert!(root.join("run/precious").exists());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["back\\slash", "new\nline"] {
+        let output = run(&[], &folder.path().join(name));
+        assert_eq!(output.status.code(), Some(78), "{name}: {output:?}");
+    }
+    // A port file takes no other thing's place.
+    let port = folder.path().join("device");
+    std::os::unix::fs::symlink("/dev/null", &port).unwrap();
+    let output = run(&["--port-file", port.to_str().unwrap()], folder.path());
+    assert!(!output.status.success() && port.is_symlink(), "{output:?}");
+}
+
+/// A piece of configuration decides nothing that keeps others out, and one that is wrong is told.
+#[test]
+fn a_piece_of_configuration_is_refused_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text, code, said) in [
+        ("a.xml", "<clickhouse><listen_host>0.0.0.0</listen_host></clickhouse>", 78, "use --listen"),
+        ("b.yaml", "tcp_port: 9000", 78, "use --tcp-listen"),
+        ("c.xml", "<clickhouse><macros></clickhouse>", 1, "Exception"),
+        ("d.xml", "", 1, "Exception"),
+        ("e.xml", "<other><macros/></other>", 1, "Exception"),
+    ] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        refused(&["--config", file.to_str().unwrap()], code, said);
+    }
 }
 
 #[test]
@@ -178,7 +255,7 @@ fn an_address_that_is_taken_and_a_grant_that_is_wrong_are_told() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("Address already in use"), "{output:?}");
 
-    std::fs::write(folder.path().join("p"), "x").unwrap();
+    engine::secret(&folder.path().join("p"), "x");
     let accounts = folder.path().join("accounts.yaml");
     let text = "accounts: [{name: a, password_file: p, grants: [GRANT FROB ON *.*]}]";
     std::fs::write(&accounts, text).unwrap();
@@ -218,7 +295,7 @@ fn a_named_clickhouse_is_run_as_a_server() {
     let program =
         Path::new(env!("CARGO_BIN_EXE_clickhouse-embedded")).with_file_name("examples/stand_in_server");
     let password = folder.path().join("password");
-    std::fs::write(&password, PASSWORD).unwrap();
+    engine::secret(&password, PASSWORD);
     let mut child = Command::new(env!("CARGO_BIN_EXE_clickhouse-embedded"))
         .args(["--listen", "127.0.0.1:0", "--user", USER, "--clickhouse"])
         .arg(&program)

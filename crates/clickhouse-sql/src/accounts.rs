@@ -53,9 +53,17 @@ pub const SECRET_SYSTEM_TABLES: &[&str] = &[
     "grants",
 ];
 
-/// Settings that the query account cannot change, and their values: they name files, or open the engine.
-pub const FIXED_SETTINGS: &[(&str, &str)] =
-    &[("allow_introspection_functions", "0"), ("format_schema", ""), ("output_format_schema", "")];
+/// Settings that the query account cannot change, and their values: they name files or servers, or open the engine.
+pub const FIXED_SETTINGS: &[(&str, &str)] = &[
+    ("allow_introspection_functions", "0"),
+    ("format_avro_schema_registry_url", ""),
+    ("format_schema", ""),
+    ("format_template_resultset", ""),
+    ("format_template_row", ""),
+    ("input_format_record_errors_file_path", ""),
+    ("output_format_schema", ""),
+    ("rename_files_after_processing", ""),
+];
 
 /// Where the query account may call by `url()`: the tickets of cold reads that storage-service at
 /// `internal_url` issues, as the regular expression that a source grant takes.

@@ -17,7 +17,13 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
 }
 
 /// Writes `bytes` as `path`, whole or not at all: temporary name, sync, rename, sync of the folder.
+///
+/// # Errors
+/// `AlreadyExists` where a device, a pipe, a link or a folder has that name; else what the system says.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something else than a file"));
+    }
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;

@@ -62,6 +62,14 @@ impl Answer {
     }
 }
 
+/// Writes a file that only its owner may read.
+pub fn secret(path: &Path, text: &str) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(path).unwrap();
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+}
+
 impl Engine {
     /// Starts one in a fresh folder.
     pub fn start() -> Self {
@@ -79,7 +87,7 @@ impl Engine {
     /// Starts one in `folder`.
     pub fn start_in(folder: &Path, arguments: &[&str]) -> Self {
         let password = folder.join("password");
-        std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+        secret(&password, &format!("{PASSWORD}\n"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_clickhouse-embedded"))
             .arg("--data")
             .arg(folder.join("engine"))
@@ -249,8 +257,14 @@ impl Engine {
     }
 
     /// The same, with all that the supervisor has logged.
-    pub fn stop_with_log(mut self) -> (i32, String) {
-        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+    pub fn stop_with_log(self) -> (i32, String) {
+        self.end_by("TERM")
+    }
+
+    /// The same by another signal.
+    pub fn end_by(mut self, signal: &str) -> (i32, String) {
+        let pid = self.pid().to_string();
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(pid).status().unwrap();
         assert!(status.success());
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         self.logging.take().unwrap().join().unwrap();
