@@ -96,6 +96,45 @@ async fn the_rust_client_is_served() {
     assert!(stranger.to_string().contains("Code: 516"), "{stranger}");
 }
 
+/// What the daemons rely on when they ask through `clickhouse-http`, of which the fake servers of its own tests
+/// know nothing: settings come in any order, and a status waits for the outcome.
+#[tokio::test]
+async fn our_client_is_served() {
+    use clickhouse_http::client::{Client, Error, NodeList};
+    let engine = Engine::start();
+    let client = Client::new(NodeList::single(engine.url.parse().unwrap(), USER, PASSWORD.to_owned())).unwrap();
+    let sql = "SELECT getSetting('max_threads')::UInt8 AS n, '?' AS mark, toUInt64(18446744073709551615) AS wide";
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Row {
+        n: u8,
+        mark: String,
+        wide: u64,
+    }
+    for _ in 0..20 {
+        let asked = client.query(sql).readonly().setting("max_threads", 3).setting("max_block_size", 7);
+        assert_eq!(asked.one::<Row>().await.unwrap(), Row { n: 3, mark: "?".to_owned(), wide: u64::MAX });
+    }
+    let late = "SELECT throwIf(number = 3000000) FROM numbers(10000000)";
+    for format in ["TabSeparated", "JSONEachRow", "Native"] {
+        let broken = client.query(late).setting("max_block_size", 1000).format(format).text().await;
+        assert_eq!(broken.unwrap_err().code(), Some(395), "{format}");
+    }
+    client.query("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a").execute().await.unwrap();
+    let write = client.query("INSERT INTO t SELECT 1").readonly().execute().await;
+    assert!(matches!(write, Err(Error::Server { code: 164, .. })), "{write:?}");
+    let lines = |text: &'static [&str]| futures::stream::iter(text.iter().map(|line| Ok((*line).into())));
+    let insert = || client.query("INSERT INTO t FORMAT TSV");
+    insert().insert(lines(&["1\n2", "\n", "3\n"])).await.unwrap();
+    insert().insert(lines(&[])).await.unwrap();
+    assert_eq!(insert().insert(lines(&["x\n"])).await.unwrap_err().code(), Some(27));
+    let lost = client.query("INSERT INTO nowhere FORMAT TSV").insert(lines(&["1\n"])).await;
+    assert_eq!(lost.unwrap_err().code(), Some(60));
+    assert_eq!(client.query("SELECT sum(a) FROM t").text().await.unwrap(), "6\n");
+    let cold = client.query("SELECT sum(b) FROM beside").external_table("beside", "b UInt8", "TSV", "4\n5\n");
+    let rows: Vec<_> = futures::TryStreamExt::try_collect(cold.stream().await.unwrap()).await.unwrap();
+    assert_eq!(rows.concat(), b"9\n");
+}
+
 /// A folder under the target folder with `package` installed by `install`, made once; whole or not there.
 fn installed(package: &str, install: impl FnOnce(&Path)) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned();

@@ -19,6 +19,9 @@ pub const TAG_HEADER: &str = "x-clickhouse-exception-tag";
 /// The word around a tail.
 pub const MARKER: &str = "__exception__";
 
+/// Without a tag, data that broke off is searched this far back for the exception.
+pub(crate) const RECENT_BYTES: usize = 4 << 10;
+
 /// An error the server reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
@@ -38,11 +41,11 @@ impl fmt::Display for Exception {
 }
 
 impl Exception {
-    /// Reads `Code: N. DB::Exception: …`; `None` when the text does not begin like that. The whole
-    /// number counts: `Code: 53` is not a prefix of `Code: 530`.
+    /// Reads `Code: N. DB::Exception: …`, of which only the code must be there; `None` when the text does
+    /// not begin like that. The whole number counts: `Code: 53` is not a prefix of `Code: 530`.
     pub fn parse(text: &str) -> Option<Self> {
         let rest = text.trim().strip_prefix("Code: ")?;
-        let (code, rest) = rest.split_once('.')?;
+        let (code, rest) = rest.split_once('.').unwrap_or((rest, ""));
         let code = code.parse().ok()?;
         let rest = rest.trim_start();
         let rest = rest.strip_prefix("DB::Exception: ").unwrap_or(rest).trim_end();
@@ -99,6 +102,15 @@ pub(crate) fn tail_message(after_opening: &[u8], tag: &str) -> String {
     }
 }
 
+/// The exception at the end of data that broke off, from a server that announces no tag (before 25.11).
+pub(crate) fn behind_data(data: &[u8]) -> Option<Exception> {
+    let recent = String::from_utf8_lossy(&data[data.len().saturating_sub(RECENT_BYTES)..]);
+    let from = recent.rfind(MARKER).map_or(0, |at| at + MARKER.len());
+    let start = recent[from..].rfind("Code: ")? + from;
+    let text = &recent[start..];
+    text.contains("DB::Exception").then(|| Exception::parse(text))?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +130,7 @@ mod tests {
         );
         let bare = Exception::parse("Code: 530. DB::Exception: (oops)").unwrap();
         assert_eq!((bare.code, bare.name.as_str(), bare.message.as_str()), (530, "", "(oops)"));
+        assert_eq!(Exception::parse("Code: 60").map(|e| (e.code, e.message)), Some((60, String::new())));
         assert_eq!(Exception::parse("502 Bad Gateway"), None);
         assert_eq!(Exception::parse("Code: x. DB::Exception: y"), None);
     }

@@ -92,16 +92,13 @@ impl From<Exception> for Error {
     }
 }
 
-/// An error with its causes on one line, without the URL (it holds the SQL).
-pub(super) fn chain(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+/// An error with its causes on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
     while let Some(error) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
+        text = format!("{text}: {error}");
         cause = error.source();
     }
-    if text.is_empty() { error.to_string() } else { text }
+    text
 }

@@ -26,6 +26,10 @@ pub(crate) struct Seen {
 pub(crate) enum Step {
     Bytes(Vec<u8>),
     Wait(Arc<Notify>),
+    /// Tell that the script is here.
+    Tell(Arc<Notify>),
+    /// Say nothing until the client goes, and tell that.
+    Gone(Arc<Notify>),
     /// Say nothing until the client goes.
     Hang,
     Close,
@@ -84,6 +88,12 @@ async fn serve(mut socket: TcpStream, script: Arc<Script>, log: Arc<Mutex<Vec<Se
                     }
                 }
                 Step::Wait(notify) => notify.notified().await,
+                Step::Tell(notify) => notify.notify_one(),
+                Step::Gone(notify) => {
+                    let _ = socket.read(&mut [0; 1]).await;
+                    notify.notify_one();
+                    return;
+                }
                 Step::Hang => {
                     let _ = socket.read(&mut [0; 1]).await;
                     return;

@@ -7,14 +7,15 @@
 //! node is marked, they are tried all the same: marks order the attempts, they never refuse one.
 //!
 //! **Retries.** A node that refuses the connection has seen nothing: the statement goes to the next
-//! one, whatever it is. After that moment the rules part. A read ([`Query::idempotent`]) is asked of
-//! the next node. Anything else ends as [`Error::Unknown`]: it may have happened, and the caller must
+//! one, whatever it is. After that moment the rules part. A read ([`Query::readonly`], or a text that can
+//! only read) is asked once more, and then of the next node. Anything else ends as [`Error::Unknown`]: it may have happened, and the caller must
 //! look at the tables; it is never sent twice.
 //!
-//! **Answers.** Collected answers are capped; streams have no total time, but each wait for a byte is
-//! bounded. A stream that the server broke off, or that was cut, ends with an `Err`: a short answer
-//! never looks like a whole one. That takes three things: the tagged tail, a length (or chunked
-//! framing) that every answer must have, and `http_write_exception_in_output_format=0`.
+//! **Answers.** Collected answers are capped, and begin when the server knows their outcome; streams have no
+//! total time, but each wait for a byte is bounded. An answer that the server broke off, or that was cut,
+//! ends with an `Err`: a short answer never looks like a whole one. That takes three things: the status or
+//! the tagged tail, a length (or chunked framing) that every answer must have, and
+//! `http_write_exception_in_output_format=0`.
 //!
 //! **Cancellation.** Dropping a future or a stream closes its connection. ClickHouse then cancels what ran
 //! behind it when that was a [`Query::readonly`] statement, or when it next writes to the connection. A write
@@ -22,37 +23,53 @@
 
 mod error;
 mod node;
+mod official;
 mod query;
 mod response;
 mod send;
-mod summary;
+mod stream;
 mod transport;
 
+#[cfg(test)]
+mod crate_limits;
 #[cfg(test)]
 mod fake_server;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, Request};
+use hyper_util::client::legacy;
 
 pub use error::Error;
 pub use node::{NodeHealth, NodeId, NodeList};
 pub use query::Query;
 pub use response::ResponseStream;
-pub use summary::Summary;
 
 use crate::Secret;
 use node::Nodes;
+use stream::Pieces;
+use transport::Connector;
 
 /// A handle on the nodes; cheap to clone, all clones share connections and marks.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("nodes", &self.inner.nodes).finish_non_exhaustive()
+    }
+}
+
 struct Inner {
-    http: reqwest::Client,
+    /// For what the `clickhouse` crate sends.
+    connector: Connector,
+    /// For what we send.
+    http: legacy::Client<Connector, Pieces>,
+    credentials: HeaderMap,
     /// As it was given, for further accounts.
     list: NodeList,
     nodes: Arc<Nodes>,
@@ -75,7 +92,10 @@ impl Client {
     }
 
     fn over(list: NodeList, nodes: Arc<Nodes>) -> Result<Self, Error> {
-        Ok(Self { inner: Arc::new(Inner { http: transport::build(&list)?, list, nodes }) })
+        let connector = Connector::new(&list)?;
+        let http = connector.clone().client();
+        let credentials = transport::credentials(&list)?;
+        Ok(Self { inner: Arc::new(Inner { connector, http, credentials, list, nodes }) })
     }
 
     /// A statement to be sent.
@@ -117,10 +137,11 @@ impl Client {
 
     async fn ping_node(&self, node: NodeId) -> Result<(), Error> {
         let url = self.inner.nodes.url(node);
-        let ping = url.join("ping").map_err(|e| Error::Protocol(format!("{url}: {e}")))?;
-        let sent =
-            tokio::time::timeout(self.inner.list.connect_timeout, self.inner.http.get(ping).send()).await;
-        let reason = match sent {
+        let ping = Request::get(format!("{url}ping")).body(stream::pieces(Vec::new()));
+        let mut ping = ping.map_err(|e| Error::Protocol(format!("{url}: {e}")))?;
+        ping.headers_mut().extend(self.inner.credentials.clone());
+        let asked = self.inner.http.request(ping);
+        let reason = match tokio::time::timeout(self.inner.list.connect_timeout, asked).await {
             Ok(Ok(answer)) if answer.status().is_success() => {
                 self.inner.nodes.mark_alive(node);
                 return Ok(());

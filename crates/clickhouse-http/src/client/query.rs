@@ -7,7 +7,7 @@ use futures::Stream;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::{Client, Error, NodeId, ResponseStream, Summary, send};
+use super::{Client, Error, NodeId, ResponseStream, official, stream};
 
 /// Unless told otherwise: for collected answers in all, for streams between two bytes.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(300);
@@ -28,12 +28,10 @@ pub struct Query {
     pub(super) client: Client,
     pub(super) sql: String,
     settings: Vec<(String, String)>,
-    params: Vec<(String, String)>,
     query_id: Option<String>,
     database: Option<String>,
-    format: Option<String>,
+    pub(super) format: Option<String>,
     readonly: bool,
-    idempotent: bool,
     pub(super) deadline: Duration,
     pub(super) node: Option<NodeId>,
     pub(super) external: Vec<ExternalTable>,
@@ -42,12 +40,10 @@ pub struct Query {
 impl Query {
     pub(super) fn new(client: Client, sql: String) -> Self {
         Self {
-            idempotent: is_read(&sql),
             database: client.inner.list.database.clone(),
             client,
             sql,
             settings: Vec::new(),
-            params: Vec::new(),
             query_id: None,
             format: None,
             readonly: false,
@@ -62,12 +58,6 @@ impl Query {
         let name = name.into();
         self.settings.retain(|(known, _)| *known != name);
         self.settings.push((name, value.to_string()));
-        self
-    }
-
-    /// The value of `{name:Type}` in the statement.
-    pub fn param(mut self, name: impl AsRef<str>, value: impl ToString) -> Self {
-        self.params.push((format!("param_{}", name.as_ref()), escape_param(&value.to_string())));
         self
     }
 
@@ -89,17 +79,9 @@ impl Query {
         self
     }
 
-    /// `readonly=1`: the server refuses writes and further settings. Implies [`Self::idempotent`].
+    /// `readonly=1`: the server refuses writes and further settings, and the statement may be asked twice.
     pub fn readonly(mut self) -> Self {
         self.readonly = true;
-        self.idempotent = true;
-        self
-    }
-
-    /// It may run twice without harm: asked of another node when the answer is lost. Statements that
-    /// start with SELECT, WITH (without INSERT), SHOW, DESCRIBE, EXISTS or EXPLAIN are by default.
-    pub fn idempotent(mut self) -> Self {
-        self.idempotent = true;
         self
     }
 
@@ -116,7 +98,8 @@ impl Query {
         self
     }
 
-    /// A table of this statement only: `structure` as in `id UInt64, name String`, `bytes` in `format`.
+    /// A table of this statement only: `structure` as in `id UInt64, name String`, `bytes` in `format`. Goes
+    /// with [`Self::stream`].
     pub fn external_table(
         mut self,
         name: impl Into<String>,
@@ -133,9 +116,9 @@ impl Query {
         self
     }
 
-    /// Runs it and throws the rows of the answer away (DDL, `INSERT … SELECT`).
-    pub async fn execute(self) -> Result<Summary, Error> {
-        send::collected(self, |_| Ok(())).await.map(|(summary, ())| summary)
+    /// Runs a statement without rows (DDL, `INSERT … SELECT`).
+    pub async fn execute(self) -> Result<(), Error> {
+        official::collected(self).await.map(drop)
     }
 
     /// The rows, one `T` each (a struct with the columns' names), by JSONEachRow. 64-bit integers and
@@ -145,7 +128,7 @@ impl Query {
         for (name, value) in JSON_SETTINGS {
             query = query.setting(*name, value);
         }
-        let (_, bytes) = send::collected_bytes(query).await?;
+        let bytes = official::collected(query).await?;
         let lines = bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty());
         lines
             .map(|line| serde_json::from_slice(line).map_err(|e| Error::Protocol(format!("a row: {e}"))))
@@ -162,77 +145,68 @@ impl Query {
         }
     }
 
-    /// The whole answer as text (default format TabSeparated).
+    /// The whole answer as text (default format TabSeparated). A text that itself ends like an error of
+    /// ClickHouse's (`Code: … DB::Exception: … (… (…))`) is taken for one.
     pub async fn text(self) -> Result<String, Error> {
-        let (_, bytes) = send::collected_bytes(self).await?;
+        let bytes = official::collected(self).await?;
         String::from_utf8(bytes).map_err(|_| Error::Protocol("the answer is not UTF-8".into()))
     }
 
     /// The answer as it comes. Resolves once the first byte is there; errors before that are returned
     /// here, later ones end the stream.
     pub async fn stream(self) -> Result<ResponseStream, Error> {
-        send::stream(self).await
+        stream::open(self).await
     }
 
     /// Streams `body` into the statement, which ends in a `FORMAT` (`INSERT INTO t (a, b) FORMAT
     /// Native`). A body that ends in `Err` leaves the outcome unknown: the engine may have written the
     /// blocks that came before.
-    pub async fn insert<S>(self, body: S) -> Result<Summary, Error>
+    pub async fn insert<S>(self, body: S) -> Result<(), Error>
     where
         S: Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     {
-        send::insert(self, body).await
+        official::insert(self, body).await
     }
 
-    /// A lost answer may be asked for again.
+    /// A lost answer may be asked for again: it is read-only, or starts with SELECT, WITH (without INSERT),
+    /// SHOW, DESCRIBE, EXISTS or EXPLAIN.
     pub(super) fn is_idempotent(&self) -> bool {
-        self.idempotent
+        self.readonly || is_read(&self.sql)
     }
 
-    /// The address with everything but the body; `sql` goes along when the body is something else.
-    pub(super) fn url(&self, base: &Url, sql_in_url: bool) -> Url {
-        let mut url = base.clone();
-        {
-            let mut pairs = url.query_pairs_mut();
-            if sql_in_url {
-                pairs.append_pair("query", &self.sql);
-            }
-            if let Some(id) = &self.query_id {
-                pairs.append_pair("query_id", id);
-            }
-            if let Some(database) = &self.database {
-                pairs.append_pair("database", database);
-            }
-            if let Some(format) = &self.format {
-                pairs.append_pair("default_format", format);
-            }
-            let given = |name: &str| self.settings.iter().any(|(known, _)| known == name);
-            for (name, value) in OWN_SETTINGS {
-                if !given(name) {
-                    pairs.append_pair(name, value);
-                }
-            }
-            if self.idempotent && !given(CANCEL_ON_CLOSE) {
-                pairs.append_pair(CANCEL_ON_CLOSE, "1");
-            }
-            for (name, value) in self.settings.iter().chain(&self.params) {
-                pairs.append_pair(name, value);
-            }
-            for table in &self.external {
-                pairs.append_pair(&format!("{}_structure", table.name), &table.structure);
-                pairs.append_pair(&format!("{}_format", table.name), &table.format);
-            }
-            // Last: a server that applies settings one by one accepts none after it.
-            if self.readonly {
-                pairs.append_pair("readonly", "1");
-            }
+    /// Settings, and what the interface takes like one. The server checks all before it applies any, so
+    /// their order does not matter to `readonly`.
+    pub(super) fn pairs(&self) -> Vec<(&str, &str)> {
+        let mut pairs = Vec::new();
+        pairs.extend(self.query_id.as_deref().map(|id| ("query_id", id)));
+        pairs.extend(self.database.as_deref().map(|database| ("database", database)));
+        pairs.extend(self.readonly.then_some(("readonly", "1")));
+        let given = |name: &str| self.settings.iter().any(|(known, _)| known == name);
+        let own = OWN_SETTINGS.iter().chain(self.is_idempotent().then_some(&CANCEL_ON_CLOSE));
+        pairs.extend(own.filter(|(name, _)| !given(name)));
+        pairs.extend(self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        pairs
+    }
+
+    /// The address with everything but the body; the statement goes along when external tables are the body.
+    pub(super) fn url(&self, node: &Url) -> Url {
+        let mut url = node.clone();
+        let mut pairs = url.query_pairs_mut();
+        pairs.extend_pairs(self.pairs()).extend_pairs(self.format.iter().map(|f| ("default_format", f)));
+        if !self.external.is_empty() {
+            pairs.append_pair("query", &self.sql);
         }
+        for table in &self.external {
+            pairs.append_pair(&format!("{}_structure", table.name), &table.structure);
+            pairs.append_pair(&format!("{}_format", table.name), &table.format);
+        }
+        drop(pairs);
         url
     }
 }
 
 /// The server stops a read whose caller has gone.
-const CANCEL_ON_CLOSE: &str = "cancel_http_readonly_queries_on_client_close";
+const CANCEL_ON_CLOSE: (&str, &str) = ("cancel_http_readonly_queries_on_client_close", "1");
 
 /// Settings that answers rely on: exceptions end the body, whatever the format.
 const OWN_SETTINGS: &[(&str, &str)] = &[("http_write_exception_in_output_format", "0")];
@@ -270,22 +244,6 @@ fn is_read(sql: &str) -> bool {
     }
 }
 
-/// The value of a `param_<name>`, which the server reads as one TSV field.
-fn escape_param(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for c in value.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\t' => out.push_str("\\t"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\0' => out.push_str("\\0"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,10 +259,5 @@ mod tests {
         {
             assert!(!is_read(write), "{write}");
         }
-    }
-
-    #[test]
-    fn parameters_are_escaped_as_one_field() {
-        assert_eq!(escape_param("a\tb\\N"), "a\\tb\\\\N");
     }
 }

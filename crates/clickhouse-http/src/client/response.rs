@@ -7,29 +7,28 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, StreamExt, stream::BoxStream};
-use http::HeaderMap;
+use futures::{Stream, StreamExt};
+use http::{HeaderMap, Response};
+use http_body_util::BodyDataStream;
+use hyper::body::Incoming;
 use memchr::memmem;
 use tokio::time::{Instant, Sleep};
 use url::Url;
 
-use super::{Error, NodeId, Summary, error::chain};
-use crate::exception::{Exception, MARKER, TAG_HEADER, tail_message, tail_opening};
+use super::{Error, error::chain, send::late};
+use crate::exception::{Exception, RECENT_BYTES, TAG_HEADER, behind_data, tail_message, tail_opening};
 
 /// Of an exception behind the data, this much is kept.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
-/// Without a tag (servers before 25.11), a broken body is searched this far back for the exception.
-const RECENT_BYTES: usize = 4 << 10;
 
 /// Headers and body of an answer. Dropping it closes the connection.
 ///
 /// The stream ends with `None` only after the whole answer; after an `Err` comes `None`.
 pub struct ResponseStream {
     headers: HeaderMap,
-    node: NodeId,
-    node_url: Url,
+    node: Url,
     idempotent: bool,
-    body: BoxStream<'static, reqwest::Result<Bytes>>,
+    body: BodyDataStream<Incoming>,
     idle: Duration,
     timer: Pin<Box<Sleep>>,
     /// The timer counts only while the server keeps us waiting, not while the reader does.
@@ -41,28 +40,22 @@ pub struct ResponseStream {
 impl std::fmt::Debug for ResponseStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ResponseStream")
-            .field("node", &self.node)
+            .field("node", &self.node.as_str())
             .field("done", &self.done)
             .finish_non_exhaustive()
     }
 }
 
 impl ResponseStream {
-    pub(super) fn new(
-        answer: reqwest::Response,
-        node: NodeId,
-        node_url: &Url,
-        idle: Duration,
-        idempotent: bool,
-    ) -> Self {
-        let headers = answer.headers().clone();
+    pub(super) fn new(answer: Response<Incoming>, node: &Url, idle: Duration, idempotent: bool) -> Self {
+        let (head, body) = answer.into_parts();
+        let headers = head.headers;
         let tag = headers.get(TAG_HEADER).and_then(|v| v.to_str().ok()).map(str::to_owned);
         Self {
             headers,
-            node,
-            node_url: node_url.clone(),
+            node: node.clone(),
             idempotent,
-            body: answer.bytes_stream().boxed(),
+            body: BodyDataStream::new(body),
             idle,
             timer: Box::pin(tokio::time::sleep(idle)),
             waiting: false,
@@ -76,52 +69,9 @@ impl ResponseStream {
         &self.headers
     }
 
-    /// The node that answers.
-    pub fn node(&self) -> NodeId {
-        self.node
-    }
-
-    pub(super) fn node_url(&self) -> &Url {
-        &self.node_url
-    }
-
-    /// `X-ClickHouse-Query-Id`.
-    pub fn query_id(&self) -> Option<&str> {
-        self.header("x-clickhouse-query-id")
-    }
-
-    /// `X-ClickHouse-Format`: the format of the body.
-    pub fn format(&self) -> Option<&str> {
-        self.header("x-clickhouse-format")
-    }
-
-    /// `X-ClickHouse-Timezone`.
-    pub fn timezone(&self) -> Option<&str> {
-        self.header("x-clickhouse-timezone")
-    }
-
-    /// What the headers say; for a streamed SELECT that is the state at the first byte.
-    pub fn summary(&self) -> Summary {
-        Summary::from_headers(&self.headers)
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|v| v.to_str().ok())
-    }
-
     fn lost(&self, reason: String) -> Error {
-        let node = self.node_url.to_string();
+        let node = self.node.to_string();
         if self.idempotent { Error::Unreachable { node, reason } } else { Error::Unknown { node, reason } }
-    }
-
-    fn late(&self) -> Error {
-        let waited_ms = u64::try_from(self.idle.as_millis()).unwrap_or(u64::MAX);
-        let node = self.node_url.to_string();
-        if self.idempotent {
-            Error::Deadline { node, waited_ms }
-        } else {
-            Error::Unknown { node, reason: format!("no byte for {waited_ms} ms") }
-        }
     }
 }
 
@@ -140,7 +90,7 @@ impl Stream for ResponseStream {
                     }
                     ready!(this.timer.as_mut().poll(cx));
                     this.done = true;
-                    return Poll::Ready(Some(Err(this.late())));
+                    return Poll::Ready(Some(Err(late(this.idempotent, this.node.to_string(), this.idle))));
                 }
             };
             this.waiting = false;
@@ -238,11 +188,7 @@ impl Scan {
         if let (Some(message), Some((tag, _))) = (&self.message, &self.tagged) {
             return Exception::parse(&tail_message(message, tag));
         }
-        let recent = String::from_utf8_lossy(&self.recent);
-        let from = recent.rfind(MARKER).map_or(0, |at| at + MARKER.len());
-        let start = recent[from..].rfind("Code: ")? + from;
-        let text = &recent[start..];
-        text.contains("DB::Exception").then(|| Exception::parse(text))?
+        behind_data(&self.recent)
     }
 }
 

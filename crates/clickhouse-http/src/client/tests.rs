@@ -16,7 +16,7 @@ use crate::exception::tail;
 
 const SHORT: Duration = Duration::from_millis(80);
 
-fn client(nodes: &[&Url]) -> Client {
+pub(super) fn client(nodes: &[&Url]) -> Client {
     Client::new(NodeList {
         nodes: nodes.iter().map(|&url| url.clone()).collect(),
         user: "u".into(),
@@ -29,12 +29,12 @@ fn client(nodes: &[&Url]) -> Client {
 }
 
 /// An address that refuses connections.
-async fn refusing() -> Url {
+pub(super) async fn refusing() -> Url {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap()
 }
 
-async fn read_all(client: &Client) -> (Vec<u8>, Option<Error>) {
+pub(super) async fn read_all(client: &Client) -> (Vec<u8>, Option<Error>) {
     let mut stream = client.query("SELECT 1").deadline(Duration::from_secs(20)).stream().await.unwrap();
     let mut data = Vec::new();
     while let Some(item) = stream.next().await {
@@ -57,18 +57,13 @@ struct Row {
 
 #[tokio::test]
 async fn a_statement_carries_everything_it_was_given() {
-    let server = Fake::start(|_, _| {
-        let summary = "X-ClickHouse-Query-Id: q1\r\nX-ClickHouse-Summary: {\"read_rows\":\"7\"}\r\n";
-        answer("200 OK", summary, "{\"id\":18446744073709551615,\"name\":\"a\"}\n")
-    })
-    .await;
+    let server = Fake::start(|_, _| ok("{\"id\":18446744073709551615,\"name\":\"a\"}\n")).await;
     let client = client(&[&server.url]);
-    let query = client.query("SELECT {p:String}").param("p", "a\tb").query_id("q1").setting("max_threads", 2);
-    let rows: Vec<Row> = query.clone().readonly().rows().await.unwrap();
+    let query = client.query("SELECT '?'").query_id("q1").setting("max_threads", 2);
+    let rows: Vec<Row> = query.readonly().rows().await.unwrap();
     assert_eq!(rows, [Row { id: u64::MAX, name: "a".into() }]);
     let seen = &server.seen()[0];
     for (name, value) in [
-        ("param_p", "a\\tb"),
         ("query_id", "q1"),
         ("max_threads", "2"),
         ("database", "d"),
@@ -76,13 +71,12 @@ async fn a_statement_carries_everything_it_was_given() {
         ("default_format", "JSONEachRow"),
         ("output_format_json_quote_64bit_integers", "0"),
         ("http_write_exception_in_output_format", "0"),
+        ("wait_end_of_query", "1"),
     ] {
         assert_eq!(seen.query.get(name).map(String::as_str), Some(value), "{name}");
     }
-    assert_eq!(seen.body, b"SELECT {p:String}");
+    assert_eq!(seen.body, b"SELECT '?'");
     assert_eq!((&*seen.headers["x-clickhouse-user"], &*seen.headers["x-clickhouse-key"]), ("u", "p"));
-    let summary = query.execute().await.unwrap();
-    assert_eq!((summary.read_rows, summary.query_id.as_deref()), (7, Some("q1")));
 }
 
 #[tokio::test]
@@ -192,11 +186,50 @@ async fn an_insert_whose_answer_or_body_is_lost_has_an_unknown_outcome() {
 }
 
 #[tokio::test]
+async fn an_insert_that_the_server_refuses_has_its_code() {
+    let server = Fake::start(|_, _| {
+        let text = "Code: 27. DB::Exception: cannot parse. (CANNOT_PARSE_INPUT_ASSERTION_FAILED)";
+        answer("400 Bad Request", "X-ClickHouse-Exception-Code: 27\r\n", text)
+    })
+    .await;
+    let client = client(&[&server.url]);
+    for rows in [vec![], vec![Bytes::from_static(b"rows")]] {
+        let body = futures::stream::iter(rows.into_iter().map(Ok));
+        let error = client.query("INSERT INTO t FORMAT Native").insert(body).await.unwrap_err();
+        assert_eq!(error.code(), Some(27), "{error}");
+    }
+    assert_eq!(server.seen().len(), 2, "no rows are a statement too");
+    assert_eq!(server.seen()[0].query["wait_end_of_query"], "1");
+}
+
+#[tokio::test]
+async fn what_is_dropped_ends_its_connection() {
+    let (asked, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let script = vec![Step::Tell(Arc::clone(&asked)), Step::Gone(Arc::clone(&gone))];
+    let server = Fake::start(move |_, _| script.clone()).await;
+    let client = client(&[&server.url]);
+    let rows = futures::stream::iter([Ok(Bytes::from_static(b"rows"))]);
+    let statements = [
+        client.query("OPTIMIZE TABLE t").execute().map(drop).boxed(),
+        client.query("SELECT 1").stream().map(drop).boxed(),
+        client.query("INSERT INTO t FORMAT Native").insert(rows).map(drop).boxed(),
+    ];
+    for statement in statements {
+        tokio::select! {
+            () = statement => panic!("nobody answered"),
+            () = asked.notified() => {}
+        }
+        tokio::time::timeout(Duration::from_secs(60), gone.notified()).await.expect("the server sees it");
+    }
+}
+
+#[tokio::test]
 async fn an_external_table_travels_beside_its_statement() {
     let server = Fake::start(|_, _| ok("2\n")).await;
     let query = client(&[&server.url]).query("SELECT count() FROM ids");
-    let text = query.external_table("ids", "id UInt64", "TSV", "1\n2\n").text().await.unwrap();
-    assert_eq!(text, "2\n");
+    let query = query.external_table("ids", "id UInt64", "TSV", "1\n2\n");
+    assert!(matches!(query.clone().text().await, Err(Error::Protocol(_))), "never without its table");
+    assert_eq!(query.stream().await.unwrap().next().await.unwrap().unwrap(), "2\n");
     let seen = &server.seen()[0];
     assert_eq!((&*seen.query["ids_structure"], &*seen.query["ids_format"]), ("id UInt64", "TSV"));
     assert_eq!(seen.query["query"], "SELECT count() FROM ids");
