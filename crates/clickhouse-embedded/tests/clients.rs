@@ -102,8 +102,10 @@ async fn the_rust_client_is_served() {
 async fn our_client_is_served() {
     use clickhouse_http::client::{Client, Error, NodeList};
     let engine = Engine::start();
-    let client = Client::new(NodeList::single(engine.url.parse().unwrap(), USER, PASSWORD.to_owned())).unwrap();
-    let sql = "SELECT getSetting('max_threads')::UInt8 AS n, '?' AS mark, toUInt64(18446744073709551615) AS wide";
+    let client =
+        Client::new(NodeList::single(engine.url.parse().unwrap(), USER, PASSWORD.to_owned())).unwrap();
+    let sql =
+        "SELECT getSetting('max_threads')::UInt8 AS n, '?' AS mark, toUInt64(18446744073709551615) AS wide";
     #[derive(Debug, PartialEq, Deserialize)]
     struct Row {
         n: u8,

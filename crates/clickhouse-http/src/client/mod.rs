@@ -37,7 +37,7 @@ mod fake_server;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use http::{HeaderMap, Request};
 use hyper_util::client::legacy;
@@ -52,18 +52,13 @@ use node::Nodes;
 use stream::Pieces;
 use transport::Connector;
 
-/// A handle on the nodes; cheap to clone, all clones share connections and marks.
-#[derive(Clone)]
+/// A handle on the nodes; cheap to clone, all clones share the marks.
+#[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
 }
 
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("nodes", &self.inner.nodes).finish_non_exhaustive()
-    }
-}
-
+#[derive(Debug)]
 struct Inner {
     /// For what the `clickhouse` crate sends.
     connector: Connector,

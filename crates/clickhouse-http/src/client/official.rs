@@ -12,14 +12,13 @@ use clickhouse::{Compression, error::Error as CrateError};
 use futures::{Stream, StreamExt, stream::Fuse};
 use hyper_util::client::legacy;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 use url::Url;
 
 use super::{
     Error, Query,
     error::chain,
     send::{Attempts, Failure, first_line, unsent_or_lost},
-    transport::Connector,
 };
 use crate::exception::{Exception, behind_data};
 
@@ -41,7 +40,7 @@ pub(super) async fn collected(query: Query) -> Result<Vec<u8>, Error> {
 
 async fn ask(query: &Query, node: &Url) -> Result<Vec<u8>, Failure> {
     let limit_bytes = query.client.inner.list.max_response_bytes;
-    let engine = engine(query, node, query.client.inner.connector.clone());
+    let (engine, _guard) = engine(query, node);
     let format = query.format.as_deref().unwrap_or("TabSeparated");
     let mut cursor = engine.query_raw(&query.sql).fetch_bytes(format).map_err(|error| judge(error, &[]))?;
     let mut answer = Vec::new();
@@ -83,13 +82,8 @@ where
     S: Stream<Item = Result<Bytes, std::io::Error>>,
 {
     let wait = query.deadline;
-    // The crate waits for the answer in a task of its own, which must not outlive us.
-    let dropped = CancellationToken::new();
-    let connector = query.client.inner.connector.clone().ending_with(dropped.clone());
-    let _guard = dropped.drop_guard();
-    let mut insert = engine(query, node, connector)
-        .insert_formatted_with(query.sql.as_str())
-        .with_timeouts(Some(wait), Some(wait));
+    let (engine, _guard) = engine(query, node);
+    let mut insert = engine.insert_formatted_with(query.sql.as_str()).with_timeouts(Some(wait), Some(wait));
     // This empty piece starts the request. Its pipe has room for one: the next is taken only once the
     // connection stands, so a refusal costs no rows.
     let mut sent = insert.send(Bytes::new()).await;
@@ -113,10 +107,10 @@ where
     ended.map_err(|error| judge(error, &[]))
 }
 
-/// The crate's client for one statement on one node.
-fn engine(query: &Query, node: &Url, connector: Connector) -> clickhouse::Client {
+/// The crate's client for one statement on one node; what it does ends with the guard.
+fn engine(query: &Query, node: &Url) -> (clickhouse::Client, DropGuard) {
     let list = &query.client.inner.list;
-    let connector = connector.bounded(list.max_response_bytes);
+    let (connector, guard) = query.client.inner.connector.bounded(list.max_response_bytes);
     let mut engine = clickhouse::Client::with_http_client(connector.client())
         .with_url(node.as_str())
         .with_compression(Compression::None);
@@ -129,7 +123,7 @@ fn engine(query: &Query, node: &Url, connector: Connector) -> clickhouse::Client
     for (name, value) in query.pairs() {
         engine.set_setting(name, value);
     }
-    engine.with_setting("wait_end_of_query", "1")
+    (engine.with_setting("wait_end_of_query", "1"), guard)
 }
 
 /// What the crate's error says about the statement, given what it read of the answer.

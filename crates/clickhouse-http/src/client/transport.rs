@@ -9,10 +9,10 @@
 //! reported as an error instead, so an answer without either, whose end cannot be told from a cut, fails.
 //!
 //! **Bounds.** Dialling has a time limit. A connection whose answer is collected carries so many bytes and
-//! is then ended, whatever they are: the crate collects the text of a failing answer without a bound.
+//! is then ended, whatever they are: the crate collects the text of a failing answer without a bound. It
+//! also ends with the caller, since the crate waits for an insert's answer in a task of its own.
 
 use std::{
-    fmt::Display,
     io,
     pin::Pin,
     sync::Arc,
@@ -34,7 +34,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tower_service::Service;
 
 use super::{Error, NodeList};
@@ -48,7 +48,7 @@ pub(super) struct Connector {
     dialer: HttpsConnector<HttpConnector>,
     timeout: Duration,
     most_bytes: u64,
-    dropped: Option<CancellationToken>,
+    dropped: CancellationToken,
 }
 
 impl Connector {
@@ -78,17 +78,19 @@ impl Connector {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        Ok(Self { dialer, timeout: list.connect_timeout, most_bytes: u64::MAX, dropped: None })
+        Ok(Self {
+            dialer,
+            timeout: list.connect_timeout,
+            most_bytes: u64::MAX,
+            dropped: CancellationToken::new(),
+        })
     }
 
-    /// Its connections end when they have carried an answer of `limit_bytes`.
-    pub(super) fn bounded(self, limit_bytes: u64) -> Self {
-        Self { most_bytes: limit_bytes.saturating_add(HEAD_BYTES), ..self }
-    }
-
-    /// Its connections end when `dropped` is cancelled.
-    pub(super) fn ending_with(self, dropped: CancellationToken) -> Self {
-        Self { dropped: Some(dropped), ..self }
+    /// For one collected answer: its connection ends behind `limit_bytes` of it, and when the guard is dropped.
+    pub(super) fn bounded(&self, limit_bytes: u64) -> (Self, DropGuard) {
+        let (most_bytes, dropped) = (limit_bytes.saturating_add(HEAD_BYTES), CancellationToken::new());
+        let guard = dropped.clone().drop_guard();
+        (Self { most_bytes, dropped, ..self.clone() }, guard)
     }
 
     /// A client that sends bodies of type `B`.
@@ -152,7 +154,7 @@ impl Service<Uri> for Connector {
                 |_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {timeout:?}"));
             let dialled = tokio::time::timeout(timeout, dialling).await.map_err(late)?;
             let stream = TokioIo::new(dialled.map_err(io::Error::other)?);
-            let dropped = dropped.map(|token| Box::pin(token.cancelled_owned()));
+            let dropped = Box::pin(dropped.cancelled_owned());
             Ok(TokioIo::new(Wire { stream, left_bytes, dropped }))
         })
     }
@@ -162,13 +164,13 @@ impl Service<Uri> for Connector {
 pub(super) struct Wire {
     stream: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
     left_bytes: u64,
-    dropped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    dropped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.dropped.as_mut().is_some_and(|dropped| dropped.as_mut().poll(cx).is_ready()) {
+        if this.dropped.as_mut().poll(cx).is_ready() {
             return Poll::Ready(ended("nobody waits for the answer"));
         }
         let before = buf.filled().len();
@@ -185,25 +187,13 @@ impl AsyncRead for Wire {
     }
 }
 
-fn ended(why: impl Display) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::ConnectionAborted, why.to_string()))
+fn ended(why: &str) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
