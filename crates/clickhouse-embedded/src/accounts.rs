@@ -103,7 +103,7 @@ struct Entry {
 }
 
 impl Account {
-    /// The owner: everything but `SYSTEM SHUTDOWN`, which is the supervisor's.
+    /// The owner: everything but ending the engine and its listeners, which is the supervisor's.
     ///
     /// # Errors
     /// A name that cannot be an account's, a password file that cannot be read.
@@ -115,7 +115,7 @@ impl Account {
             name: name.to_owned(),
             password_sha256,
             networks: Vec::new(),
-            grants: vec!["GRANT ALL ON *.*".into(), "REVOKE SYSTEM SHUTDOWN ON *.*".into()],
+            grants: vec!["GRANT ALL ON *.*".into(), "REVOKE SYSTEM SHUTDOWN, SYSTEM LISTEN ON *.*".into()],
             settings: BTreeMap::new(),
             constraints: BTreeMap::new(),
         })

@@ -3,7 +3,7 @@
 //! In this order: it leaves the supervisor's session, asks the kernel to be killed with the supervisor,
 //! waits until no other engine works in the folder, enters the folder of user files, confines itself, and
 //! then loads the library, or becomes the `clickhouse server`. Its environment is empty (the supervisor
-//! started it so) but for `TZ`.
+//! started it so) but for `TZ` and `TMPDIR`.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -61,6 +61,8 @@ pub fn command(folders: &Folders, program: &Program, tcp: bool) -> Command {
         command.arg("--tcp");
     }
     command.env_clear();
+    // What it makes for a moment, e.g. a schema for FORMAT Protobuf.
+    command.env("TMPDIR", folders.data.join("tmp"));
     if let Some(zone) = std::env::var_os("TZ") {
         command.env("TZ", zone);
     }
@@ -116,12 +118,15 @@ fn run_library(options: &Options) -> anyhow::Result<()> {
     let mut arguments: Vec<Vec<u8>> = vec![b"clickhouse".to_vec(), config];
     // Interactive, or ClickHouse's local mode ends the process at the first half-sent request; silent, since
     // nobody reads its prompt.
+    // It gives its history's file a mode of its own, so that is none that others use, as /dev/null.
+    let mut history = b"--history_file=".to_vec();
+    history.extend_from_slice(folders.run.join("history").as_os_str().as_bytes());
+    arguments.push(history);
     for argument in [
         "--log-level=error",
         "--multiquery",
         "--interactive",
         "--disable_suggestion",
-        "--history_file=/dev/null",
         "--progress=off",
         "--progress-table=off",
         "--highlight=0",

@@ -38,7 +38,7 @@ pub struct Options {
     #[arg(long, value_name = "PROGRAM")]
     pub clickhouse: Option<PathBuf>,
 
-    /// The owner account: it may do everything but shut the engine down.
+    /// The owner account: it may do everything but shut the engine or its listeners down.
     #[arg(long, default_value = clickhouse_sql::accounts::OWNER, value_name = "NAME")]
     pub user: String,
 

@@ -41,8 +41,8 @@ const READABLE: [&str; 17] = [
 ];
 /// Its threads' accounting, for the sake of speed: ClickHouse looks there with every thread of every query, and
 /// each look that fails is an exception with a stack trace (half a millisecond of a `SELECT 1`). What else can be
-/// read there is the command line and where memory, mounts and sockets are: no row and no secret, since the
-/// environment is empty.
+/// read there is the command line and where memory, mounts and sockets are: no row and no secret, since nothing of
+/// the supervisor's environment is passed on.
 const THREADS: &str = "/proc/self/task";
 /// ClickHouse keeps three files of [`THREADS`] open for each of its threads, of which a busy engine has hundreds.
 /// Where fewer files than this may be open, tables need them more.
@@ -69,9 +69,11 @@ pub fn enter(folders: &Folders, program: &Program) -> anyhow::Result<()> {
         | AccessFs::Truncate;
     let run = AccessFs::ReadFile | AccessFs::Execute;
     let mut rules: Vec<(PathBuf, BitFlags<AccessFs>)> = Vec::new();
-    for folder in [&folders.data, &folders.user_files, &folders.run, &folders.log] {
+    for folder in [&folders.data, &folders.user_files, &folders.run] {
         rules.push((folder.clone(), own));
     }
+    // The log has other callers' texts, and the engine only writes it.
+    rules.push((folders.log.clone(), own & !AccessFs::ReadFile));
     rules.push((program.file().to_owned(), run));
     rules.extend(LIBRARIES.map(|folder| (folder.into(), run | AccessFs::ReadDir)));
     rules.extend(READABLE.map(|path| (path.into(), read)));

@@ -86,7 +86,23 @@ impl Folders {
         for folder in [&folders.data, &folders.user_files, &folders.run, &folders.log] {
             private().create(folder)?;
         }
+        folders.keep_system_tables()?;
         Ok((folders, lock))
+    }
+
+    /// Makes the database `system` one that is kept. The library's own is in memory: the tables of a
+    /// `<query_log>` and its like would be there until the first restart, and never again.
+    fn keep_system_tables(&self) -> io::Result<()> {
+        let metadata = self.data.join("metadata");
+        let file = metadata.join("system.sql");
+        if file.exists() {
+            return Ok(());
+        }
+        private().create(metadata)?;
+        std::fs::write(
+            file,
+            "ATTACH DATABASE _ UUID 'd41d8cd9-8f00-4204-a980-0998ecf8427e' ENGINE = Atomic\n",
+        )
     }
 
     /// Waits until no other engine works in these folders, and claims them for this process. For the engine.

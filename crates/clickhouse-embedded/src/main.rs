@@ -1,8 +1,8 @@
 //! `clickhouse-embedded`: ClickHouse itself, without installing one.
 //!
 //! This process is a supervisor. It writes the engine's configuration and accounts, starts the engine as
-//! one confined child, says where it listens, restarts it when it dies, and ends it in order on SIGTERM or
-//! SIGINT: nothing new is accepted, running statements get the drain time, then the engine closes its
+//! one confined child, says where it listens, restarts it when it dies, and ends it in order on SIGTERM,
+//! SIGINT, SIGHUP or SIGQUIT: nothing new is accepted, running statements get the drain time, then the engine closes its
 //! tables. The child is libchdb running ClickHouse's own HTTP and native-TCP servers, or the `clickhouse
 //! server` of an installation, from the same configuration. Every protocol, account and limit is
 //! ClickHouse's own; nothing here reads a statement.

@@ -231,9 +231,11 @@ impl Supervisor {
 
     async fn stop(&self, process: Process) -> anyhow::Result<()> {
         tracing::info!("stopping");
-        if process.stop(self.engine.drain).await {
-            tracing::info!("stopped");
-        }
+        ensure!(
+            process.stop(self.engine.drain).await,
+            "the engine did not end in order; what it acknowledged is kept"
+        );
+        tracing::info!("stopped");
         Ok(())
     }
 }

@@ -93,3 +93,24 @@ fn a_missing_library_is_told_with_its_remedy() {
         .unwrap();
     assert_eq!(wrong.status.code(), Some(78));
 }
+
+/// `system` is in memory in the library, its logs are not: they are one table over all runs.
+#[tokio::test]
+async fn a_query_log_that_is_asked_for_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let piece = folder.path().join("log.xml");
+    std::fs::write(
+        &piece,
+        "<clickhouse><query_log><database>system</database><table>query_log</table></query_log></clickhouse>",
+    )
+    .unwrap();
+    let arguments = ["--config", piece.to_str().unwrap()];
+    for run in 1..=3 {
+        let engine = Engine::start_in(folder.path(), &arguments);
+        engine.ok(&format!("SELECT 'run {run}' AS witness")).await;
+        engine.ok("SYSTEM FLUSH LOGS").await;
+        let kept = "SELECT uniqExact(query) FROM system.query_log WHERE query LIKE '% AS witness' AND type = 'QueryFinish'";
+        assert_eq!(engine.ok(kept).await, run.to_string(), "run {run}");
+        assert_eq!(tokio::task::spawn_blocking(move || engine.stop()).await.unwrap(), 0);
+    }
+}

@@ -386,6 +386,8 @@ async fn files_outside_the_folders_are_out_of_reach() {
         // What is written to the supervisor; a second reader would wait there for ever.
         "SELECT file('/proc/self/fd/1')".to_owned(),
         "SELECT file('/proc/thread-self/fd/2')".to_owned(),
+        // Other callers' texts.
+        "SELECT file('../log/engine.log')".to_owned(),
         "SELECT * FROM file('/etc/hostname', LineAsString)".to_owned(),
         "SELECT * FROM file('/proc/self/environ', LineAsString)".to_owned(),
         format!("SELECT * FROM file('{secret}', CSV, 'a UInt8')"),
@@ -403,10 +405,13 @@ async fn files_outside_the_folders_are_out_of_reach() {
         assert_ne!(answer.status, 200, "{sql}: {}", answer.text());
     }
     assert!(!engine.folder.join("secret.csv.new").exists());
+    // A format that makes a file for a moment finds a place for it.
+    assert_eq!(engine.ask("SELECT 1 AS a FORMAT Protobuf").await.status, 200);
     // Its own folder of files is within reach.
     // What ClickHouse looks up with every query is there, and gives nothing of the supervisor's environment away.
     engine.ok("SELECT file('/proc/thread-self/schedstat')").await;
-    assert_eq!(engine.ok("SELECT file('/proc/thread-self/environ')").await, "");
+    let environment = engine.ok("SELECT file('/proc/thread-self/environ')").await;
+    assert!(environment.starts_with("TMPDIR=") && !environment.contains("PATH"), "{environment}");
     assert_eq!(
         engine.ok("SELECT count() FROM system.errors WHERE last_error_message ILIKE '%thread-self%'").await,
         "0"

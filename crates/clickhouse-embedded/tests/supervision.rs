@@ -122,7 +122,9 @@ async fn no_secret_stays_in_the_folder() {
     }
     let pid = engine.engine_pid().unwrap();
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
-    assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
+    let environment = String::from_utf8_lossy(&environment);
+    let temporary = engine.folder.join("engine/data/tmp");
+    assert_eq!(environment, format!("TMPDIR={}\0", temporary.display()));
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
     assert!(!String::from_utf8_lossy(&line).contains(PASSWORD));
 }
@@ -170,6 +172,8 @@ fn what_cannot_work_is_refused_with_the_way_out() {
 /// Whatever ends programs ends it in order, and without any time to drain what runs is cut, not waited for.
 #[tokio::test]
 async fn every_signal_that_ends_programs_ends_it_in_order() {
+    let device = || std::os::unix::fs::MetadataExt::mode(&std::fs::metadata("/dev/null").unwrap());
+    let mode = device();
     for (signal, arguments) in
         [("HUP", &[][..]), ("QUIT", &[]), ("INT", &[]), ("TERM", &["--drain-seconds", "0"])]
     {
@@ -182,6 +186,8 @@ async fn every_signal_that_ends_programs_ends_it_in_order() {
         assert_eq!(code, 0, "{signal}: {log}");
         assert!(log.contains("stopped") && !log.contains("is killed"), "{signal}: {log}");
     }
+    // The machine is as it was, also for an engine that may change it.
+    assert_eq!(device(), mode);
 }
 
 /// Nothing but an engine's own is ever cleared away, and no name leads elsewhere.
@@ -313,7 +319,7 @@ fn a_named_clickhouse_is_run_as_a_server() {
     let seen =
         |name: &str| std::fs::read_to_string(folder.path().join("engine/user_files").join(name)).unwrap();
     assert_eq!(seen("arguments.seen"), "server");
-    assert_eq!(seen("environment.seen"), "");
+    assert_eq!(seen("environment.seen"), "TMPDIR");
     assert!(seen("users.seen").contains("<tester>") && !seen("users.seen").contains("<default><password>"));
     assert!(seen("config.seen").contains("<shutdown_wait_unfinished>10<"));
     let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();

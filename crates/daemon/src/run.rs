@@ -90,22 +90,27 @@ impl Tasks {
     }
 }
 
-/// Both ways of asking a daemon to end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
+/// Every way of asking a daemon to end.
+struct Signals([(Signal, &'static str); 4]);
 
 impl Signals {
-    /// From here on neither kills the process.
+    /// From here on none of them kills the process.
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self([
+            (signal(SignalKind::terminate())?, "SIGTERM"),
+            (signal(SignalKind::interrupt())?, "SIGINT"),
+            (signal(SignalKind::hangup())?, "SIGHUP"),
+            (signal(SignalKind::quit())?, "SIGQUIT"),
+        ]))
     }
 
     async fn received(&mut self) -> &'static str {
+        let [terminate, interrupt, hangup, quit] = &mut self.0;
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = terminate.0.recv() => terminate.1,
+            _ = interrupt.0.recv() => interrupt.1,
+            _ = hangup.0.recv() => hangup.1,
+            _ = quit.0.recv() => quit.1,
         }
     }
 }

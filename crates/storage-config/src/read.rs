@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read as _,
+    io::{self, Read as _},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -208,7 +208,10 @@ impl Document<'_> {
         default: &str,
         read: fn(&Path) -> Result<Secret, Refusal>,
     ) -> Token {
-        let by_default = Some(self.base.join(default)).filter(|path| path.exists());
+        // A link to nowhere, or a folder that is closed, is no secret that was left out.
+        let is_absent =
+            |path: &Path| path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        let by_default = Some(self.base.join(default)).filter(|path| !is_absent(path));
         let Some(file) = section.opt(key, values::path(&self.base)).or(by_default) else {
             return Token::default();
         };

@@ -64,3 +64,21 @@ fn five_mistakes_are_five_errors() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad/cloud_five_errors.yaml");
     assert_eq!(load_cloud_as(&path, None).unwrap_err().errors.len(), 5);
 }
+
+/// A secret at its usual place that cannot be followed is not one that was left out.
+#[test]
+fn a_usual_secret_that_leads_nowhere_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("local_storage.yaml");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/local_storage.yaml");
+    fs::copy(shipped, &config).unwrap();
+    fs::create_dir(folder.path().join("secrets")).unwrap();
+    let told = || match load_nas_as(&config, None) {
+        Ok(_) => String::new(),
+        Err(errors) => errors.to_string(),
+    };
+    let before = told();
+    std::os::unix::fs::symlink("/nowhere", folder.path().join("secrets/query.password")).unwrap();
+    let after = told();
+    assert!(!before.contains("query.password") && after.contains("query.password"), "{before}\n{after}");
+}
