@@ -26,6 +26,11 @@ use crate::{confine, ports};
 /// The first argument of the engine's process; the supervisor starts itself with it.
 pub const MARK: &str = "engine-process";
 
+/// Interactive, or ClickHouse's local mode ends the process at the first half-sent request; silent, since nobody
+/// reads its prompt.
+const QUIET_PROMPT: &str = "--log-level=error --multiquery --interactive --disable_suggestion --progress=off \
+                            --progress-table=off --highlight=0 --query";
+
 /// What the supervisor tells the engine's process.
 #[derive(Debug, Parser)]
 pub struct Options {
@@ -116,24 +121,11 @@ fn run_library(options: &Options) -> anyhow::Result<()> {
     let mut config = b"--config-file=".to_vec();
     config.extend_from_slice(Configuration::path(&folders).as_os_str().as_bytes());
     let mut arguments: Vec<Vec<u8>> = vec![b"clickhouse".to_vec(), config];
-    // Interactive, or ClickHouse's local mode ends the process at the first half-sent request; silent, since
-    // nobody reads its prompt.
     // It gives its history's file a mode of its own, so that is none that others use, as /dev/null.
     let mut history = b"--history_file=".to_vec();
     history.extend_from_slice(folders.run.join("history").as_os_str().as_bytes());
     arguments.push(history);
-    for argument in [
-        "--log-level=error",
-        "--multiquery",
-        "--interactive",
-        "--disable_suggestion",
-        "--progress=off",
-        "--progress-table=off",
-        "--highlight=0",
-        "--query",
-    ] {
-        arguments.push(argument.into());
-    }
+    arguments.extend(QUIET_PROMPT.split(' ').map(Into::into));
     arguments.push(ports::start_statements(options.tcp).into_bytes());
     let arguments: Vec<CString> = arguments.into_iter().map(CString::new).collect::<Result<_, _>>()?;
     // Not on the main thread: the library asks for its thread's stack, which for the main one is read from

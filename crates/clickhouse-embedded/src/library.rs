@@ -29,17 +29,8 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, NotFound> {
         .map(|path| ("--libchdb", path.to_owned()))
         .or_else(|| set("LIBCHDB_PATH").map(|path| ("LIBCHDB_PATH", path)));
     let is_named = named.is_some();
-    let (source, path) = match named {
-        Some(named) => named,
-        None => match cached(set) {
-            Some(path) => ("the cache", path),
-            None => {
-                return Err(NotFound {
-                    tried: "neither HOME nor XDG_CACHE_HOME is set".into(),
-                    named: false,
-                });
-            }
-        },
+    let Some((source, path)) = named.or_else(|| cached(set).map(|path| ("the cache", path))) else {
+        return Err(NotFound { tried: "neither HOME nor XDG_CACHE_HOME is set".into(), named: false });
     };
     if path.is_file() {
         return Ok(path);
