@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 use wireguard::LinkConfig;
 
-use crate::{Deployment, Effort, LogFormat, QueryAccount, Secret, Timetable};
+use crate::{Account, Deployment, Effort, LogFormat, Secret, Timetable};
 
 /// Everything `storage-service` is told.
 #[derive(Debug, Clone)]
@@ -81,7 +81,10 @@ pub struct HotConfig {
     /// Its password, from `password_file`.
     pub password: Option<Secret>,
     /// The account for everything that a caller wrote; `None`: the owner's, `user`.
-    pub query_account: Option<QueryAccount>,
+    pub query_account: Option<Account>,
+    /// The account for our own splices of callers' texts, which fetch cold rows by `url()`; `None`: the query
+    /// account's. Never without `query_account`.
+    pub splice_account: Option<Account>,
     /// Database of unqualified names.
     pub database: String,
     /// Days rows stay hot.

@@ -44,12 +44,12 @@ pub const DEFAULT_CLOUD_PATH: &str = "/app/config/cloud_storage.yaml";
 /// Where the NAS image keeps its file.
 pub const DEFAULT_NAS_PATH: &str = "/app/config/local_storage.yaml";
 
-/// A ClickHouse account that reads and writes nothing: it runs everything that a caller wrote.
+/// A ClickHouse account beside the owner's.
 #[derive(Debug, Clone)]
-pub struct QueryAccount {
-    /// `query_user`.
+pub struct Account {
+    /// Its name: `query_user`, `splice_user`.
     pub user: String,
-    /// Its password, from `query_password_file`.
+    /// Its password, from `query_password_file`, `splice_password_file`.
     pub password: Option<Secret>,
 }
 

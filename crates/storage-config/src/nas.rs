@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 use wireguard::LinkConfig;
 
-use crate::{Deployment, LinkMethod, LogFormat, QueryAccount, Secret};
+use crate::{Account, Deployment, LinkMethod, LogFormat, Secret};
 
 /// Everything `storage-gateway` is told.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ pub struct ColdStorageConfig {
     /// Its password, from `password_file`.
     pub password: Option<Secret>,
     /// The account for everything that a caller wrote; `None`: the owner's, `user`.
-    pub query_account: Option<QueryAccount>,
+    pub query_account: Option<Account>,
     /// Where the cold ClickHouse keeps its data.
     pub data_path: PathBuf,
     /// Column codec of new cold tables.

@@ -10,7 +10,7 @@ use std::{
 use secret_file::Refusal;
 
 use crate::{
-    ConfigError, ConfigErrors, DEPLOYMENT_TYPE, Deployment, LogFormat, QueryAccount, Secret,
+    Account, ConfigError, ConfigErrors, DEPLOYMENT_TYPE, Deployment, LogFormat, Secret,
     node::{Node, Step},
     section::{Problems, Section},
     values,
@@ -192,13 +192,22 @@ impl Document<'_> {
 
     /// `query_user` and `query_password_file` (else `secrets/query.password` beside the configuration when it
     /// exists): the account for what callers wrote. `None` when neither is given.
-    pub(crate) fn query_account(&self, section: &Section<'_>) -> Option<QueryAccount> {
+    pub(crate) fn query_account(&self, section: &Section<'_>) -> Option<Account> {
         section.forbid_inline("query_password", "query_password_file");
         let named = section.opt("query_user", values::text);
         let password =
             self.secret(section, "query_password_file", "secrets/query.password", secret_file::read).secret;
-        (named.is_some() || password.is_some())
-            .then(|| QueryAccount { user: named.unwrap_or_else(|| "query".to_owned()), password })
+        account(named, password, "query")
+    }
+
+    /// `splice_user` and `splice_password_file` (else `secrets/splice.password` beside the configuration when
+    /// it exists): the account for our own splices. `None` when neither is given.
+    pub(crate) fn splice_account(&self, section: &Section<'_>) -> Option<Account> {
+        section.forbid_inline("splice_password", "splice_password_file");
+        let named = section.opt("splice_user", values::text);
+        let password =
+            self.secret(section, "splice_password_file", "secrets/splice.password", secret_file::read).secret;
+        account(named, password, "splice")
     }
 
     fn secret(
@@ -224,6 +233,11 @@ impl Document<'_> {
             }
         }
     }
+}
+
+fn account(named: Option<String>, password: Option<Secret>, default: &str) -> Option<Account> {
+    (named.is_some() || password.is_some())
+        .then(|| Account { user: named.unwrap_or_else(|| default.to_owned()), password })
 }
 
 impl Deployment {

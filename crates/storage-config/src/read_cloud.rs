@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use url::Url;
 
 use crate::{
-    CloudConfig, ColdProxyConfig, ConfigErrors, Deployment, Effort, FallbackConfig, HotConfig, HotKind,
-    MigrationConfig, ServiceConfig, TableConfig, Timetable, endpoint,
+    Account, CloudConfig, ColdProxyConfig, ConfigErrors, Deployment, Effort, FallbackConfig, HotConfig,
+    HotKind, MigrationConfig, ServiceConfig, TableConfig, Timetable, endpoint,
     read::{self, Document, ServiceDefaults},
     read_link,
     section::Section,
@@ -30,6 +30,10 @@ pub(crate) fn load(path: &Path, deployment_type: Option<&str>) -> Result<CloudCo
         let tables = tables(&root, hot.as_ref().map_or("default", |hot| &hot.database));
         if let Some(service) = &service {
             note_service(service, tables.len(), &mut notes);
+            let splices = hot.as_ref().is_some_and(|hot| hot.splice_account.is_some());
+            if splices && service.internal_url.is_none() {
+                notes.push("hot_storage.splice_user is not used: there is no service.internal_url".into());
+            }
             if service.spool_max_bytes < migration.chunk_bytes {
                 root.section("service").problem(
                     "spool_max_bytes",
@@ -96,6 +100,10 @@ fn hot(document: &Document<'_>, root: &Section<'_>) -> Option<HotConfig> {
     let user = section.or("user", read::default_user(kind == Some(HotKind::Embedded)), values::text);
     let password = document.password(&section);
     let query_account = document.query_account(&section);
+    let splice_account = document.splice_account(&section);
+    if let Some(splices) = &splice_account {
+        check_splice_account(&section, splices, &user, query_account.as_ref());
+    }
     let database = section.or("database", "default".to_owned(), values::database);
     let retention_days = section.must("retention_days", values::int(1..=36_500));
     section.finish();
@@ -106,9 +114,28 @@ fn hot(document: &Document<'_>, root: &Section<'_>) -> Option<HotConfig> {
         user,
         password,
         query_account,
+        splice_account,
         database,
         retention_days: retention_days?,
     })
+}
+
+/// The splice account may call by `url()`: neither callers' texts nor moves may run as it.
+fn check_splice_account(section: &Section<'_>, splices: &Account, owner: &str, queries: Option<&Account>) {
+    match queries {
+        None => section.problem(
+            "splice_user",
+            "needs an account that judges callers' queries before (give query_user and query_password_file)",
+        ),
+        Some(queries) if queries.user == splices.user => {
+            section
+                .problem("splice_user", format!("{:?} is also query_user (make two accounts)", splices.user));
+        }
+        Some(_) if owner == splices.user => {
+            section.problem("splice_user", format!("{owner:?} is also user (make two accounts)"));
+        }
+        Some(_) => {}
+    }
 }
 
 fn nodes(section: &Section<'_>, kind: Option<HotKind>, http_port: u16) -> Vec<Url> {
