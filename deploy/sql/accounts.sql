@@ -2,9 +2,9 @@
 -- Replace both passwords, the databases and the URL, then run it as an administrator:
 --   clickhouse-client --multiquery < accounts.sql
 -- and name them in the daemon's configuration: user storage_owner, query_user storage_query.
--- On the NAS leave out the last statement. On ClickHouse 25.8 too: that version drops the filter of the
--- grant and would let the account call anywhere (SHOW GRANTS FOR storage_query shows it). Leave
--- service.internal_url out then: cold rows come as external tables, up to 64 MiB a query.
+-- On the NAS leave out the last statement. On ClickHouse 25.8 take accounts-25.8.sql: that version
+-- forgets the filter of the last grant when it starts again, and storage_query could then call anywhere
+-- (SHOW GRANTS FOR storage_query shows it).
 
 CREATE SETTINGS PROFILE IF NOT EXISTS storage_query SETTINGS allow_introspection_functions = '0' READONLY, format_avro_schema_registry_url = '' READONLY, format_schema = '' READONLY, format_template_resultset = '' READONLY, format_template_row = '' READONLY, input_format_record_errors_file_path = '' READONLY, output_format_schema = '' READONLY, rename_files_after_processing = '' READONLY;
 CREATE USER IF NOT EXISTS storage_owner IDENTIFIED WITH sha256_password BY 'OWNER_PASSWORD';

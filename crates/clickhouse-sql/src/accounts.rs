@@ -1,9 +1,15 @@
-//! The two accounts that the daemons use on a ClickHouse: the owner, who moves rows and makes tables, and
-//! the query account, which runs everything that a caller wrote.
+//! The accounts that the daemons use on a ClickHouse: the owner, who moves rows and makes tables, and the
+//! query account, which runs everything that a caller wrote.
 //!
-//! What the query account may do is decided by ClickHouse's grants
+//! Cold rows reach the hot ClickHouse by `url()`, for which the query account has a grant that holds for
+//! storage-service's address only. ClickHouse 25.8 takes that grant and writes it to its disk without the
+//! filter: from its next start on the grant holds for any address. There a third account fetches cold rows,
+//! the splice account: it runs nothing but storage-service's own splices, each after the query account, which
+//! then may not call at all, has judged the caller's text.
+//!
+//! What the accounts may do is decided by ClickHouse's grants
 //! (<https://clickhouse.com/docs/sql-reference/statements/grant>); the list here is the one source of the
-//! embedded engine's account, of `deploy/sql/accounts.sql`, and of the daemons' check at start.
+//! embedded engine's account, of `deploy/sql/accounts*.sql`, and of the daemons' check at start.
 
 use crate::quote;
 
@@ -11,8 +17,8 @@ use crate::quote;
 pub const OWNER: &str = "owner";
 /// The query account's name in an embedded engine where nobody chose one.
 pub const QUERY: &str = "query";
-/// Both accounts' names in `deploy/sql/accounts.sql`: a server has other accounts beside them.
-const ON_A_SERVER: (&str, &str) = ("storage_owner", "storage_query");
+/// The accounts' names in `deploy/sql/accounts*.sql`: a server has other accounts beside them.
+const ON_A_SERVER: (&str, &str, &str) = ("storage_owner", "storage_query", "storage_splice");
 
 /// Tables of `system` that describe tables, functions and settings. Those that show other callers' texts
 /// (`processes`, `query_log` and its kin), accounts, files or the machine are not among them.
@@ -80,7 +86,8 @@ pub fn cold_url_pattern(internal_url: &str) -> String {
     pattern
 }
 
-/// The grants of the query account, each a statement without its `TO`.
+/// The grants of the query account, each a statement without its `TO`; with an `internal_url` also those of
+/// the splice account.
 ///
 /// `databases`: those it may read; empty: all but `system`. `internal_url`: storage-service as this
 /// ClickHouse reaches it, where cold rows come in by `url()`.
@@ -104,19 +111,25 @@ pub fn query_grants(databases: &[&str], internal_url: Option<&str>) -> Vec<Strin
     grants
 }
 
-/// `deploy/sql/accounts.sql`: both accounts on a server, for its administrator to fill in and run.
+/// Who fetches cold rows on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColdRows {
+    /// The query account, by a grant that holds for storage-service's address only.
+    ByQueryAccount,
+    /// The splice account, where ClickHouse forgets the filter of a grant: 25.8.
+    BySpliceAccount,
+}
+
+/// `deploy/sql/accounts.sql` and `accounts-25.8.sql`: the accounts on a server, for its administrator to fill
+/// in and run.
 #[must_use]
-pub fn server_script(databases: &[&str], internal_url: &str) -> String {
-    let (owner, query) = ON_A_SERVER;
-    let mut script = format!(
-        "-- The two accounts of storage-service and storage-gateway on a ClickHouse server.\n\
-         -- Replace both passwords, the databases and the URL, then run it as an administrator:\n\
-         --   clickhouse-client --multiquery < accounts.sql\n\
-         -- and name them in the daemon's configuration: user {owner}, query_user {query}.\n\
-         -- On the NAS leave out the last statement. On ClickHouse 25.8 too: that version drops the filter of the\n\
-         -- grant and would let the account call anywhere (SHOW GRANTS FOR {query} shows it). Leave\n\
-         -- service.internal_url out then: cold rows come as external tables, up to 64 MiB a query.\n\n"
-    );
+pub fn server_script(databases: &[&str], internal_url: &str, cold_rows: ColdRows) -> String {
+    let (owner, query, splice) = ON_A_SERVER;
+    let mut readers = vec![(query, "QUERY_PASSWORD", Some(internal_url))];
+    if cold_rows == ColdRows::BySpliceAccount {
+        readers = vec![(query, "QUERY_PASSWORD", None), (splice, "SPLICE_PASSWORD", Some(internal_url))];
+    }
+    let mut script = what_it_is_for(cold_rows);
     let fixed: Vec<String> = FIXED_SETTINGS
         .iter()
         .map(|(name, value)| format!("{name} = {} READONLY", quote::string(value)))
@@ -126,15 +139,45 @@ pub fn server_script(databases: &[&str], internal_url: &str) -> String {
     };
     script += &format!("CREATE SETTINGS PROFILE IF NOT EXISTS {query} SETTINGS {};\n", fixed.join(", "));
     script += &format!("{};\n", user(owner, "OWNER_PASSWORD"));
-    script += &format!("{} SETTINGS PROFILE '{query}';\n\n", user(query, "QUERY_PASSWORD"));
+    for (reader, password, _) in &readers {
+        script += &format!("{} SETTINGS PROFILE '{query}';\n", user(reader, password));
+    }
+    script.push('\n');
     for database in databases {
         script += &format!("GRANT ALL ON {}.* TO {owner};\n", quote::ident(database));
     }
-    script += &format!("GRANT SELECT ON system.* TO {owner};\nGRANT CREATE DATABASE ON *.* TO {owner};\n\n");
-    for grant in query_grants(databases, Some(internal_url)) {
-        script += &format!("{grant} TO {query};\n");
+    script += &format!("GRANT SELECT ON system.* TO {owner};\nGRANT CREATE DATABASE ON *.* TO {owner};\n");
+    for (reader, _, url) in readers {
+        script.push('\n');
+        for grant in query_grants(databases, url) {
+            script += &format!("{grant} TO {reader};\n");
+        }
     }
     script
+}
+
+fn what_it_is_for(cold_rows: ColdRows) -> String {
+    let (owner, query, splice) = ON_A_SERVER;
+    match cold_rows {
+        ColdRows::ByQueryAccount => format!(
+            "-- The two accounts of storage-service and storage-gateway on a ClickHouse server.\n\
+             -- Replace both passwords, the databases and the URL, then run it as an administrator:\n\
+             --   clickhouse-client --multiquery < accounts.sql\n\
+             -- and name them in the daemon's configuration: user {owner}, query_user {query}.\n\
+             -- On the NAS leave out the last statement. On ClickHouse 25.8 take accounts-25.8.sql: that version\n\
+             -- forgets the filter of the last grant when it starts again, and {query} could then call anywhere\n\
+             -- (SHOW GRANTS FOR {query} shows it).\n\n"
+        ),
+        ColdRows::BySpliceAccount => format!(
+            "-- The three accounts of storage-service and storage-gateway on a ClickHouse server of version 25.8. It\n\
+             -- forgets the filter of the last grant when it starts again (SHOW GRANTS FOR {splice} shows it), so an\n\
+             -- account has it that runs nothing a caller wrote. On later versions accounts.sql is enough.\n\
+             -- Replace the passwords, the databases and the URL, then run it as an administrator:\n\
+             --   clickhouse-client --multiquery < accounts-25.8.sql\n\
+             -- and name them in the daemon's configuration: user {owner}, query_user {query}, splice_user {splice}.\n\
+             -- On the NAS leave {splice} out.\n\n"
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +187,18 @@ mod tests {
     #[test]
     fn a_url_is_a_pattern_of_itself_only() {
         assert_eq!(cold_url_pattern("http://a.b:8002/"), "http://a\\.b:8002/internal/v1/cold/.*");
+    }
+
+    #[test]
+    fn one_account_of_a_server_may_call() {
+        for (cold_rows, caller) in
+            [(ColdRows::ByQueryAccount, "storage_query"), (ColdRows::BySpliceAccount, "storage_splice")]
+        {
+            let script = server_script(&["d"], "http://s:1", cold_rows);
+            let calls: Vec<&str> = script.lines().filter(|line| line.contains("ON URL")).collect();
+            let grant = format!("GRANT READ ON URL('http://s:1/internal/v1/cold/.*') TO {caller};");
+            assert_eq!(calls, [grant], "{script}");
+        }
     }
 
     #[test]

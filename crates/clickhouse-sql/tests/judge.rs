@@ -18,6 +18,14 @@ fn what_reaches_outside_is_refused_however_it_is_written() {
 }
 
 #[test]
+fn no_place_of_a_text_takes_a_call_to_the_outside() {
+    let places = corpus::PLACES.iter().chain(corpus::PASSED_BY);
+    for sql in places.map(|place| place.replace("{call}", &corpus::url_call("http://x"))) {
+        assert!(matches!(judged(&sql), Err(Refused::Function(_) | Refused::TableFunction(_))), "{sql}");
+    }
+}
+
+#[test]
 fn what_only_looks_like_it_passes() {
     assert!(corpus::INNOCENT.len() >= 40);
     let refused: Vec<_> =

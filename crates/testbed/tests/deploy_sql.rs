@@ -24,14 +24,18 @@ fn the_files_are_those_that_are_printed() {
 async fn an_engine_reads_the_accounts() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Engine::start(dir.path()).await.unwrap();
-    let (_, script) = deploy_files().into_iter().find(|(file, _)| *file == "accounts.sql").unwrap();
-    let script: String =
-        script.lines().filter(|line| !line.starts_with("--")).map(|l| l.to_owned() + "\n").collect();
-    let statements: Vec<&str> = script.split(";\n").map(str::trim).filter(|s| !s.is_empty()).collect();
-    assert!(statements.len() > 20, "{script}");
-    for statement in statements {
-        let text = statement.replace('\\', "\\\\").replace('\'', "\\'");
-        engine.client().query(format!("SELECT formatQuery('{text}')")).await.unwrap();
+    let scripts: Vec<_> =
+        deploy_files().into_iter().filter(|(file, _)| file.starts_with("accounts")).collect();
+    assert_eq!(scripts.len(), 2);
+    for (_, script) in scripts {
+        let script: String =
+            script.lines().filter(|line| !line.starts_with("--")).map(|l| l.to_owned() + "\n").collect();
+        let statements: Vec<&str> = script.split(";\n").map(str::trim).filter(|s| !s.is_empty()).collect();
+        assert!(statements.len() > 20, "{script}");
+        for statement in statements {
+            let text = statement.replace('\\', "\\\\").replace('\'', "\\'");
+            engine.client().query(format!("SELECT formatQuery('{text}')")).await.unwrap();
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub const ATTACKS: &[&str] = &[
     "SELECT * FROM viewExplain('EXPLAIN', '', (SELECT 1))",
     "SELECT * FROM remote('127.0.0.1', view(SELECT file('/x')))",
     "SELECT * FROM fuzzQuery('SELECT 1')",
+    "SELECT * FROM viewIfPermitted(SELECT a FROM url('http://x', 'TSV', 'a String') ELSE null('a String'))",
+    r"SELECT * FROM `viewIf\x50ermitted`(SELECT 1 ELSE null('a String'))",
     // Comments of every kind.
     "SELECT file/**/('/etc/hostname')",
     "SELECT file -- x\n ('/etc/hostname')",
@@ -203,3 +205,62 @@ pub const INNOCENT: &[&str] = &[
     "SELECT lag(a) OVER (PARTITION BY b ORDER BY c ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM t",
     "SELECT count() FROM t SAMPLE 1/10;",
 ];
+
+/// Places of a text, over a table `market.t (a UInt8)`, where `{call}` is a table function of a column `a`. The
+/// engine comes to each, so that it holds the account's grants against it.
+pub const PLACES: &[&str] = &[
+    "SELECT * FROM {call}",
+    "SELECT count() FROM market.t, {call}",
+    "SELECT t.a FROM market.t JOIN {call} AS u USING a",
+    "SELECT * FROM (SELECT a FROM {call})",
+    "SELECT * FROM view(SELECT a FROM {call})",
+    "WITH c AS (SELECT a FROM {call}) SELECT * FROM c",
+    "WITH (SELECT max(a) FROM {call}) AS x SELECT x FROM market.t",
+    "WITH x -> x + (SELECT max(a) FROM {call}) AS f SELECT f(a) FROM market.t",
+    "SELECT (SELECT max(a) FROM {call}), a FROM market.t",
+    "SELECT arrayMap(x -> x + (SELECT max(a) FROM {call}), [1]) FROM market.t",
+    "SELECT * REPLACE((SELECT max(a) FROM {call}) AS a) FROM market.t",
+    "SELECT COLUMNS('a') APPLY(x -> x + (SELECT max(a) FROM {call})) FROM market.t",
+    "SELECT in(a, (SELECT a FROM {call})) FROM market.t",
+    "SELECT a FROM market.t WHERE a IN (SELECT a FROM {call})",
+    "SELECT a FROM market.t WHERE 0 AND a IN (SELECT a FROM {call})",
+    "SELECT a FROM market.t WHERE EXISTS (SELECT 1 FROM {call})",
+    "SELECT a FROM market.t PREWHERE a IN (SELECT a FROM {call})",
+    "SELECT a FROM market.t GROUP BY a HAVING a IN (SELECT a FROM {call})",
+    "SELECT a FROM market.t QUALIFY a IN (SELECT a FROM {call})",
+    "SELECT a FROM market.t ORDER BY (SELECT max(a) FROM {call})",
+    "SELECT a FROM market.t ORDER BY a WITH FILL FROM (SELECT max(a) FROM {call}) TO 9",
+    "SELECT a, a AS b FROM market.t ORDER BY a WITH FILL INTERPOLATE (b AS b + (SELECT max(a) FROM {call}))",
+    "SELECT a FROM market.t LIMIT (SELECT max(a) FROM {call})",
+    "SELECT a FROM market.t LIMIT 1 BY a IN (SELECT a FROM {call})",
+    "SELECT a FROM market.t WINDOW w AS (PARTITION BY a IN (SELECT a FROM {call}))",
+    "SELECT t.a FROM market.t JOIN market.t AS b ON t.a = b.a AND b.a IN (SELECT a FROM {call})",
+    "SELECT x FROM market.t ARRAY JOIN (SELECT groupArray(a) FROM {call}) AS x",
+    "SELECT a FROM market.t UNION ALL SELECT a FROM {call}",
+    "SELECT a FROM market.t INTERSECT SELECT a FROM {call}",
+    "SELECT a FROM market.t WHERE 0 UNION ALL SELECT a FROM {call} WHERE 0",
+    "SELECT count() FROM (SELECT a FROM {call} LIMIT 0)",
+    "SELECT count() FROM (SELECT a, (SELECT max(a) FROM {call}) AS s FROM market.t)",
+    "SELECT count() FROM (SELECT a, a IN (SELECT a FROM {call}) AS s FROM market.t)",
+    "WITH RECURSIVE r AS (SELECT 1::UInt64 AS n UNION ALL SELECT n + 1 FROM r, {call} WHERE n < 3) SELECT * FROM r",
+    "SELECT * FROM remote('127.0.0.1:1', {call})",
+    "SELECT * FROM remote('127.0.0.1:1', view(SELECT * FROM {call}))",
+    "SELECT * FROM cluster('default', {call})",
+    "SELECT * FROM loop({call}) LIMIT 1",
+];
+
+/// Places that the engine passes by, whatever the account may do, or takes for another text where it may not:
+/// only by reading the text is it known what stands there. The first two are never run; which branch the last
+/// ones run is decided by data, or by the account.
+pub const PASSED_BY: &[&str] = &[
+    "WITH c AS (SELECT a FROM {call}) SELECT a FROM market.t",
+    "WITH (SELECT max(a) FROM {call}) AS x SELECT a FROM market.t",
+    "SELECT if((SELECT count() FROM market.t) > 1000, (SELECT max(a) FROM {call}), a) FROM market.t",
+    "SELECT (SELECT count() FROM market.t) > 1000 ? (SELECT max(a) FROM {call}) : a FROM market.t",
+    "SELECT * FROM viewIfPermitted(SELECT a FROM {call} ELSE null('a UInt8'))",
+];
+
+/// `url()` at this base address, for [`PLACES`] and [`PASSED_BY`].
+pub fn url_call(base: &str) -> String {
+    format!("url('{base}/', 'TSV', 'a UInt8')")
+}
