@@ -15,7 +15,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use clickhouse_http::client::{Client, NodeList};
-use clickhouse_http::query_account::{self, Wanted};
+use clickhouse_http::query_account::{self, Calls, Wanted};
 use engine::{Answer, Engine};
 
 const ACCOUNTS: &str = "
@@ -188,7 +188,7 @@ async fn what_a_query_account_can_and_must_not_is_found_with_the_statement_that_
         let wanted = Wanted {
             account: account.to_owned(),
             databases: vec!["market".to_owned()],
-            internal_url: Some(url.to_owned()),
+            calls: Calls::OnlyService(url.to_owned()),
         };
         query_account::check(&Client::new(node).unwrap(), &wanted).await.unwrap()
     };

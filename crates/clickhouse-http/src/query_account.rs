@@ -1,17 +1,16 @@
-//! What an account that runs callers' texts can and cannot do, found out by asking as that account.
+//! What an account that runs callers' texts, or our own splices of them, can and cannot do, found out by
+//! asking as that account.
 //!
 //! ClickHouse's grants are the wall between a caller and everything else, so a daemon looks at start
 //! whether the wall stands. Nothing is changed and nothing leaves the machine: grants are asked for by
 //! `CHECK GRANT`, sources by a call to the discard port of loopback, which the engine refuses before it
-//! dials when the grant is missing. (A server may accept a grant and keep another: 25.8 drops the filter of
-//! a source grant, so the filter is tried and not read.)
+//! dials when the grant is missing. How far a grant of `url()` reaches: [`url_grant`].
+
+mod url_grant;
 
 use std::time::Duration;
 
-use clickhouse_sql::{
-    accounts::{SECRET_SYSTEM_TABLES, cold_url_pattern},
-    quote,
-};
+use clickhouse_sql::{accounts::SECRET_SYSTEM_TABLES, quote};
 
 use crate::{Client, Error};
 
@@ -21,9 +20,9 @@ const WAIT: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(5);
 /// ClickHouse's code for a missing grant.
 const ACCESS_DENIED: i32 = 497;
-/// Table functions that reach beyond the engine, each with the source that it needs a grant for.
-const SOURCES: [(&str, &str); 5] = [
-    ("URL", "url('http://127.0.0.1:9/', 'LineAsString', 'line String')"),
+/// Table functions that reach beyond the engine, each with the source that it needs a grant for. `url()`
+/// is not among them.
+const SOURCES: [(&str, &str); 4] = [
     ("FILE", "file('nothing.csv', 'LineAsString', 'line String')"),
     ("REMOTE", "remote('127.0.0.1:9', system.one)"),
     ("MYSQL", "mysql('127.0.0.1:9', 'd', 't', 'u', 'p')"),
@@ -39,35 +38,56 @@ pub struct Finding {
     pub mend: String,
 }
 
-/// What a query account must be able to do, and nothing else.
+/// What an account must be able to do, and nothing else.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// Its name.
     pub account: String,
     /// Databases that it reads.
     pub databases: Vec<String>,
-    /// storage-service, where it must be able to call by `url()`.
-    pub internal_url: Option<String>,
+    /// Where it calls by `url()`.
+    pub calls: Calls,
+}
+
+/// Where an account may call by `url()`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Calls {
+    /// Nowhere: the query account on the NAS, and where the splice account fetches cold rows.
+    Nowhere,
+    /// storage-service at this base URL, and nowhere else: the query account that fetches cold rows itself.
+    OnlyService(String),
+    /// storage-service at this base URL, wherever else it may: the splice account.
+    Service(String),
+}
+
+impl Wanted {
+    /// What the account is called in the log.
+    fn kind(&self) -> &'static str {
+        match self.calls {
+            Calls::Nowhere | Calls::OnlyService(_) => "query account",
+            Calls::Service(_) => "splice account",
+        }
+    }
 }
 
 /// Checks the account as soon as the engine answers, and logs each finding with the statement that mends it.
 /// Ends when that is done; drop it at any time.
 pub async fn report(client: Client, wanted: Wanted) {
-    let account = &wanted.account;
+    let (account, kind) = (&wanted.account, wanted.kind());
     let mut said = false;
     loop {
         match check(&client, &wanted).await {
             Ok(findings) if findings.is_empty() => {
-                return tracing::info!(account, "the query account reads what it must, and nothing else");
+                return tracing::info!(account, "the {kind} reads what it must, and nothing else");
             }
             Ok(findings) => {
                 for Finding { what, mend } in findings {
-                    tracing::error!(account, %mend, "the query account is not as it must be: {what}");
+                    tracing::error!(account, %mend, "the {kind} is not as it must be: {what}");
                 }
                 return;
             }
             Err(error @ Error::Server { .. }) if !said => {
-                tracing::error!(account, %error, "the query account cannot be used; deploy/sql/accounts.sql makes it");
+                tracing::error!(account, %error, "the {kind} cannot be used; deploy/sql/accounts.sql makes it");
                 said = true;
             }
             // The engine is away: its absence is reported elsewhere.
@@ -100,28 +120,10 @@ pub async fn check(client: &Client, wanted: &Wanted) -> Result<Vec<Finding>, Err
     }
     for (source, function) in SOURCES {
         if !asking.is_denied(function).await? {
-            findings.push(Finding {
-                what: format!("it reaches beyond the engine by {source}"),
-                mend: format!(
-                    "REVOKE READ, WRITE ON {source} FROM {0} (before ClickHouse 25.9: REVOKE {source} ON *.* FROM {0})",
-                    asking.account
-                ),
-            });
+            findings.push(asking.reaches_beyond(source));
         }
     }
-    if let Some(url) = wanted.internal_url.as_deref().map(|url| url.trim_end_matches('/')) {
-        let cold = format!(
-            "url({}, 'LineAsString', 'line String')",
-            quote::string(&format!("{url}/internal/v1/cold/none"))
-        );
-        if asking.is_denied(&cold).await? {
-            let pattern = quote::string(&cold_url_pattern(url));
-            findings.push(Finding {
-                what: "it cannot fetch cold rows from storage-service".to_owned(),
-                mend: format!("GRANT READ ON URL({pattern}) TO {}", asking.account),
-            });
-        }
-    }
+    findings.extend(url_grant::check(&asking, &wanted.calls).await?);
     Ok(findings)
 }
 
@@ -149,6 +151,16 @@ impl Asking<'_> {
     async fn has(&self, grant: &str) -> Result<bool, Error> {
         let answer = self.client.query(format!("CHECK GRANT {grant}")).deadline(WAIT).text().await?;
         Ok(answer.trim() == "1")
+    }
+
+    fn reaches_beyond(&self, source: &str) -> Finding {
+        Finding {
+            what: format!("it reaches beyond the engine by {source}"),
+            mend: format!(
+                "REVOKE READ, WRITE ON {source} FROM {0} (before ClickHouse 25.9: REVOKE {source} ON *.* FROM {0})",
+                self.account
+            ),
+        }
     }
 
     async fn is_denied(&self, function: &str) -> Result<bool, Error> {

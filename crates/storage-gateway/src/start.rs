@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use clickhouse_http::query_account::{self, Wanted};
+use clickhouse_http::query_account::{self, Calls, Wanted};
 use daemon::{Tasks, listen};
 use storage_config::{LinkMethod, NasConfig};
 use supervisor::Supervisor;
@@ -46,7 +46,7 @@ pub async fn start(mut config: NasConfig, port_file: Option<PathBuf>) -> anyhow:
         let wanted = Wanted {
             account: account.user.clone(),
             databases: storage.databases.clone(),
-            internal_url: None,
+            calls: Calls::Nowhere,
         };
         let (reader, check_stop) = (gateway.reader.clone(), stop.clone());
         work.spawn_brief(async move {

@@ -10,6 +10,7 @@
 //! [`start`] builds the rooms and lets one supervisor run their loops; beside those there is a task for
 //! each connection.
 
+pub mod accounts;
 pub mod api;
 pub mod catalog;
 pub mod consistency;

@@ -2,13 +2,10 @@
 //! waits for the end and drains. It starts, and serves health and status, whether or not the hot engine
 //! and the NAS are there.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use clickhouse_http::{
-    client::{Client, NodeList},
-    query_account::{self, Wanted},
-};
+use clickhouse_http::client::{Client, NodeList};
 use daemon::{Tasks, listen};
 use link::{BearerToken, Peer};
 use storage_config::{CloudConfig, LinkMethod};
@@ -16,8 +13,9 @@ use supervisor::Supervisor;
 use tunnel::Mode;
 
 use crate::{
+    accounts::QueryClients,
     api::{self, App, LastHeartbeat},
-    catalog::{Catalog, INTERNAL_DATABASE},
+    catalog::Catalog,
     link::{BandwidthMonitor, BandwidthSchedule, LinkMonitor},
     migrator::Migrator,
     router::{Router, cold::Gateway},
@@ -41,12 +39,7 @@ pub async fn start(mut config: CloudConfig, port_file: Option<PathBuf>) -> Resul
     let service = config.service.clone();
     let catalog = Catalog::open(&service.data_dir)?;
     let hot = hot_client(&config)?;
-    let queries = match &config.hot.query_account {
-        Some(account) => hot
-            .as_account(&account.user, account.password.clone().unwrap_or_default())
-            .context("hot_storage.query_user")?,
-        None => hot.clone(),
-    };
+    let clients = QueryClients::new(&config, &hot)?;
     let (listener, address) = listen::bind(service.listen).await?;
     let tunnel = Supervisor::new();
     let remote = config.cold.gateway_url.clone();
@@ -74,7 +67,7 @@ pub async fn start(mut config: CloudConfig, port_file: Option<PathBuf>) -> Resul
     let link = Arc::new(LinkMonitor::new(peer.clone(), mode, tunnelled, schedule.clone(), monitor));
     let gateway = Gateway { peer, pulse: config.cold.timeout, limiter: schedule.down().clone() };
     let router = Arc::new(Router::new(
-        queries.clone(),
+        clients.clone(),
         config.hot.database.clone(),
         gateway,
         Arc::clone(&catalog),
@@ -107,24 +100,7 @@ pub async fn start(mut config: CloudConfig, port_file: Option<PathBuf>) -> Resul
     work.spawn("link monitor", async move { link.run(link_stop).await });
     work.spawn("yielding", async move { yielding.yield_to_others(yield_stop).await });
     work.spawn("bandwidth schedule", async move { schedule.run(schedule_stop).await });
-    if let Some(account) = &config.hot.query_account {
-        let databases: BTreeSet<String> =
-            config.tables.iter().map(|table| table.hot_database.clone()).collect();
-        let wanted = Wanted {
-            account: account.user.clone(),
-            databases: databases.into_iter().chain([INTERNAL_DATABASE.to_owned()]).collect(),
-            internal_url: service.internal_url.as_ref().map(ToString::to_string),
-        };
-        let check_stop = stop.clone();
-        work.spawn_brief(async move {
-            check_stop.run_until_cancelled(query_account::report(queries, wanted)).await;
-        });
-    } else {
-        tracing::warn!(
-            "no hot_storage.query_user: callers' queries run as {}, which may write",
-            config.hot.user
-        );
-    }
+    clients.check(&config, &work);
     work.spawn("migrator", async move { migrator.run(stop).await });
     listen::announce(address, &service.name, port_file.as_deref())?;
     Ok(Tasks { work, tunnel })

@@ -84,14 +84,7 @@ impl Query {
     /// by one, where its own plan would not show what they read.
     pub fn explain_sql(&self, catalog: &CatalogVersion, database: &str) -> Result<String, Refusal> {
         let refs = self.logical_refs(catalog, database)?;
-        let mut edits = Edits::default();
-        for r in &refs {
-            union::name_only(self, r, &mut edits);
-        }
-        if let Some(span) = self.format_span() {
-            edits.replace(self.tokens.start(span.start)..self.tokens.end(span.end), "");
-        }
-        let mut text = edits.apply(self.statement());
+        let mut text = self.over_heads(&refs);
         let hidden = self.hidden_unmanaged(catalog, database, &refs);
         if !hidden.is_empty() {
             text = format!("SELECT count() FROM ({text})");
@@ -100,6 +93,28 @@ impl Query {
                 text.push_str(&format!(" UNION ALL SELECT count() FROM {}", name.join(".")));
             }
         }
-        Ok(format!("EXPLAIN indexes = 1, json = 1 {text} FORMAT TSVRaw"))
+        Ok(explained(&text))
     }
+
+    /// The statement by which the engine judges the text as it stands: run it as the caller, read-only, before
+    /// a plan with cold reads. Where it is no other than [`Self::explain_sql`], one answer serves both.
+    pub fn judge_sql(&self, catalog: &CatalogVersion, database: &str) -> Result<String, Refusal> {
+        Ok(explained(&self.over_heads(&self.logical_refs(catalog, database)?)))
+    }
+
+    /// The text with the heads' names for the logical ones, without its FORMAT.
+    fn over_heads(&self, refs: &[LogicalRef]) -> String {
+        let mut edits = Edits::default();
+        for r in refs {
+            union::name_only(self, r, &mut edits);
+        }
+        if let Some(span) = self.format_span() {
+            edits.replace(self.tokens.start(span.start)..self.tokens.end(span.end), "");
+        }
+        edits.apply(self.statement())
+    }
+}
+
+fn explained(text: &str) -> String {
+    format!("EXPLAIN indexes = 1, json = 1 {text} FORMAT TSVRaw")
 }

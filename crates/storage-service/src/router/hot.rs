@@ -58,7 +58,7 @@ impl super::Router {
         let mut well = true;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let round = async {
-                self.hot.probe().await;
+                self.clients.queries.probe().await;
                 self.facts.refresh().await
             };
             let Some(found) = stop.run_until_cancelled(round).await else { return };

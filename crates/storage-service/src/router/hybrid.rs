@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use clickhouse_http::client::Query as Request;
+use clickhouse_http::client::{Client, Query as Request};
 use clickhouse_sql::quote;
 use futures::{StreamExt, TryStreamExt};
 use hybrid_planner::{CatalogVersion, ColdScan, Plan, TableSnapshot};
@@ -61,11 +61,11 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// The caller's text on the hot engine, as a read-only caller.
     pub(super) async fn hot(&self, sql: &str) -> Result<HotBytes, QueryError> {
-        stream(self.request(sql.to_owned()).readonly()).await
+        stream(self.request(&self.router.clients.queries, sql).readonly()).await
     }
 
-    /// Our splice of the caller's text, which the engine has judged already: it may read `url()`, so
-    /// `readonly=2`: still nothing is written, and hanging up still cancels.
+    /// Our splice of the caller's text, which the engine has judged already, as the query account: it may
+    /// read `url()`, so `readonly=2`: still nothing is written, and hanging up still cancels.
     pub(super) async fn hybrid(
         &self,
         plan: &Plan,
@@ -122,7 +122,8 @@ impl Run<'_> {
             let url = urls.get(n).map(String::as_str).unwrap_or_default();
             format!("url({}, 'Native', {})", quote::string(url), quote::string(&arm.structure))
         });
-        let mut request = self.request(sql.unwrap_or_default()).setting("readonly", "2");
+        let splices = &self.router.clients.splices;
+        let mut request = self.request(splices, &sql.unwrap_or_default()).setting("readonly", "2");
         for (name, value) in URL_SETTINGS {
             request = request.setting(name, value);
         }
@@ -137,7 +138,8 @@ impl Run<'_> {
     ) -> Result<HotBytes, QueryError> {
         let name = |n: usize| format!("_storage_cold_{n}");
         let sql = plan.render(|n, _| quote::ident(&name(n)));
-        let mut request = self.request(sql.unwrap_or_default()).setting("readonly", "2");
+        let queries = &self.router.clients.queries;
+        let mut request = self.request(queries, &sql.unwrap_or_default()).setting("readonly", "2");
         let mut left = EXTERNAL_LIMIT_BYTES;
         for (n, (arm, read)) in arms.iter().zip(reads).enumerate() {
             let rows = read.collect(left).await.map_err(|error| match error {
@@ -178,10 +180,8 @@ impl Run<'_> {
         (table.logical.clone(), hull.intersect(arm.range))
     }
 
-    fn request(&self, sql: String) -> Request {
-        let request = self
-            .router
-            .hot
+    fn request(&self, client: &Client, sql: &str) -> Request {
+        let request = client
             .query(sql)
             .database(self.router.facts.database())
             .query_id(self.query_id)

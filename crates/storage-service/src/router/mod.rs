@@ -1,8 +1,9 @@
 //! Queries over both tiers: read, plan, run, stream.
 //!
 //! The caller's text is judged first: the planner refuses what it can see, and the engine judges the
-//! rest under `readonly=1`, either by running it so (hot only), or by explaining it so before our
-//! own splice of it runs with `url()` in it (hybrid; `readonly=2`, which still writes nothing).
+//! rest as the query account and under `readonly=1`, either by running it so (hot only), or by explaining
+//! it so before our own splice of it runs with `url()` in it (hybrid; `readonly=2`, which still writes
+//! nothing; as the splice account, where there is one). See [`explain`] for how far that judgement goes.
 //!
 //! **Consistency**: a query is planned against one leased version of the catalog, and holds the lease
 //! until its answer has ended; nothing its plan names is dropped meanwhile. **Wholeness**: see
@@ -28,7 +29,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use clickhouse_http::client::Client;
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use hybrid_planner::{CatalogVersion, Plan, PlanKind, PlanRequest, Query, Route};
 use storage_types::service_api::{QueryReport, QueryRequest};
@@ -39,7 +39,10 @@ use url::Url;
 pub use error::QueryError;
 pub use running::AnswerBody;
 
-use crate::catalog::{Catalog, Lease};
+use crate::{
+    accounts::QueryClients,
+    catalog::{Catalog, Lease},
+};
 use cold::Gateway;
 use format::AnswerFormat;
 use hot::HotFacts;
@@ -65,7 +68,7 @@ type HotBytes = BoxStream<'static, Result<bytes::Bytes, QueryError>>;
 
 /// Answers queries.
 pub struct Router {
-    hot: Client,
+    clients: QueryClients,
     facts: HotFacts,
     gateway: Gateway,
     catalog: Arc<Catalog>,
@@ -90,15 +93,15 @@ impl Router {
     /// `database`: the hot engine's database of unqualified names. `internal_url`: how the hot engine
     /// reaches this service; without one, cold rows go to it as external tables.
     pub fn new(
-        hot: Client,
+        clients: QueryClients,
         database: String,
         gateway: Gateway,
         catalog: Arc<Catalog>,
         internal_url: Option<Url>,
     ) -> Self {
         Self {
-            facts: HotFacts::new(hot.clone(), database),
-            hot,
+            facts: HotFacts::new(clients.queries.clone(), database),
+            clients,
             gateway,
             catalog,
             internal_url,
@@ -135,7 +138,7 @@ impl Router {
         self.catalog.settled().await.map_err(|error| QueryError::Catalog(error.to_string()))?;
         let (query, format) = self.read(&request)?;
         let (query, settings) = settings::lift(query)?;
-        let Planned { plan, catalog, lease } = self.plan(&query).await?;
+        let Planned { plan, catalog, lease } = self.plan(&query, &settings).await?;
         let opening = self.log.begin(facts(&query_id, &plan, catalog.version));
         let QueryFacts { route, plan: shape, cold_batches, .. } = opening.record().facts();
         tracing::debug!(route, plan = shape, cold_batches, "query planned");
@@ -198,7 +201,7 @@ impl Router {
         }
     }
 
-    async fn plan(&self, query: &Query) -> Result<Planned, QueryError> {
+    async fn plan(&self, query: &Query, settings: &[(String, String)]) -> Result<Planned, QueryError> {
         let current = self.catalog.current();
         let database = self.facts.database();
         if query.logical_tables(&current, database)?.is_empty()
@@ -212,9 +215,12 @@ impl Router {
         let lease =
             self.catalog.lease(&refs).await.map_err(|error| QueryError::Catalog(error.to_string()))?;
         let catalog = Arc::clone(&lease.snapshot);
-        let mut explain = None;
+        let judge = query.judge_sql(&catalog, database)?;
+        let (mut explain, mut judged) = (None, false);
         if query.needs_explain(&catalog, database, &timezone, now_unix_ns) {
-            explain = Some(self.explain(query, &catalog).await?);
+            let sql = query.explain_sql(&catalog, database)?;
+            judged = sql == judge;
+            explain = Some(self.explain(sql, settings).await?);
         }
         let plan = hybrid_planner::plan(&PlanRequest {
             query,
@@ -226,8 +232,8 @@ impl Router {
             allow_partial: true,
             allow_float: false,
         })?;
-        if matches!(plan, Plan::Hybrid { .. }) && explain.is_none() {
-            self.explain(query, &catalog).await?;
+        if matches!(plan, Plan::Hybrid { .. }) && !judged {
+            self.explain(judge, settings).await?;
         }
         Ok(Planned { plan, catalog, lease: Some(lease) })
     }
