@@ -2,17 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::time::Duration;
+use std::{net::TcpListener, path::Path, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use storage_types::service_api::{MigrationRequest, MigrationState};
 use testbed::{
+    clients::ClickHouse,
     stack::{ManagedTable, Options, Role, Stack, StackConfig},
     wait::eventually,
     wire::exchange,
 };
+
+#[path = "../../../clickhouse-sql/tests/corpus/mod.rs"]
+pub mod corpus;
 
 /// Rows a fixture begins with.
 pub const ROWS: u64 = 120_000;
@@ -50,9 +54,26 @@ impl Fixture {
     /// whole number of days ago, so that what `now()` picks does not change while a test runs.
     pub async fn hot() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        Self::filled(Stack::start(Self::options(dir.path())).await.unwrap(), dir).await
+    }
+
+    /// The same, where an account of its own fetches cold rows.
+    pub async fn hot_with_a_splice_account() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Self::options(dir.path());
+        options.config.splice_account = true;
+        Self::filled(Stack::start(options).await.unwrap(), dir).await
+    }
+
+    /// The stack of a fixture.
+    pub fn options(dir: &Path) -> Options {
         let tables = vec![ManagedTable::named("ticks", "market", "market_cold", "ts")];
         let config = StackConfig { tables, retention_days: 7, timeout_s: 5, ..StackConfig::default() };
-        let stack = Stack::start(Options { config, ..Options::new(dir.path()) }).await.unwrap();
+        Options { config, ..Options::new(dir) }
+    }
+
+    /// A fixture of a stack that runs in `dir`, with its rows.
+    pub async fn filled(stack: Stack, dir: tempfile::TempDir) -> Self {
         let fixture = Self { stack, http: testbed::clients::http().unwrap(), dir };
         fixture.sql("CREATE DATABASE market").await;
         fixture
@@ -90,6 +111,54 @@ impl Fixture {
     /// Runs a statement on the hot engine itself.
     pub async fn sql(&self, sql: &str) -> String {
         self.stack.hot().unwrap().query(sql).await.unwrap()
+    }
+
+    /// The hot engine's owner.
+    pub fn owner(&self) -> ClickHouse {
+        self.stack.hot().unwrap()
+    }
+
+    /// Asks of texts that call out by `url()`, themselves or through a view that `administrator` makes: each
+    /// is refused, wherever it calls, whatever the cold rows would make of it, and nobody is called.
+    pub async fn serves_no_call(&self, administrator: &ClickHouse) {
+        let outside = TcpListener::bind("127.0.0.1:0").unwrap();
+        outside.set_nonblocking(true).unwrap();
+        let call = corpus::url_call(&format!("http://{}", outside.local_addr().unwrap()));
+        let refused = async |sql: &str| {
+            let request = serde_json::json!({"sql": sql});
+            let (status, body) = self.raw(Method::POST, "/api/v1/query", Some(request)).await;
+            (status.as_u16(), body["code"].to_string(), body["message"].to_string())
+        };
+        for place in corpus::PLACES.iter().chain(corpus::PASSED_BY) {
+            let sql = place.replace("market.t", "ticks").replace("{call}", &call);
+            let (status, code, message) = refused(&sql).await;
+            assert_eq!((status, code.starts_with("\"forbidden_")), (400, true), "{sql}: {code} {message}");
+        }
+        administrator.query(format!("CREATE VIEW market.outside AS SELECT a FROM {call}")).await.unwrap();
+        // What the engine has of the table while it judges, and less than it has when the text runs.
+        let hot = self.hot_rows().await;
+        for sql in [
+            "SELECT count() FROM ticks WHERE id IN (SELECT a FROM market.outside)".to_owned(),
+            "SELECT count() FROM ticks AS t JOIN market.outside AS o ON t.id = o.a".to_owned(),
+            "SELECT count() FROM (SELECT id, id IN (SELECT a FROM market.outside) FROM ticks)".to_owned(),
+            format!("SELECT if((SELECT count() FROM ticks) > {hot}, (SELECT max(a) FROM market.outside), 1)"),
+            format!(
+                "SELECT count() FROM ticks WHERE (SELECT count() FROM ticks) > {hot} \
+                 AND id IN (SELECT a FROM market.outside)"
+            ),
+        ] {
+            let (status, _, message) = refused(&sql).await;
+            assert_eq!((status, message.contains("ACCESS_DENIED")), (403, true), "{sql}: {message}");
+        }
+        assert!(outside.accept().is_err(), "somebody called");
+    }
+
+    /// Waits until the service has said this of its accounts.
+    pub async fn said(&self, words: &str) {
+        self.until(words, async |f| {
+            std::fs::read_to_string(f.stack.log(Role::Service)).unwrap().contains(words)
+        })
+        .await;
     }
 
     /// More rows, eleven days old.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use clickhouse_sql::accounts::query_grants;
 use secret_file::write as write_secret_file;
 use wireguard::{Cidr, PeerEndpoint, pair};
 
@@ -38,6 +39,9 @@ pub struct StackConfig {
     pub dials: Option<u16>,
     /// Managed tables.
     pub tables: Vec<ManagedTable>,
+    /// The hot engine has a splice account, which may call anywhere by `url()`, and its query account nowhere,
+    /// as on ClickHouse 25.8.
+    pub splice_account: bool,
     /// `hot_storage.retention_days`.
     pub retention_days: u32,
     /// `migration.compression_level`.
@@ -71,6 +75,7 @@ impl Default for StackConfig {
             proxies: None,
             dials: None,
             tables: Vec::new(),
+            splice_account: false,
             retention_days: 7,
             compression_level: "auto".to_owned(),
             bandwidth_limit: "off".to_owned(),
@@ -95,10 +100,16 @@ pub(super) fn nas_path(dir: &Path) -> PathBuf {
     dir.join("config/local_storage.yaml")
 }
 
+pub(super) fn hot_accounts_path(dir: &Path) -> PathBuf {
+    dir.join("config/hot_accounts.yaml")
+}
+
 pub(super) fn write(dir: &Path, record: &Record, config: &StackConfig) -> Result<()> {
-    for (path, text) in
-        [(cloud_path(dir), cloud(dir, record, config)), (nas_path(dir), nas(dir, record, config))]
-    {
+    for (path, text) in [
+        (cloud_path(dir), cloud(dir, record, config)),
+        (nas_path(dir), nas(dir, record, config)),
+        (hot_accounts_path(dir), hot_accounts(dir)),
+    ] {
         let draft = path.with_extension("tmp");
         fs::write(&draft, text).with_context(|| format!("write {}", draft.display()))?;
         fs::rename(&draft, &path).with_context(|| format!("replace {}", path.display()))?;
@@ -186,6 +197,18 @@ fn path(path: &Path) -> String {
     quoted(path.to_string_lossy())
 }
 
+/// The splice account of the hot engine.
+fn hot_accounts(dir: &Path) -> String {
+    let mut grants = query_grants(&[], None);
+    grants.push("GRANT READ ON URL".to_owned());
+    let grants: Vec<String> = grants.iter().map(quoted).collect();
+    format!(
+        "accounts:\n- name: splice\n  password_file: {}\n  grants: [{}]\n",
+        path(&secret_path(dir, "hot_splice_password")),
+        grants.join(", ")
+    )
+}
+
 fn cloud(dir: &Path, record: &Record, config: &StackConfig) -> String {
     let ports = &record.ports;
     let (connection, link) = connection_of(dir, record, config, End::Cloud);
@@ -206,7 +229,7 @@ hot_storage:
   user: \"{ENGINE_USER}\"
   password_file: {password}
   query_password_file: {query_password}
-cold_storage_proxy:
+{splice}cold_storage_proxy:
   type: \"nas_proxy\"
   connection: {{{connection}, timeout: {timeout}, retry_attempts: 3, token_file: {gateway_token}}}
   fallback: {{enabled: false}}
@@ -232,6 +255,7 @@ tables:
         retention = config.retention_days,
         password = path(&secret_path(dir, "hot_password")),
         query_password = path(&secret_path(dir, "hot_query_password")),
+        splice = splice_account(dir, config),
         timeout = config.timeout_s,
         gateway_token = path(&secret_path(dir, "gateway_token")),
         bandwidth = quoted(&config.bandwidth_limit),
@@ -257,6 +281,11 @@ tables:
         );
     }
     text
+}
+
+fn splice_account(dir: &Path, config: &StackConfig) -> String {
+    let file = path(&secret_path(dir, "hot_splice_password"));
+    if config.splice_account { format!("  splice_password_file: {file}\n") } else { String::new() }
 }
 
 fn nas(dir: &Path, record: &Record, config: &StackConfig) -> String {

@@ -278,7 +278,9 @@ impl Stack {
                     .arg(record::secret_path(dir, &format!("{}_password", role.name())))
                     .arg("--query-password-file")
                     .arg(record::secret_path(dir, &format!("{}_query_password", role.name())));
-                if role == Role::Hot {
+                if role == Role::Hot && self.options.config.splice_account {
+                    command.arg("--accounts").arg(configuration::hot_accounts_path(dir));
+                } else if role == Role::Hot {
                     command.arg("--query-url").arg(self.record.url(Role::Service));
                 }
                 command.args(["--log-format", "json"]);

@@ -48,6 +48,7 @@ impl Ports {
 struct Secrets {
     hot_password: String,
     hot_query_password: String,
+    hot_splice_password: String,
     cold_password: String,
     cold_query_password: String,
     gateway_token: String,
@@ -60,6 +61,7 @@ impl Secrets {
         Self {
             hot_password: one(),
             hot_query_password: one(),
+            hot_splice_password: one(),
             cold_password: one(),
             cold_query_password: one(),
             gateway_token: one(),
@@ -165,6 +167,7 @@ impl Record {
         for (name, value) in [
             ("hot_password", &record.secrets.hot_password),
             ("hot_query_password", &record.secrets.hot_query_password),
+            ("hot_splice_password", &record.secrets.hot_splice_password),
             ("cold_query_password", &record.secrets.cold_query_password),
             ("cold_password", &record.secrets.cold_password),
             ("gateway_token", &record.secrets.gateway_token),

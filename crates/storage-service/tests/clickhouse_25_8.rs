@@ -1,0 +1,217 @@
+//! ClickHouse 25.8, which forgets the filter of a URL grant when it starts again: what the check says of it,
+//! and hybrid queries over it by a splice account.
+//!
+//! The server is a real one: it stands in the library of a Python package, which is fetched once by pip, held
+//! against its hash, and kept in the target folder. Where it cannot be fetched the test says so and passes.
+
+mod query_support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use clickhouse_http::{
+    client::{Client, NodeList},
+    query_account::{self, Calls, Finding, Wanted},
+};
+use clickhouse_sql::accounts::{ColdRows, query_grants, server_script};
+use query_support::{Fixture, corpus};
+use serde_json::json;
+use testbed::{
+    clients::ClickHouse,
+    process::Running,
+    stack::{Info, Role, Stack},
+    wait::eventually,
+};
+
+/// The package whose library is ClickHouse 25.8.2.1.
+const PACKAGE: &str =
+    "chdb==3.7.2 --hash=sha256:c119f0830c12438a4e4b60b8370859ba50992e8b1b01a8c681e1c57eeb2dc82d";
+const DATABASES: [&str; 2] = ["market", "storage_internal"];
+/// An address that nobody serves.
+const DISCARD: &str = "http://127.0.0.1:9";
+const ACCESS_DENIED: Option<i32> = Some(497);
+
+/// Queries, and the route each takes once old rows are cold.
+const QUERIES: [(&str, &str); 5] = [
+    ("SELECT count(), sum(id), min(ts), max(ts) FROM ticks", "hybrid"),
+    ("SELECT sym, count(), sum(price), max(ts) FROM ticks GROUP BY sym ORDER BY sym", "hybrid"),
+    ("SELECT * FROM ticks ORDER BY id LIMIT 100 OFFSET 1000", "hybrid"),
+    ("SELECT count() FROM ticks WHERE id IN (SELECT id * 2 FROM ticks WHERE sym = 'A')", "hybrid"),
+    ("SELECT count() FROM ticks WHERE ts >= now() - INTERVAL 2 DAY", "hot"),
+];
+
+/// The Python that runs it, and the unpacked package; `Err`: why there is none.
+fn package() -> Result<(PathBuf, PathBuf), String> {
+    let run = |command: &mut Command| -> Result<(), String> {
+        let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}")) }
+    };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join("chdb==3.7.2");
+    let (python, unpacked) = (folder.join("python/bin/python"), folder.join("package"));
+    if !folder.join("complete").is_file() {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("requirements.txt"), PACKAGE).unwrap();
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder.join("python")))?;
+        let download = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"];
+        let pinned = ["--require-hashes", "--dest", "wheel", "--requirement", "requirements.txt"];
+        run(Command::new(&python).args(download).args(pinned).current_dir(&folder))?;
+        let wheel = std::fs::read_dir(folder.join("wheel")).unwrap().next().unwrap().unwrap().path();
+        run(Command::new(&python).args(["-m", "zipfile", "--extract"]).args([&wheel, &unpacked]))?;
+        std::fs::remove_file(wheel).unwrap();
+        std::fs::write(folder.join("complete"), "").unwrap();
+    }
+    Ok((python, unpacked))
+}
+
+/// A server in a folder of its own, on one port; killed when dropped.
+struct Server {
+    package: (PathBuf, PathBuf),
+    dir: PathBuf,
+    admin: ClickHouse,
+    running: Option<Running>,
+}
+
+impl Server {
+    /// A server at `url` with one account, its administrator.
+    async fn start(package: (PathBuf, PathBuf), dir: PathBuf, url: &str) -> Self {
+        std::fs::create_dir_all(&dir).unwrap();
+        let (at, port) = (dir.display(), url.rsplit(':').next().unwrap());
+        let config = format!(
+            "<clickhouse><path>{at}/data/</path><listen_host>127.0.0.1</listen_host><http_port>{port}</http_port>\
+             <logger><level>error</level><log>{at}/engine.log</log></logger><mark_cache_size>100000000</mark_cache_size>\
+             <user_directories><users_xml><path>{at}/users.xml</path></users_xml>\
+             <local_directory><path>{at}/access/</path></local_directory></user_directories></clickhouse>"
+        );
+        let users = "<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users><admin>\
+             <password>admin</password><networks><ip>127.0.0.1</ip></networks><profile>default</profile>\
+             <quota>default</quota><access_management>1</access_management></admin></users></clickhouse>";
+        std::fs::write(dir.join("config.xml"), config).unwrap();
+        std::fs::write(dir.join("users.xml"), users).unwrap();
+        let admin = ClickHouse::new(url, "admin", "admin").unwrap();
+        let mut server = Self { package, dir, admin, running: None };
+        server.restart().await;
+        server
+    }
+
+    /// Stops it in order, where it runs, and starts it.
+    async fn restart(&mut self) {
+        if let Some(running) = self.running.take() {
+            assert!(running.stop(Duration::from_secs(30)).unwrap(), "the server does not end");
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clickhouse_25_8/serve.py");
+        let mut command = Command::new(&self.package.0);
+        command.arg(script).arg(&self.package.1).arg(self.dir.join("config.xml")).current_dir(&self.dir);
+        let mut running = Running::start(command, &self.dir.join("said.log"), false).unwrap();
+        eventually("the server answers", async || {
+            running.check().unwrap();
+            self.admin.ping().await.then_some(())
+        })
+        .await
+        .unwrap();
+        self.running = Some(running);
+    }
+
+    fn as_account(&self, user: &str, password: &str) -> Client {
+        let node = NodeList::single(self.admin.url.parse().unwrap(), user, password.to_owned());
+        Client::new(node).unwrap()
+    }
+}
+
+async fn checked(client: &Client, account: &str, calls: Calls) -> Vec<Finding> {
+    let databases = DATABASES.map(str::to_owned).to_vec();
+    query_account::check(client, &Wanted { account: account.to_owned(), databases, calls }).await.unwrap()
+}
+
+/// Makes the accounts as an administrator would, by `deploy/sql/accounts-25.8.sql` with the stack's names.
+async fn make_accounts(admin: &ClickHouse, info: &Info, query: &str, splice: &str) {
+    let script = server_script(&DATABASES, &info.service.url, ColdRows::BySpliceAccount)
+        .replace("storage_owner", &info.hot.user)
+        .replace("storage_query", "query")
+        .replace("storage_splice", "splice")
+        .replace("OWNER_PASSWORD", &info.hot.password)
+        .replace("QUERY_PASSWORD", query)
+        .replace("SPLICE_PASSWORD", splice);
+    let lines: String = script.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
+    for statement in lines.split(";\n").filter(|statement| !statement.trim().is_empty()) {
+        admin.query(statement.trim_end_matches(';')).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn on_25_8_a_splice_account_fetches_cold_rows_since_no_filter_is_kept() {
+    let package = match package() {
+        Ok(package) => package,
+        Err(why) => return println!("SKIPPED: ClickHouse 25.8 cannot be fetched: {why}"),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Fixture::options(dir.path());
+    options.config.splice_account = true;
+    let mut stack = Stack::engines(options).await.unwrap();
+    // In the place of the hot engine.
+    stack.kill(Role::Hot).unwrap();
+    let info = stack.info();
+    let mut server = Server::start(package, dir.path().join("hot-25.8"), &info.hot.url).await;
+    let version = server.admin.query("SELECT version()").await.unwrap();
+    assert!(version.starts_with("25.8."), "{version}");
+
+    let secret = |name: &str| {
+        std::fs::read_to_string(dir.path().join("secrets").join(name)).unwrap().trim().to_owned()
+    };
+    let (query, splice) = (secret("hot_query_password"), secret("hot_splice_password"));
+    make_accounts(&server.admin, &info, &query, &splice).await;
+    // An account as accounts.sql makes it for later versions.
+    let careless = "CREATE USER careless IDENTIFIED WITH sha256_password BY 'careless'";
+    server.admin.query(careless).await.unwrap();
+    for grant in query_grants(&DATABASES, Some(&info.service.url)) {
+        server.admin.query(format!("{grant} TO careless")).await.unwrap();
+    }
+
+    // Its filter holds until the server starts again. The check knows before.
+    let careless = server.as_account("careless", "careless");
+    let elsewhere = format!("SELECT * FROM {} FORMAT Null", corpus::url_call(DISCARD));
+    for denied in [true, false] {
+        let call = careless.query(&elsewhere).setting("http_max_tries", "1");
+        assert_eq!(call.text().await.unwrap_err().code() == ACCESS_DENIED, denied);
+        let findings = checked(&careless, "careless", Calls::OnlyService(info.service.url.clone())).await;
+        let [finding] = &findings[..] else { panic!("{findings:#?}") };
+        let keys = ["hot_storage.splice_user", "hot_storage.splice_password_file", "accounts-25.8.sql"];
+        assert!(keys.iter().all(|key| finding.what.contains(key)), "{finding:?}");
+        assert!(finding.mend.starts_with("REVOKE READ, WRITE ON URL FROM `careless`"), "{finding:?}");
+        if denied {
+            server.restart().await;
+        }
+    }
+
+    let queries = server.as_account("query", &query);
+    assert_eq!(checked(&queries, "query", Calls::Nowhere).await, []);
+    let splices = server.as_account("splice", &splice);
+    assert_eq!(checked(&splices, "splice", Calls::Service(info.service.url.clone())).await, []);
+
+    stack.daemons().await.unwrap();
+    let fixture = Fixture::filled(stack, dir).await;
+    fixture.sql("CREATE TABLE market.t (a UInt8) ENGINE = MergeTree ORDER BY a").await;
+    fixture.sql("INSERT INTO market.t VALUES (7)").await;
+    for place in corpus::PLACES {
+        let sql = place.replace("{call}", &corpus::url_call(DISCARD));
+        let denied = queries.query(format!("EXPLAIN indexes = 1, json = 1 {sql}")).readonly().text().await;
+        let denied = denied.unwrap_err();
+        assert_eq!(denied.code(), ACCESS_DENIED, "{place}: {denied}");
+    }
+    let mut before = Vec::new();
+    for (sql, _) in QUERIES {
+        before.push(fixture.ask(json!({"sql": sql, "format": "csv"})).await.text());
+    }
+    fixture.migrate().await;
+    for ((sql, route), expected) in QUERIES.iter().zip(&before) {
+        let answer = fixture.ask(json!({"sql": sql, "format": "csv"})).await;
+        assert_eq!(&answer.text(), expected, "{sql}");
+        assert_eq!(answer.header("x-storage-route"), *route, "{sql}");
+    }
+    fixture.serves_no_call(&server.admin).await;
+    fixture.stop();
+}
