@@ -20,8 +20,8 @@ use crate::catalog::INTERNAL_DATABASE;
 pub struct QueryClients {
     /// Runs and judges what callers wrote.
     pub queries: Client,
-    /// Runs our own splices with `url()`.
-    pub splices: Client,
+    /// Runs our own splices with `url()`; `None`: `queries` does.
+    pub splices: Option<Client>,
 }
 
 impl QueryClients {
@@ -37,8 +37,8 @@ impl QueryClients {
             None => hot.clone(),
         };
         let splices = match &config.hot.splice_account {
-            Some(account) => client(account).context("hot_storage.splice_user")?,
-            None => queries.clone(),
+            Some(account) => Some(client(account).context("hot_storage.splice_user")?),
+            None => None,
         };
         Ok(Self { queries, splices })
     }
@@ -61,10 +61,11 @@ impl QueryClients {
                 stop.run_until_cancelled(query_account::report(client, wanted)).await;
             });
         };
-        match (config.service.internal_url.as_ref().map(ToString::to_string), &config.hot.splice_account) {
-            (Some(service), Some(splices)) => {
+        let service = config.service.internal_url.as_ref().map(ToString::to_string);
+        match (service, self.splices.as_ref().zip(config.hot.splice_account.as_ref())) {
+            (Some(service), Some((splices, splice_account))) => {
                 watch(&self.queries, account, Calls::Nowhere);
-                watch(&self.splices, splices, Calls::Service(service));
+                watch(splices, splice_account, Calls::Service(service));
             }
             (Some(service), None) => watch(&self.queries, account, Calls::OnlyService(service)),
             (None, _) => watch(&self.queries, account, Calls::Nowhere),

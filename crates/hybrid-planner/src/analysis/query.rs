@@ -133,6 +133,11 @@ impl Query {
         Ok(judge::chosen_settings(&self.tokens)?)
     }
 
+    /// Whether this name stands anywhere in the text, whatever it means there.
+    pub fn has_name(&self, name: &str) -> bool {
+        (0..self.tokens.len()).any(|i| self.tokens.is_name(i) && self.tokens.name(i) == name)
+    }
+
     /// What kind of statement it is.
     pub fn kind(&self) -> QueryKind {
         self.kind

@@ -54,6 +54,8 @@ pub(super) struct Run<'a> {
     /// What was leased.
     pub catalog: &'a CatalogVersion,
     pub record: &'a Arc<QueryRecord>,
+    /// Where the hot engine fetches cold rows by `url()`; `None`: they go to it as external tables.
+    pub base: Option<&'a Url>,
     /// Cancelled when the query ends, however it ends.
     pub stop: &'a CancellationToken,
 }
@@ -84,7 +86,7 @@ impl Run<'_> {
         self.take_places(&mut reads).await?;
         let first = reads.iter_mut().take(OPENED_FIRST).map(ColdRead::open);
         futures::future::try_join_all(first).await?;
-        match &self.router.internal_url {
+        match self.base {
             Some(base) => self.by_url(plan, reads, base, tickets).await,
             None => self.by_external_tables(plan, arms, reads).await,
         }
@@ -122,7 +124,8 @@ impl Run<'_> {
             let url = urls.get(n).map(String::as_str).unwrap_or_default();
             format!("url({}, 'Native', {})", quote::string(url), quote::string(&arm.structure))
         });
-        let splices = &self.router.clients.splices;
+        let clients = &self.router.clients;
+        let splices = clients.splices.as_ref().unwrap_or(&clients.queries);
         let mut request = self.request(splices, &sql.unwrap_or_default()).setting("readonly", "2");
         for (name, value) in URL_SETTINGS {
             request = request.setting(name, value);

@@ -87,6 +87,8 @@ struct Planned {
     plan: Plan,
     catalog: Arc<CatalogVersion>,
     lease: Option<Lease>,
+    /// Cold rows may be fetched by `url()`.
+    by_url: bool,
 }
 
 impl Router {
@@ -138,7 +140,7 @@ impl Router {
         self.catalog.settled().await.map_err(|error| QueryError::Catalog(error.to_string()))?;
         let (query, format) = self.read(&request)?;
         let (query, settings) = settings::lift(query)?;
-        let Planned { plan, catalog, lease } = self.plan(&query, &settings).await?;
+        let Planned { plan, catalog, lease, by_url } = self.plan(&query, &settings).await?;
         let opening = self.log.begin(facts(&query_id, &plan, catalog.version));
         let QueryFacts { route, plan: shape, cold_batches, .. } = opening.record().facts();
         tracing::debug!(route, plan = shape, cold_batches, "query planned");
@@ -152,6 +154,7 @@ impl Router {
             settings: &settings,
             catalog: &catalog,
             record: opening.record(),
+            base: self.internal_url.as_ref().filter(|_| by_url),
             stop: &stop,
         };
         let started = match &plan {
@@ -207,7 +210,7 @@ impl Router {
         if query.logical_tables(&current, database)?.is_empty()
             && !query.needs_explain(&current, database, "UTC", 0)
         {
-            return Ok(Planned { plan: Plan::Passthrough, catalog: current, lease: None });
+            return Ok(Planned { plan: Plan::Passthrough, catalog: current, lease: None, by_url: false });
         }
         let timezone = self.facts.timezone().await?;
         let now_unix_ns = now_unix_ns();
@@ -232,10 +235,12 @@ impl Router {
             allow_partial: true,
             allow_float: false,
         })?;
-        if matches!(plan, Plan::Hybrid { .. }) && !judged {
+        let hybrid = matches!(plan, Plan::Hybrid { .. });
+        if hybrid && !judged {
             self.explain(judge, settings).await?;
         }
-        Ok(Planned { plan, catalog, lease: Some(lease) })
+        let by_url = hybrid && self.was_judged_whole(query).await?;
+        Ok(Planned { plan, catalog, lease: Some(lease), by_url })
     }
 }
 

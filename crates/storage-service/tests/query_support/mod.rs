@@ -118,7 +118,7 @@ impl Fixture {
         self.stack.hot().unwrap()
     }
 
-    /// Asks of texts that call out by `url()`, themselves or through a view that `administrator` makes: each
+    /// Asks of texts that call out by `url()`, themselves or by a view or function of `administrator`'s: each
     /// is refused, wherever it calls, whatever the cold rows would make of it, and nobody is called.
     pub async fn serves_no_call(&self, administrator: &ClickHouse) {
         let outside = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -134,7 +134,9 @@ impl Fixture {
             let (status, code, message) = refused(&sql).await;
             assert_eq!((status, code.starts_with("\"forbidden_")), (400, true), "{sql}: {code} {message}");
         }
-        administrator.query(format!("CREATE VIEW market.outside AS SELECT a FROM {call}")).await.unwrap();
+        for made in ["VIEW market.outside AS (SELECT a", "FUNCTION callout AS x -> (SELECT max(a) + x"] {
+            administrator.query(format!("CREATE {made} FROM {call})")).await.unwrap();
+        }
         // What the engine has of the table while it judges, and less than it has when the text runs.
         let hot = self.hot_rows().await;
         for sql in [
@@ -142,6 +144,7 @@ impl Fixture {
             "SELECT count() FROM ticks AS t JOIN market.outside AS o ON t.id = o.a".to_owned(),
             "SELECT count() FROM (SELECT id, id IN (SELECT a FROM market.outside) FROM ticks)".to_owned(),
             format!("SELECT if((SELECT count() FROM ticks) > {hot}, (SELECT max(a) FROM market.outside), 1)"),
+            format!("SELECT if((SELECT count() FROM ticks) > {hot}, `callout`(1), 1)"),
             format!(
                 "SELECT count() FROM ticks WHERE (SELECT count() FROM ticks) > {hot} \
                  AND id IN (SELECT a FROM market.outside)"
