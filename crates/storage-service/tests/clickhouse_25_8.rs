@@ -3,6 +3,7 @@
 //!
 //! The server is a real one: it stands in the library of a Python package, which is fetched once by pip, held
 //! against its hash, and kept in the target folder. Where it cannot be fetched the test says so and passes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod query_support;
 
