@@ -4,7 +4,7 @@
 //! ClickHouse's grants are the wall between a caller and everything else, so a daemon looks at start
 //! whether the wall stands. Nothing is changed and nothing leaves the machine: grants are asked for by
 //! `CHECK GRANT`, sources by a call to the discard port of loopback, which the engine refuses before it
-//! dials when the grant is missing. How far a grant of `url()` reaches: [`url_grant`].
+//! dials when the grant is missing. How far a grant of `url()` reaches, `url_grant` finds out.
 
 mod url_grant;
 

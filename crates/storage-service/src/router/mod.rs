@@ -3,7 +3,7 @@
 //! The caller's text is judged first: the planner refuses what it can see, and the engine judges the
 //! rest as the query account and under `readonly=1`, either by running it so (hot only), or by explaining
 //! it so before our own splice of it runs with `url()` in it (hybrid; `readonly=2`, which still writes
-//! nothing; as the splice account, where there is one). See [`explain`] for how far that judgement goes.
+//! nothing; as the splice account, where there is one). `explain.rs` says how far that judgement goes.
 //!
 //! **Consistency**: a query is planned against one leased version of the catalog, and holds the lease
 //! until its answer has ended; nothing its plan names is dropped meanwhile. **Wholeness**: see
