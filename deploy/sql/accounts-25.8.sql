@@ -6,7 +6,7 @@
 -- and name them in the daemon's configuration: user storage_owner, query_user storage_query, splice_user storage_splice.
 -- On the NAS leave storage_splice out.
 
-CREATE SETTINGS PROFILE IF NOT EXISTS storage_query SETTINGS allow_introspection_functions = '0' READONLY, format_schema = '' READONLY, output_format_schema = '' READONLY;
+CREATE SETTINGS PROFILE IF NOT EXISTS storage_query SETTINGS allow_introspection_functions = '0' READONLY, format_avro_schema_registry_url = '' READONLY, format_schema = '' READONLY, format_template_resultset = '' READONLY, format_template_row = '' READONLY, input_format_record_errors_file_path = '' READONLY, output_format_schema = '' READONLY, rename_files_after_processing = '' READONLY;
 CREATE USER IF NOT EXISTS storage_owner IDENTIFIED WITH sha256_password BY 'OWNER_PASSWORD';
 CREATE USER IF NOT EXISTS storage_query IDENTIFIED WITH sha256_password BY 'QUERY_PASSWORD' SETTINGS PROFILE 'storage_query';
 CREATE USER IF NOT EXISTS storage_splice IDENTIFIED WITH sha256_password BY 'SPLICE_PASSWORD' SETTINGS PROFILE 'storage_query';

@@ -4,7 +4,7 @@ use storage_types::{BatchId, TimeRange};
 
 use crate::{CatalogVersion, Query};
 
-/// The question put to [`crate::plans::plan`].
+/// The question put to [`crate::plan`].
 #[derive(Debug, Clone, Copy)]
 pub struct PlanRequest<'a> {
     /// The query, read.
