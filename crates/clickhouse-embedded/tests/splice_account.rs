@@ -25,7 +25,7 @@ const ACCESS_DENIED: i32 = 497;
 /// An engine with four accounts that read alike and call by `url()`: `none` nowhere, `filtered` the service,
 /// `open` anywhere, `elsewhere` another address than the service's.
 async fn engine(folder: &Path) -> Engine {
-    std::fs::write(folder.join("accounts.password"), PASSWORD).unwrap();
+    engine::secret(&folder.join("accounts.password"), PASSWORD);
     let grants = |more: &str| {
         let mut grants = query_grants(&[], None);
         grants.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
