@@ -22,6 +22,9 @@ pub const MARKER: &str = "__exception__";
 /// Without a tag, data that broke off is searched this far back for the exception.
 pub(crate) const RECENT_BYTES: usize = 4 << 10;
 
+/// How the text of an error begins that ClickHouse did not throw itself.
+const BELOW: [&str; 3] = ["Poco::Exception. ", "std::exception. ", "Unknown exception. "];
+
 /// An error the server reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
@@ -42,10 +45,15 @@ impl fmt::Display for Exception {
 
 impl Exception {
     /// Reads `Code: N. DB::Exception: …`, of which only the code must be there; `None` when the text does
-    /// not begin like that. The whole number counts: `Code: 53` is not a prefix of `Code: 530`.
+    /// not begin like that. The whole number counts: `Code: 53` is not a prefix of `Code: 530`. What a library
+    /// below ClickHouse throws reads `Poco::Exception. Code: 1000, …`, `std::exception. Code: 1001, …`
+    /// (`getExceptionMessage`, src/Common/Exception.cpp).
     pub fn parse(text: &str) -> Option<Self> {
-        let rest = text.trim().strip_prefix("Code: ")?;
-        let (code, rest) = rest.split_once('.').unwrap_or((rest, ""));
+        let text = text.trim();
+        let below = BELOW.iter().find_map(|kind| text.strip_prefix(kind));
+        let rest = below.unwrap_or(text).strip_prefix("Code: ")?;
+        let end = if below.is_some() { ',' } else { '.' };
+        let (code, rest) = rest.split_once(end).unwrap_or((rest, ""));
         let code = code.parse().ok()?;
         let rest = rest.trim_start();
         let rest = rest.strip_prefix("DB::Exception: ").unwrap_or(rest).trim_end();
@@ -107,6 +115,9 @@ pub(crate) fn behind_data(data: &[u8]) -> Option<Exception> {
     let recent = String::from_utf8_lossy(&data[data.len().saturating_sub(RECENT_BYTES)..]);
     let from = recent.rfind(MARKER).map_or(0, |at| at + MARKER.len());
     let start = recent[from..].rfind("Code: ")? + from;
+    if let Some(kind) = BELOW.iter().find(|kind| recent[..start].ends_with(**kind)) {
+        return Exception::parse(&recent[start - kind.len()..]);
+    }
     let text = &recent[start..];
     text.contains("DB::Exception").then(|| Exception::parse(text))?
 }
@@ -131,6 +142,16 @@ mod tests {
         let bare = Exception::parse("Code: 530. DB::Exception: (oops)").unwrap();
         assert_eq!((bare.code, bare.name.as_str(), bare.message.as_str()), (530, "", "(oops)"));
         assert_eq!(Exception::parse("Code: 60").map(|e| (e.code, e.message)), Some((60, String::new())));
+        let below = Exception {
+            code: 1000,
+            name: String::new(),
+            message: "e.code() = 111, Connection refused".into(),
+        };
+        let text = "Poco::Exception. Code: 1000, e.code() = 111, Connection refused (version 26.7.2.1)";
+        assert_eq!(Exception::parse(text), Some(below.clone()));
+        assert_eq!(behind_data(format!("1\n2\n{text}\n").as_bytes()), Some(below));
+        let text = "std::exception. Code: 1001, type: std::bad_alloc, e.what() = std::bad_alloc (version 1)";
+        assert_eq!(Exception::parse(text).unwrap().code, 1001);
         assert_eq!(Exception::parse("502 Bad Gateway"), None);
         assert_eq!(Exception::parse("Code: x. DB::Exception: y"), None);
     }
