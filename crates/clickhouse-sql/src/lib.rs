@@ -25,6 +25,7 @@ mod tokens;
 
 pub use lexer::{LexError, tokenize};
 pub use refused::Refused;
+pub use sources::{CLAUSES, IN_CALLS};
 pub use table_name::TableName;
 pub use token::{Kind, Token};
 pub use tokens::Tokens;

@@ -39,7 +39,7 @@ pub(crate) struct Place {
 }
 
 /// Words that end FROM.
-const CLAUSES: &[&str] = &[
+pub const CLAUSES: &[&str] = &[
     "SELECT",
     "PREWHERE",
     "WHERE",
@@ -58,20 +58,24 @@ const CLAUSES: &[&str] = &[
     "INTERSECT",
     "INTO",
 ];
-/// IN as a function: its second argument may be a table.
-const IN_CALLS: &[&str] = &[
+/// IN as a function, in lower case: its second argument may be a table (`system.functions` has all sixteen).
+pub const IN_CALLS: &[&str] = &[
     "in",
     "notin",
-    "globalin",
-    "globalnotin",
     "nullin",
     "notnullin",
+    "globalin",
+    "globalnotin",
     "globalnullin",
     "globalnotnullin",
     "inignoreset",
     "notinignoreset",
+    "nullinignoreset",
+    "notnullinignoreset",
     "globalinignoreset",
     "globalnotinignoreset",
+    "globalnullinignoreset",
+    "globalnotnullinignoreset",
 ];
 
 /// Every name in a table's place.
@@ -182,6 +186,7 @@ mod tests {
                 vec!["v", "w", "numbers"],
             ),
             ("SELECT x IN t, in(y, s.u), g(v, w) FROM m", vec!["t", "y", "s.u", "m"]),
+            ("SELECT globalNotNullInIgnoreSet(y, s.u) FROM m", vec!["y", "s.u", "m"]),
             ("SELECT 1 FROM t ORDER BY x WITH FILL FROM f(1) TO 2", vec!["t"]),
             ("SELECT a IS NOT DISTINCT FROM b, c FROM t", vec!["t"]),
             ("FROM t SELECT a, b", vec!["t"]),

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use clickhouse_sql::Tokens;
+use clickhouse_sql::{IN_CALLS, Tokens};
 
 use crate::{
     Refusal,
@@ -258,25 +258,13 @@ impl Blocks {
 
     /// Notes the table name behind an IN at token `i`, if there is one.
     fn behind_in(&mut self, t: &Tokens, block: usize, i: usize) {
-        const FORMS: [&str; 10] = [
-            "in",
-            "notin",
-            "globalin",
-            "globalnotin",
-            "nullin",
-            "notnullin",
-            "globalnullin",
-            "globalnotnullin",
-            "inignoreset",
-            "joinget",
-        ];
         let word = t.name(i).to_ascii_lowercase();
         let mut left = i.wrapping_sub(1);
         while t.is_any(left, &["NOT", "GLOBAL"]) {
             left = left.wrapping_sub(1);
         }
         let operator = t.is(i, "IN") && t.ends_operand(left);
-        if !operator && FORMS.contains(&word.as_str()) && t.sym(i + 1, "(") {
+        if !operator && (IN_CALLS.contains(&word.as_str()) || word == "joinget") && t.sym(i + 1, "(") {
             let close = t.mate(i + 1);
             let mut at = i + 2;
             while at < close {

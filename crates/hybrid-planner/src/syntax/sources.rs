@@ -1,6 +1,6 @@
 //! What stands in FROM: tables, subqueries, table functions, and how they are joined.
 
-use clickhouse_sql::{Kind, Tokens};
+use clickhouse_sql::{CLAUSES, Kind, Tokens};
 
 use crate::{
     Refusal,
@@ -153,7 +153,7 @@ fn modifiers(t: &Tokens, mut i: usize, source: &mut Source) -> usize {
         } else if source.alias.is_none() && t.is(i, "AS") && t.is_name(i + 1) {
             source.alias = Some(t.name(i + 1));
             i += 2;
-        } else if source.alias.is_none() && t.is_name(i) && !t.is_any(i, NOT_ALIAS) && !ends_from(t, i) {
+        } else if source.alias.is_none() && t.is_name(i) && !t.is_any(i, NOT_ALIAS) && !t.is_any(i, CLAUSES) {
             source.alias = Some(t.name(i));
             i += 1;
         } else if source.alias.is_some() && t.sym(i, "(") && !source.renamed_columns {
@@ -163,32 +163,6 @@ fn modifiers(t: &Tokens, mut i: usize, source: &mut Source) -> usize {
             return i;
         }
     }
-}
-
-/// The word belongs to what follows FROM, not to it.
-fn ends_from(t: &Tokens, i: usize) -> bool {
-    t.is_any(
-        i,
-        &[
-            "SELECT",
-            "PREWHERE",
-            "WHERE",
-            "GROUP",
-            "HAVING",
-            "WINDOW",
-            "QUALIFY",
-            "ORDER",
-            "LIMIT",
-            "OFFSET",
-            "FETCH",
-            "SETTINGS",
-            "FORMAT",
-            "UNION",
-            "EXCEPT",
-            "INTERSECT",
-            "INTO",
-        ],
-    )
 }
 
 /// The run of join words at `i`, or a comma; then the next source begins.
