@@ -134,8 +134,9 @@ fn piece((index, path): (usize, &PathBuf)) -> anyhow::Result<(String, Vec<u8>)> 
     File::open(path)
         .and_then(|file| file.take(MAX_PIECE_BYTES + 1).read_to_end(&mut content))
         .with_context(|| format!("--config {}", path.display()))?;
+    ensure!(content.len() as u64 <= MAX_PIECE_BYTES, "--config {}: longer than 1 MiB", path.display());
+    let text = String::from_utf8_lossy(&content);
     for (name, option) in OURS {
-        let text = String::from_utf8_lossy(&content);
         let is_there = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == name);
         ensure!(
             !is_there,
@@ -143,7 +144,6 @@ fn piece((index, path): (usize, &PathBuf)) -> anyhow::Result<(String, Vec<u8>)> 
             path.display()
         );
     }
-    ensure!(content.len() as u64 <= MAX_PIECE_BYTES, "--config {}: longer than 1 MiB", path.display());
     Ok((format!("{index:03}.{extension}"), content))
 }
 

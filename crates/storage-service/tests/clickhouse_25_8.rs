@@ -19,7 +19,6 @@ use clickhouse_http::{
 };
 use clickhouse_sql::accounts::{ColdRows, query_grants, server_script};
 use query_support::{Fixture, corpus};
-use serde_json::json;
 use testbed::{
     clients::ClickHouse,
     process::Running,
@@ -203,16 +202,7 @@ async fn on_25_8_a_splice_account_fetches_cold_rows_since_no_filter_is_kept() {
         let denied = denied.unwrap_err();
         assert_eq!(denied.code(), ACCESS_DENIED, "{place}: {denied}");
     }
-    let mut before = Vec::new();
-    for (sql, _) in QUERIES {
-        before.push(fixture.ask(json!({"sql": sql, "format": "csv"})).await.text());
-    }
-    fixture.migrate().await;
-    for ((sql, route), expected) in QUERIES.iter().zip(&before) {
-        let answer = fixture.ask(json!({"sql": sql, "format": "csv"})).await;
-        assert_eq!(&answer.text(), expected, "{sql}");
-        assert_eq!(answer.header("x-storage-route"), *route, "{sql}");
-    }
+    fixture.answers_alike_after_a_move(&QUERIES).await;
     fixture.serves_no_call(&server.admin).await;
     fixture.stop();
 }

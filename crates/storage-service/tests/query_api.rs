@@ -234,16 +234,7 @@ async fn a_splice_account_fetches_cold_rows_and_serves_no_call_of_a_caller() {
     let fixture = Fixture::hot_with_a_splice_account().await;
     fixture.said("the query account reads what it must, and nothing else").await;
     fixture.said("the splice account reads what it must, and nothing else").await;
-    let mut before = Vec::new();
-    for (sql, _) in QUERIES {
-        before.push(fixture.ask(json!({"sql": sql, "format": "csv"})).await.text());
-    }
-    fixture.migrate().await;
-    for ((sql, route), expected) in QUERIES.iter().zip(&before) {
-        let answer = fixture.ask(json!({"sql": sql, "format": "csv"})).await;
-        assert_eq!(&answer.text(), expected, "{sql}");
-        assert_eq!(answer.header("x-storage-route"), *route, "{sql}");
-    }
+    fixture.answers_alike_after_a_move(&QUERIES).await;
     // Bounds of the caller's answer are not bounds of the engine's judgement.
     let bounded = "SELECT count() FROM ticks SETTINGS max_result_rows = 1, max_result_bytes = 100 FORMAT TSV";
     assert_eq!(fixture.ask(json!({"sql": bounded})).await.text(), format!("{ROWS}\n"));

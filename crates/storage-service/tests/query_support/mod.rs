@@ -194,6 +194,21 @@ impl Fixture {
         assert_eq!(report.state, MigrationState::Done, "{report:#?}");
     }
 
+    /// Moves what may move between two askings of `queries`, each a text and the route that it has after the
+    /// move; the answers must be the same to the byte.
+    pub async fn answers_alike_after_a_move(&self, queries: &[(&str, &str)]) {
+        let mut before = Vec::new();
+        for (sql, _) in queries {
+            before.push(self.ask(serde_json::json!({"sql": sql, "format": "csv"})).await.text());
+        }
+        self.migrate().await;
+        for ((sql, route), expected) in queries.iter().zip(&before) {
+            let answer = self.ask(serde_json::json!({"sql": sql, "format": "csv"})).await;
+            assert_eq!(&answer.text(), expected, "{sql}");
+            assert_eq!(answer.header("x-storage-route"), *route, "{sql}");
+        }
+    }
+
     /// Asks and reads the whole answer; anything but 200 fails the test.
     pub async fn ask(&self, request: Value) -> Answer {
         let response = self.open(request.clone()).await;
