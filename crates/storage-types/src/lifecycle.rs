@@ -16,8 +16,6 @@
 //! planned → encoded → sending → received → proven → (as the move)
 //! ```
 
-use serde::{Deserialize, Serialize};
-
 /// A transition the table does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} cannot go from {from} to {to}")]
@@ -30,11 +28,13 @@ pub struct IllegalTransition {
     pub to: &'static str,
 }
 
+/// Defines a state machine: an enum of states with their names, and the table of which may follow which.
+#[macro_export]
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident, $what:literal, { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? },
      { $($from:ident => [$($to:ident),*]),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ::serde::Serialize, ::serde::Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum $name { $($(#[$vdoc])* $variant),+ }
 
@@ -58,11 +58,11 @@ macro_rules! states {
             }
 
             /// `to` when it may follow; staying where one is (a repeated step) is always allowed.
-            pub fn advance(self, to: Self) -> Result<Self, IllegalTransition> {
+            pub fn advance(self, to: Self) -> Result<Self, $crate::lifecycle::IllegalTransition> {
                 if self == to || self.next().contains(&to) {
                     Ok(to)
                 } else {
-                    Err(IllegalTransition { what: $what, from: self.as_str(), to: to.as_str() })
+                    Err($crate::lifecycle::IllegalTransition { what: $what, from: self.as_str(), to: to.as_str() })
                 }
             }
         }

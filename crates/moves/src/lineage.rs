@@ -1,0 +1,130 @@
+//! What became of rows, told from the parts that held them.
+//!
+//! A part's block numbers say where it comes from: merges and mutations make a part that spans the numbers of
+//! what it replaces, inserts and attaches make one with new numbers. So for each part with rows of a move it
+//! is known how many rows, and which hash, it should have, and whether what is missing went with whole
+//! parts (`DROP PARTITION`, `DETACH`, a TTL) or was taken out of them by a mutation.
+
+use std::cmp::Ordering;
+
+use storage_types::Proof;
+
+use crate::record::{PartLook, sum};
+
+/// How the head's rows of a move differ from what they were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Some left the head otherwise than by a mutation: the archive is what is left of them.
+    pub gone: bool,
+    /// Some were changed or deleted by a mutation: the head is right.
+    pub changed: bool,
+    /// There are more: parts with old block numbers were attached.
+    pub grown: bool,
+}
+
+impl Difference {
+    /// The rows are what they were.
+    pub const NONE: Self = Self { gone: false, changed: false, grown: false };
+
+    /// Every row that was there is there, or was changed on purpose.
+    pub const fn is_whole(self) -> bool {
+        !self.gone
+    }
+}
+
+/// Compares parts `then` and `now`. Hashes count where both have one. `deletes`: a mutation of somebody else
+/// that deletes rows may have run in between; a part that is gone may then have gone either way.
+pub fn compare(then: &[PartLook], now: &[PartLook], deletes: bool) -> Difference {
+    let hashed = |parts: &[PartLook]| parts.iter().any(|part| part.proof.content_hash.0 != 0);
+    let by_hash = hashed(then) && hashed(now);
+    if by_hash && sum(then) == sum(now) {
+        return Difference::NONE;
+    }
+    let mut found = Difference::NONE;
+    let mut accounted = vec![false; then.len()];
+    for part in now {
+        let mut expected = Proof::default();
+        for (n, old) in then.iter().enumerate() {
+            if !accounted[n] && same_partition(old, part) && within(old.blocks, part.blocks) {
+                accounted[n] = true;
+                expected = expected.plus(old.proof);
+            }
+        }
+        match part.proof.rows.cmp(&expected.rows) {
+            Ordering::Less if !deletes => found.gone = true,
+            Ordering::Less => found.changed = true,
+            Ordering::Greater => found.grown = true,
+            Ordering::Equal => found.changed |= by_hash && part.proof != expected,
+        }
+    }
+    if then.iter().zip(&accounted).any(|(part, accounted)| !accounted && part.proof.rows > 0) {
+        found.gone = true;
+        found.changed |= deletes;
+    }
+    found
+}
+
+fn within(inner: (u64, u64), outer: (u64, u64)) -> bool {
+    outer.0 <= inner.0 && inner.1 <= outer.1
+}
+
+/// The name up to the block numbers.
+fn same_partition(a: &PartLook, b: &PartLook) -> bool {
+    partition(a).is_some() && partition(a) == partition(b)
+}
+
+fn partition(part: &PartLook) -> Option<&str> {
+    part.part.find(&format!("_{}_{}_", part.blocks.0, part.blocks.1)).and_then(|at| part.part.get(..at))
+}
+
+#[cfg(test)]
+mod tests {
+    use storage_types::ContentHash;
+
+    use super::*;
+
+    fn part(name: &str, blocks: (u64, u64), rows: u64, hash: u128) -> PartLook {
+        let proof = Proof { rows, content_hash: ContentHash(hash) };
+        PartLook { part: name.into(), blocks, rows_in_part: rows, proof }
+    }
+
+    const GONE: Difference = Difference { gone: true, ..Difference::NONE };
+    const CHANGED: Difference = Difference { changed: true, ..Difference::NONE };
+    const GROWN: Difference = Difference { grown: true, ..Difference::NONE };
+    const MIXED: Difference = Difference { gone: true, changed: true, grown: false };
+
+    #[test]
+    fn merges_and_renames_are_no_change() {
+        let then = [part("p_1_1_0", (1, 1), 5, 50), part("p_2_2_0", (2, 2), 3, 30)];
+        assert_eq!(compare(&then, &[part("p_1_9_2_11", (1, 9), 8, 80)], true), Difference::NONE);
+        assert_eq!(compare(&then, &[part("p_1_9_2", (1, 9), 8, 0)], false), Difference::NONE);
+    }
+
+    #[test]
+    fn whole_parts_that_are_gone_are_told_from_changed_ones() {
+        let then = [part("p_1_1_0", (1, 1), 5, 50), part("p_2_2_0", (2, 2), 3, 30)];
+        let kept = part("p_2_2_0", (2, 2), 3, 30);
+        assert_eq!(compare(&then, std::slice::from_ref(&kept), false), GONE);
+        // Whether a DELETE took the part or a DROP cannot be told.
+        assert_eq!(compare(&then, std::slice::from_ref(&kept), true), MIXED);
+        assert_eq!(compare(&then, &[], false), GONE);
+        // An update, a delete, an attached part with old numbers.
+        let updated = part("p_1_1_0_7", (1, 1), 5, 51);
+        assert_eq!(compare(&then, &[updated.clone(), kept.clone()], false), CHANGED);
+        let deleted = part("p_1_1_0_7", (1, 1), 4, 40);
+        assert_eq!(compare(&then, &[deleted.clone(), kept.clone()], true), CHANGED);
+        let attached = part("p_12_12_1", (12, 12), 4, 40);
+        let grown = [part("p_1_1_0", (1, 1), 5, 50), kept.clone(), attached];
+        assert_eq!(compare(&then, &grown, false), GROWN);
+        assert_eq!(compare(&then, &[updated], false), MIXED);
+        // A TTL takes single rows too, and is no mutation.
+        assert_eq!(compare(&then, &[deleted, kept], false), GONE);
+    }
+
+    #[test]
+    fn parts_of_other_partitions_with_the_same_numbers_are_others() {
+        let then = [part("a_1_1_0", (1, 1), 5, 50)];
+        let found = compare(&then, &[part("b_1_1_0", (1, 1), 5, 51)], false);
+        assert!(found.gone && found.grown);
+    }
+}

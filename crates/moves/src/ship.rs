@@ -1,0 +1,206 @@
+//! Opening a move, and the steps of its batches: encode, send, have proven.
+//!
+//! What a batch needs next is decided by what the NAS says it holds and by what is spooled, not by how far
+//! we think we came. A batch that the NAS refutes is read again from the head under a new id: ids never return.
+
+use std::sync::Arc;
+
+use storage_types::{BatchId, Proof};
+
+use crate::{
+    cut::{self, Bucket},
+    failure::{StepError, Trouble, Wait},
+    mover::{Mover, Task},
+    record::{Batch, Move, RowSet, Slice, sum},
+    state::{BatchState, MoveState},
+    world::{Answer, Commit, Head as _, Nas as _, Spool as _, World},
+};
+
+/// Pause between two questions about a proof, milliseconds; the NAS's own word may come first.
+const PROVING_MS: u64 = 50;
+/// A slice that was refuted so often is tried again only slowly, and says so.
+const OFTEN_REFUTED: u32 = 3;
+const REFUTED_PAUSE_MS: u64 = 300_000;
+
+impl<W: World> Mover<W> {
+    /// Fixes which rows the move means, and cuts them into batches.
+    pub(crate) async fn open(&self, record: &Move) -> Result<(), StepError> {
+        let (world, head) = (&self.world, self.world.head());
+        let look = head.look(&record.table).await?;
+        let table = Arc::new(look.table);
+        // Nothing is read from the head for a NAS that cannot take it.
+        world.nas().ensure(&table).await?;
+        head.keep_block_numbers(&table).await?;
+        let window = record.rows.window;
+        let rows = RowSet { window, watermark: head.watermark(&table, window).await? };
+        let parts = head.parts(&table, rows, false).await?;
+        let slices = self.slices(&table, rows).await?;
+        let count = sum(&parts).rows;
+        if count == 0 && slices.is_empty() {
+            let nothing = Some("no rows are left to move".to_owned());
+            let over = Move { state: MoveState::Withdrawn, reason: nothing, ..record.clone() };
+            self.commit(vec![over.into()])?;
+            return Ok(());
+        }
+        if slices.iter().map(|slice| slice.rows).sum::<u64>() != count {
+            return Err(Wait::passing("the rows of the move change while they are counted", ""));
+        }
+        let ids = self.batch_ids(slices.len())?;
+        let opened = Move { table, place: look.place, rows, parts, opened: true, ..record.clone() };
+        let batches = ids.into_iter().zip(slices).map(|(id, slice)| planned(id, &opened, slice, 0).into());
+        self.commit(std::iter::once(opened.clone().into()).chain(batches).collect())?;
+        tracing::info!(move_id = %record.id, table = record.table.logical, rows = count, window = %window,
+            "move opened");
+        Ok(())
+    }
+
+    async fn slices(&self, table: &crate::record::ManagedTable, rows: RowSet) -> Answer<Vec<Slice>> {
+        let head = self.world.head();
+        let row_bytes = head.row_bytes(table).await?;
+        let most = |count| cut::target_rows(count, row_bytes, self.settings.batch_rows);
+        let width = cut::bucket_seconds(rows.window);
+        let buckets: Vec<Bucket> = self.buckets(table, rows, width, most).await?;
+        let most = most(buckets.iter().map(|(_, rows)| rows).sum());
+        let mut slices = Vec::new();
+        for (range, count) in cut::join(&buckets, most) {
+            // A little more than asked for is not worth reading everything once for each class.
+            let divisor = if count > most.saturating_mul(2) { cut::divisor(count, most) } else { 1 };
+            let classes = match divisor {
+                1 => vec![count],
+                _ => head.classes(table, RowSet { window: range, ..rows }, divisor).await?,
+            };
+            slices.extend(cut::by_content(range, &classes, most));
+        }
+        Ok(slices)
+    }
+
+    /// The next step of a batch.
+    pub(crate) async fn step_batch(&self, record: &Move, id: BatchId) -> Result<(), StepError> {
+        let Some(batch) = self.batches(record.id).into_iter().find(|batch| batch.id == id) else {
+            return Ok(());
+        };
+        match batch.state {
+            BatchState::Planned => self.encode(record, batch).await,
+            BatchState::Encoded => self.send(record, batch).await,
+            BatchState::Sent => self.settle(batch).await,
+            BatchState::Proven | BatchState::Published | BatchState::Dropped => Ok(()),
+        }
+    }
+
+    async fn encode(&self, record: &Move, batch: Batch) -> Result<(), StepError> {
+        self.same_head(record).await?;
+        let order_by = self.world.nas().ensure(&record.table).await?;
+        let manifest = match self.world.spool().encode(record, &batch, &order_by).await {
+            Ok(manifest) => manifest,
+            // Its rows have left the head since they were counted; what is left is compared before publishing.
+            Err(Trouble::NoRows) => {
+                self.commit(vec![Batch { state: BatchState::Dropped, retired: true, ..batch }.into()])?;
+                return Ok(());
+            }
+            Err(trouble) => return Err(trouble.into()),
+        };
+        let encoded = Batch {
+            state: BatchState::Encoded,
+            proof: Some(manifest.proof),
+            raw_bytes: manifest.raw_bytes,
+            encoded_bytes: manifest.encoded_bytes,
+            manifest: Some(Arc::new(manifest)),
+            ..batch
+        };
+        self.commit(vec![encoded.into()])?;
+        Ok(())
+    }
+
+    async fn send(&self, record: &Move, batch: Batch) -> Result<(), StepError> {
+        let (nas, spool) = (self.world.nas(), self.world.spool());
+        let Some(manifest) = batch.manifest.clone() else {
+            return self.replace(record, batch.id, &Trouble::Spent("its manifest is lost".into()));
+        };
+        if spool.spooled(batch.id) != Some(manifest.encoded_bytes) && !nas.holds(batch.id).await? {
+            return self.replace(record, batch.id, &Trouble::Spent("its spooled bytes are gone".into()));
+        }
+        let status = nas.announce(&manifest).await?;
+        nas.send(record, &manifest, &status).await?;
+        self.commit(vec![Batch { state: BatchState::Sent, ..batch }.into()])?;
+        Ok(())
+    }
+
+    async fn settle(&self, batch: Batch) -> Result<(), StepError> {
+        match self.world.nas().commit(batch.id).await? {
+            Commit::Proving(None) => Err(Wait::pause(PROVING_MS)),
+            Commit::Proving(Some(why)) => {
+                Err(Wait::passing(format!("the NAS cannot prove a batch yet: {why}"), ""))
+            }
+            Commit::Incomplete => {
+                self.commit(vec![Batch { state: BatchState::Encoded, ..batch }.into()])?;
+                Ok(())
+            }
+            Commit::Spent(reason) => Err(Trouble::Spent(reason).into()),
+            Commit::Proven(proof) if Some(proof) != batch.proof => {
+                Err(Trouble::Spent(format!("the NAS has {} rows of it that hash otherwise", proof.rows))
+                    .into())
+            }
+            Commit::Proven(_) => {
+                let id = batch.id;
+                self.commit(vec![
+                    Batch { state: BatchState::Proven, proven: true, manifest: None, ..batch }.into(),
+                ])?;
+                self.world.spool().remove(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a batch's id up; its rows go again under a new one.
+    pub(crate) fn replace(&self, record: &Move, id: BatchId, trouble: &Trouble) -> Result<(), StepError> {
+        let Some(batch) = self.batches(record.id).into_iter().find(|batch| batch.id == id) else {
+            return Ok(());
+        };
+        tracing::warn!(move_id = %record.id, batch_id = %id, reason = %trouble, "batch is sent again under a new id");
+        let refuted = batch.refuted.saturating_add(1);
+        let fresh = self.batch_ids(1)?;
+        let changes = fresh.iter().map(|id| planned(*id, record, batch.slice, refuted).into());
+        let dropped = Batch { state: BatchState::Dropped, manifest: None, ..batch };
+        self.commit(changes.chain([dropped.into()]).collect())?;
+        self.world.spool().remove(id);
+        if refuted < OFTEN_REFUTED {
+            return Ok(());
+        }
+        let wait = Wait {
+            what: format!("rows were refused {refuted} times, last: {trouble}"),
+            help: "see what the gateway's log says".into(),
+            pause_ms: REFUTED_PAUSE_MS,
+            ..Wait::default()
+        };
+        for id in fresh {
+            self.pause(Task::Batch(record.id, id), &wait);
+        }
+        Err(StepError::Wait(wait))
+    }
+
+    /// The batches that are the move's rows now, with their sum; `None` while one is not proven.
+    pub(crate) fn all_proven(&self, record: &Move) -> Option<(Vec<Batch>, Proof)> {
+        let mut live = self.batches(record.id);
+        live.retain(|batch| batch.state != BatchState::Dropped);
+        let proven = live.iter().all(|b| matches!(b.state, BatchState::Proven | BatchState::Published));
+        let sent = live.iter().filter_map(|batch| batch.proof).fold(Proof::default(), Proof::plus);
+        proven.then_some((live, sent))
+    }
+}
+
+fn planned(id: BatchId, record: &Move, slice: Slice, refuted: u32) -> Batch {
+    Batch {
+        id,
+        move_id: record.id,
+        logical: record.table.logical.clone(),
+        slice,
+        proof: None,
+        state: BatchState::Planned,
+        proven: false,
+        raw_bytes: 0,
+        encoded_bytes: 0,
+        manifest: None,
+        refuted,
+        retired: false,
+    }
+}

@@ -1,0 +1,202 @@
+//! What a step asks of the world. The service implements it over ClickHouse, the gateway, files and SQLite;
+//! a simulation over a model.
+//!
+//! Each call has one effect or none, may be made again, and may fail with its effect done: a step that
+//! runs again looks before it acts.
+
+use std::future::Future;
+
+use storage_types::{BatchId, Manifest, Proof, TimeRange, gateway_api::BatchStatus};
+
+use crate::{
+    book::{Book, Change},
+    failure::Trouble,
+    receipt::{Deletable, Elsewhere},
+    record::{Batch, ManagedTable, Move, PartLook, Place, RowSet},
+};
+
+/// What a call comes to.
+pub type Answer<T> = Result<T, Trouble>;
+
+/// The head as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadLook {
+    /// Which table of which server answers to its name.
+    pub place: Place,
+    /// How it is described now.
+    pub table: ManagedTable,
+}
+
+/// What others did to the head's rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// A mutation that is not ours and not done, in the engine's words.
+    pub pending: Option<String>,
+    /// A mutation that is not ours and deletes rows came after the watermark, or may have.
+    pub deletes: bool,
+    /// Number of the latest mutation that is not ours, and of the latest patch of a lightweight update; 0:
+    /// none that is known.
+    pub latest: u64,
+}
+
+/// How our deletion of a move's rows stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deletion {
+    /// Never asked for, or finished and forgotten.
+    Absent,
+    /// Under way; what it last stumbled over.
+    Running(Option<String>),
+    /// Every part is rewritten.
+    Done,
+}
+
+/// What the NAS said of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Commit {
+    /// Ask again; what keeps it, if it said so.
+    Proving(Option<String>),
+    /// In the cold table, with this count and hash.
+    Proven(Proof),
+    /// Chunks are missing, or it does not know the batch.
+    Incomplete,
+    /// Its bytes or rows are not what the manifest says, or it was given up: its id is spent.
+    Spent(String),
+}
+
+/// What was last deleted from a hot server, and on whose word: kept on that server, so that a catalog that is
+/// older than the deletion can be known by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Witness {
+    /// The catalog.
+    pub catalog: u64,
+    /// Its version when it deleted.
+    pub version: u64,
+    /// No row at or after this second was ever deleted.
+    pub before: i64,
+}
+
+/// The hot engine.
+pub trait Head: Sync {
+    /// Describes the table.
+    fn look(&self, table: &ManagedTable) -> impl Future<Output = Answer<HeadLook>> + Send;
+    /// From now on every row keeps its block number.
+    fn keep_block_numbers(&self, table: &ManagedTable) -> impl Future<Output = Answer<()>> + Send;
+    /// Highest block number of the rows of the window, no lower than that of any row that can be read now.
+    fn watermark(&self, table: &ManagedTable, window: TimeRange) -> impl Future<Output = Answer<u64>> + Send;
+    /// Rows by buckets of `seconds`, in order of time, without empty ones.
+    fn histogram(
+        &self,
+        table: &ManagedTable,
+        rows: RowSet,
+        seconds: i64,
+    ) -> impl Future<Output = Answer<Vec<(TimeRange, u64)>>> + Send;
+    /// Rows by the residue of their content hash: `divisor` figures.
+    fn classes(
+        &self,
+        table: &ManagedTable,
+        rows: RowSet,
+        divisor: u32,
+    ) -> impl Future<Output = Answer<Vec<u64>>> + Send;
+    /// About how many bytes a row takes uncompressed.
+    fn row_bytes(&self, table: &ManagedTable) -> impl Future<Output = Answer<u64>> + Send;
+    /// The parts that hold rows of the set; hashed, or only counted.
+    fn parts(
+        &self,
+        table: &ManagedTable,
+        rows: RowSet,
+        hashed: bool,
+    ) -> impl Future<Output = Answer<Vec<PartLook>>> + Send;
+    /// What others did since the watermark.
+    fn changes(&self, table: &ManagedTable, watermark: u64) -> impl Future<Output = Answer<Changes>> + Send;
+    /// Notes, durably on the hot server, what is about to be deleted.
+    fn witness(&self, witness: Witness) -> impl Future<Output = Answer<()>> + Send;
+    /// Deletes a move's rows, or begins to.
+    fn delete(&self, what: Deletable<'_>) -> impl Future<Output = Answer<()>> + Send;
+    /// How that stands.
+    fn deletion(&self, record: &Move) -> impl Future<Output = Answer<Deletion>> + Send;
+}
+
+/// Encoded batches on their way.
+pub trait Spool: Sync {
+    /// Reads a batch's rows from the head in the cold table's order, encodes and spools them, and proves
+    /// what the head has. A slice without rows is an error of its own: [`Trouble::NoRows`].
+    fn encode(
+        &self,
+        record: &Move,
+        batch: &Batch,
+        order_by: &str,
+    ) -> impl Future<Output = Answer<Manifest>> + Send;
+    /// Length of a spooled batch.
+    fn spooled(&self, batch: BatchId) -> Option<u64>;
+    /// Removes it, if it is there.
+    fn remove(&self, batch: BatchId);
+}
+
+/// storage-gateway.
+pub trait Nas: Sync {
+    /// Makes sure of the cold table; its ORDER BY as it stands.
+    fn ensure(&self, table: &ManagedTable) -> impl Future<Output = Answer<String>> + Send;
+    /// Announces a batch; [`Trouble::Spent`] when its id cannot be used.
+    fn announce(&self, manifest: &Manifest) -> impl Future<Output = Answer<BatchStatus>> + Send;
+    /// Sends the chunks that are missing.
+    fn send(
+        &self,
+        record: &Move,
+        manifest: &Manifest,
+        status: &BatchStatus,
+    ) -> impl Future<Output = Answer<()>> + Send;
+    /// Asks for the proof.
+    fn commit(&self, batch: BatchId) -> impl Future<Output = Answer<Commit>> + Send;
+    /// Whether it holds all chunks of the batch, or its rows.
+    fn holds(&self, batch: BatchId) -> impl Future<Output = Answer<bool>> + Send;
+    /// These are published: it must not give them up.
+    fn published(&self, batches: &[BatchId]) -> impl Future<Output = Answer<()>> + Send;
+    /// Counts and hashes computed after the question `nonce` first came; `None` while they are computed, with
+    /// how many are done.
+    fn prove(
+        &self,
+        nonce: u64,
+        batches: &[BatchId],
+    ) -> impl Future<Output = Answer<Result<Vec<(BatchId, Proof)>, u64>>> + Send;
+    /// They are not read again; what becomes of their rows is the NAS's rule.
+    fn retire(&self, batches: &[BatchId], rows_are: Elsewhere<'_>)
+    -> impl Future<Output = Answer<()>> + Send;
+}
+
+/// The journal, and who reads which version of it.
+pub trait Journal: Sync {
+    /// Looks at the book.
+    fn read<T>(&self, look: impl FnOnce(&Book) -> T) -> T;
+    /// Writes the changes in one durable transaction; answers the version in force then.
+    fn commit(&self, changes: Vec<Change>) -> Answer<u64>;
+    /// Whether no reader of a version below `version` can touch the rows.
+    fn is_drained(&self, logical: &str, range: TimeRange, version: u64) -> bool;
+    /// The catalog's id.
+    fn catalog(&self) -> u64;
+}
+
+/// Everything a step touches.
+pub trait World: Sync {
+    /// See [`Head`].
+    type Head: Head;
+    /// See [`Spool`].
+    type Spool: Spool;
+    /// See [`Nas`].
+    type Nas: Nas;
+    /// See [`Journal`].
+    type Journal: Journal;
+    /// The hot engine that holds this table.
+    fn head(&self) -> &Self::Head;
+    /// Batches on their way.
+    fn spool(&self) -> &Self::Spool;
+    /// The gateway.
+    fn nas(&self) -> &Self::Nas;
+    /// The journal.
+    fn journal(&self) -> &Self::Journal;
+    /// Milliseconds since 1970, of a clock that may jump.
+    fn now_ms(&self) -> u64;
+    /// Milliseconds of a clock that does not, since some moment in this process.
+    fn uptime_ms(&self) -> u64;
+    /// Randomness.
+    fn random(&self) -> u64;
+}
