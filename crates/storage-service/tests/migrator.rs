@@ -42,6 +42,22 @@ async fn whole_partitions_move_and_answers_stay_the_same() {
 }
 
 #[tokio::test]
+async fn a_table_with_a_materialized_column_does_not_move() {
+    let scene = Scene::start().await;
+    scene.sql("ALTER TABLE hot.daily ADD COLUMN arrived DateTime MATERIALIZED now()").await;
+    scene.fill("daily", 0, 1_000, 0, 1).await;
+    let error = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap_err();
+    let refused = error.downcast_ref::<Refused>().unwrap();
+    assert!(refused.message.contains("arrived") && refused.message.contains("MATERIALIZED"), "{refused:?}");
+    assert_eq!(scene.sql("SELECT count() FROM hot.daily").await, "1000");
+    // As docs/operations.md advises.
+    scene.sql("ALTER TABLE hot.daily MODIFY COLUMN arrived DateTime DEFAULT now()").await;
+    let seen = scene.seen("daily").await;
+    assert_eq!(rows(&scene.migrate("daily", 1).await.moves), 1_000);
+    assert_eq!(scene.seen("daily").await, seen);
+}
+
+#[tokio::test]
 async fn windows_of_coarse_partitions_move_and_leave_the_rest() {
     let scene = Scene::start().await;
     scene.fill("monthly", 0, 12_000, 0, 4).await;

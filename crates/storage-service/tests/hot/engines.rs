@@ -1,0 +1,91 @@
+//! The engines that each promise is tried on.
+
+use std::net::TcpListener;
+
+use clickhouse_http::client::{Client, NodeList};
+use storage_config::TableConfig;
+use storage_service::{catalog::ManagedTable, hot::Hot};
+use testbed::{clients::ClickHouse, engine};
+
+#[path = "../clickhouse_25_8/server.rs"]
+mod server;
+
+/// An engine with the databases `hot` and `other`; ends when dropped.
+pub struct Engine {
+    /// Asks it as the migrator does.
+    pub hot: Hot,
+    admin: ClickHouse,
+    _dir: tempfile::TempDir,
+    _program: Program,
+}
+
+#[expect(dead_code, reason = "held for its end")]
+enum Program {
+    Embedded(engine::Engine),
+    Server(server::Server),
+}
+
+impl Engine {
+    /// ClickHouse 26.7.
+    pub async fn embedded() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = engine::Engine::start(dir.path()).await.unwrap();
+        let node = format!("http://{}", engine.address()).parse().unwrap();
+        let client = Client::new(NodeList::single(node, engine::OWNER, "")).unwrap();
+        let admin = engine.client().clone();
+        Self::with_databases(Hot::new(client), admin, dir, Program::Embedded(engine)).await
+    }
+
+    /// ClickHouse 25.8; `None` where it cannot be fetched.
+    async fn server() -> Option<Self> {
+        let package = server::package().inspect_err(|why| println!("SKIPPED: 25.8: {why}")).ok()?;
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("http://127.0.0.1:{port}");
+        let server = server::Server::start(package, dir.path().join("engine"), &url).await;
+        let (client, admin) = (server.as_account("admin", "admin"), server.admin.clone());
+        Some(Self::with_databases(Hot::new(client), admin, dir, Program::Server(server)).await)
+    }
+
+    /// One of each version.
+    pub async fn both() -> Vec<Self> {
+        let mut engines = vec![Self::embedded().await];
+        engines.extend(Self::server().await);
+        engines
+    }
+
+    async fn with_databases(hot: Hot, admin: ClickHouse, dir: tempfile::TempDir, program: Program) -> Self {
+        let engine = Self { hot, admin, _dir: dir, _program: program };
+        engine.sql("CREATE DATABASE hot").await;
+        engine.sql("CREATE DATABASE other").await;
+        engine
+    }
+
+    /// The answer to any statement.
+    pub async fn sql(&self, sql: &str) -> String {
+        self.admin.query(sql).await.unwrap().trim().to_owned()
+    }
+
+    /// `hot.NAME`, managed by its time column `ts`.
+    pub async fn managed(&self, name: &str) -> ManagedTable {
+        self.hot.describe(&config(name)).await.unwrap().unwrap().table
+    }
+
+    /// Why `hot.NAME` cannot be managed.
+    pub async fn refusal(&self, name: &str) -> Option<String> {
+        self.hot.describe(&config(name)).await.unwrap().err()
+    }
+}
+
+fn config(name: &str) -> TableConfig {
+    TableConfig {
+        logical: name.to_owned(),
+        hot_database: "hot".into(),
+        hot_table: name.to_owned(),
+        cold_database: "cold".into(),
+        cold_table: name.to_owned(),
+        time_column: "ts".into(),
+        cold_order_by: None,
+        ttl_acknowledged: false,
+    }
+}
