@@ -6,7 +6,10 @@ mod support;
 use futures::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use storage_types::{Manifest, gateway_api::BatchStatus};
+use storage_types::{
+    BatchState, Manifest,
+    gateway_api::{BatchFacts, BatchPage, BatchStatus},
+};
 use support::{Batch, LIVE, Stage, assert_exactly_once, assert_tidy};
 use testbed::wait::eventually;
 
@@ -46,8 +49,18 @@ async fn a_batch_is_received_proven_published_and_read() {
 
     let (status, listed) = gateway.call(Method::GET, "/v1/batches", Vec::new()).await;
     assert_eq!(status, StatusCode::OK);
-    let listed: Vec<Manifest> = serde_json::from_value(listed).unwrap();
-    assert_eq!(listed, std::slice::from_ref(&batch.manifest));
+    let listed: BatchPage = serde_json::from_value(listed).unwrap();
+    let without_chunks = Manifest { chunks: Vec::new(), ..batch.manifest.clone() };
+    let facts = BatchFacts { state: BatchState::Proven, manifest: without_chunks };
+    assert_eq!(listed, BatchPage { batches: vec![facts], next: None });
+    for (path, code) in [
+        (format!("/v1/batches?after={}", batch.manifest.batch), 200),
+        ("/v1/batches?after=0&limit=0".to_owned(), 200),
+        ("/v1/batches?after=../x".to_owned(), 400),
+        ("/v1/batches?limit=-1".to_owned(), 400),
+    ] {
+        assert_eq!(gateway.call(Method::GET, &path, Vec::new()).await.0.as_u16(), code, "{path}");
+    }
 
     for _ in 0..2 {
         let (status, _) = gateway.call(Method::POST, &batch.path("/published"), Vec::new()).await;

@@ -9,7 +9,7 @@
 //! GET    /v1/batches/{id}/proof           Proof, computed afresh from the live cold table
 //! DELETE /v1/batches/{id}                 204; 409 once published
 //! POST   /v1/batches/{id}/published       204: the batch may no longer be deleted
-//! GET    /v1/batches                      Vec<Manifest> of every proven or published batch (rebuild)
+//! GET    /v1/batches?after=ID&limit=N     BatchPage: proven and published batches, oldest first
 //! POST   /v1/query                        ColdQuery → the engine's stream
 //! GET    /v1/status                       GatewayStatus
 //! GET    /healthz, /readyz                no token
@@ -19,10 +19,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, BatchState, Column, Proof};
+use crate::{BatchId, BatchState, Column, Manifest, Proof};
 
 /// Bytes of a question for the line's bandwidth (`PUT /v1/probe`): small enough to be in nobody's way.
 pub const PROBE_BYTES: usize = 256 * 1024;
+
+/// Most batches of one [`BatchPage`].
+pub const MAX_BATCH_PAGE: u32 = 1_000;
 
 /// A cold table the gateway must have before batches for it can come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +65,24 @@ pub struct BatchStatus {
     pub proof: Option<Proof>,
     /// Why the last commit failed.
     pub error: Option<String>,
+}
+
+/// A batch whose rows are in a cold table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchFacts {
+    /// Its state on the gateway.
+    pub state: BatchState,
+    /// What its sender declared, without the table of chunks: `chunks` is empty here.
+    pub manifest: Manifest,
+}
+
+/// Some of the gateway's batches, in the order of their ids, which is that of their age.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchPage {
+    /// At most [`MAX_BATCH_PAGE`].
+    pub batches: Vec<BatchFacts>,
+    /// The `after` of the next page; `None` at the end.
+    pub next: Option<BatchId>,
 }
 
 /// A read of the cold tables: one SELECT, run with `readonly=1`.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use storage_types::MigrationId;
+use storage_types::{BatchId, MigrationId};
 use url::Url;
 use wireguard::{CLOUD_ADDRESS, Cidr, DEFAULT_PORT, NAS_ADDRESS, NotAnEndpoint, PeerEndpoint};
 
@@ -96,8 +96,12 @@ pub enum LinkCommand {
 pub enum GatewayCommand {
     /// Its engine, disk and batches.
     Status,
-    /// Every batch it holds, proven or published.
-    Batches,
+    /// The batches it holds, oldest first, a thousand at a time.
+    Batches {
+        /// Only those after this one: where the page before ended.
+        #[arg(long, value_name = "ID")]
+        after: Option<BatchId>,
+    },
 }
 
 /// `link pair`.

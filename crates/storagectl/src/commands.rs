@@ -6,8 +6,7 @@ use futures::StreamExt;
 use link::Peer;
 use serde::{Serialize, de::DeserializeOwned};
 use storage_types::{
-    Manifest,
-    gateway_api::GatewayStatus,
+    gateway_api::{BatchPage, GatewayStatus},
     service_api::{
         AdoptReport, CatalogReport, LinkLimit, MigrationReport, QueryReport, QueryRequest, ServiceStatus,
     },
@@ -60,9 +59,10 @@ pub async fn run(peer: &Peer, command: Command, json: bool, out: &mut impl Write
         Command::Gateway(GatewayCommand::Status) => {
             show::<GatewayStatus, _>(peer, "/v1/status", json, out, report::gateway).await
         }
-        Command::Gateway(GatewayCommand::Batches) => {
-            show::<Vec<Manifest>, _>(peer, "/v1/batches", json, out, |out, all| report::batches(out, all))
-                .await
+        Command::Gateway(GatewayCommand::Batches { after }) => {
+            let after = after.map_or_else(String::new, |id| format!("?after={id}"));
+            let path = format!("/v1/batches{after}");
+            show::<BatchPage, _>(peer, &path, json, out, report::batches).await
         }
     }
 }

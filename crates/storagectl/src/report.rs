@@ -3,8 +3,7 @@
 use std::io::{self, Write};
 
 use storage_types::{
-    Manifest,
-    gateway_api::GatewayStatus,
+    gateway_api::{BatchFacts, BatchPage, GatewayStatus},
     service_api::{
         CatalogReport, DryRun, FenceKind, LinkStatus, MigrationReport, MigrationState, ServiceStatus,
     },
@@ -94,13 +93,15 @@ pub fn tables(out: &mut impl Write, report: &CatalogReport) -> io::Result<()> {
     text::table(out, &["table", "hot", "cold", "batches", "cold rows", "cold range (UTC)", "state"], &rows)
 }
 
-/// Batches of a gateway.
-pub fn batches(out: &mut impl Write, manifests: &[Manifest]) -> io::Result<()> {
-    let rows: Vec<Vec<String>> = manifests
+/// One page of a gateway's batches.
+pub fn batches(out: &mut impl Write, page: &BatchPage) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = page
+        .batches
         .iter()
-        .map(|m| {
+        .map(|BatchFacts { state, manifest: m }| {
             vec![
                 m.batch.to_string(),
+                state.to_string(),
                 m.table.clone(),
                 text::range(m.range),
                 text::count(m.proof.rows),
@@ -109,7 +110,8 @@ pub fn batches(out: &mut impl Write, manifests: &[Manifest]) -> io::Result<()> {
             ]
         })
         .collect();
-    text::table(out, &["batch", "table", "range (UTC)", "rows", "raw", "encoded"], &rows)
+    text::table(out, &["batch", "state", "table", "range (UTC)", "rows", "raw", "encoded"], &rows)?;
+    page.next.iter().try_for_each(|last| writeln!(out, "there are more: --after {last}"))
 }
 
 /// What a migration would do.

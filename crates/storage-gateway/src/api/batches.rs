@@ -1,18 +1,20 @@
 //! Batches: announce, send, commit, prove, publish, give up.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use daemon::body;
-use futures::stream;
-use storage_types::{BatchId, Manifest, Proof, gateway_api::BatchStatus};
+use serde::Deserialize;
+use storage_types::{
+    BatchId, Manifest, Proof,
+    gateway_api::{BatchPage, BatchStatus, MAX_BATCH_PAGE},
+};
 use tracing::{Span, field::display};
 
 use super::refusal::Refusal;
@@ -27,9 +29,6 @@ use crate::{
         spool::MAX_MANIFEST_BYTES,
     },
 };
-
-/// Manifests per piece of the list of all.
-const LIST_PAGE: u32 = 32;
 
 type Shared = State<Arc<Gateway>>;
 
@@ -113,35 +112,26 @@ pub async fn delete(State(gateway): Shared, Path(id): Path<String>) -> Result<St
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /v1/batches`: a JSON array, written page by page so that it may be longer than memory.
-pub async fn list(State(gateway): Shared) -> Result<Response, Refusal> {
-    started(&gateway)?;
-    // Ids are positive, so "after 0" is the beginning; `None` when the closing bracket is written.
-    let pages = stream::unfold(Some(0_i64), move |after| {
-        let gateway = Arc::clone(&gateway);
-        async move {
-            let after = after?;
-            match page(&gateway, after).await {
-                Ok((text, next)) => Some((Ok(text), next)),
-                Err(error) => Some((Err(io::Error::other(error.to_string())), None)),
-            }
-        }
-    });
-    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(pages)).into_response())
+/// What of the list is asked for.
+#[derive(Debug, Deserialize)]
+pub struct Listed {
+    /// Ids above this one; without it, from the oldest.
+    after: Option<BatchId>,
+    /// At most so many, and at most [`MAX_BATCH_PAGE`].
+    #[serde(default = "whole_page")]
+    limit: u32,
 }
 
-async fn page(gateway: &Gateway, after: i64) -> Result<(Bytes, Option<i64>), GatewayError> {
-    let manifests = gateway.journal.held_manifests(after, LIST_PAGE).await?;
-    let mut text = String::from(if after == 0 { "[" } else { "" });
-    for (n, (_, manifest)) in manifests.iter().enumerate() {
-        if after > 0 || n > 0 {
-            text.push(',');
-        }
-        text.push_str(manifest);
-    }
-    let next = manifests.last().map(|(id, _)| *id).filter(|_| manifests.len() == LIST_PAGE as usize);
-    if next.is_none() {
-        text.push(']');
-    }
-    Ok((Bytes::from(text), next))
+fn whole_page() -> u32 {
+    MAX_BATCH_PAGE
+}
+
+/// `GET /v1/batches`: one page of the batches in cold tables.
+pub async fn list(
+    State(gateway): Shared,
+    wanted: Result<Query<Listed>, QueryRejection>,
+) -> Result<Json<BatchPage>, Refusal> {
+    let Query(wanted) = wanted.map_err(|error| GatewayError::InvalidBody(error.body_text()))?;
+    started(&gateway)?;
+    Ok(Json(gateway.journal.page(wanted.after, wanted.limit).await?))
 }

@@ -16,8 +16,10 @@ use crate::error::GatewayError;
 
 /// Name of the ledger table in each cold database.
 pub const LEDGER_TABLE: &str = "_storage_batches";
-/// Manifests read at a time when the journal is rebuilt: each may be some hundred kilobytes.
-const PAGE: u32 = 16;
+/// Batches of a page when the journal is rebuilt.
+const PAGE: u32 = 256;
+/// Manifests read at a time: each may be some hundred kilobytes.
+const MANIFESTS: usize = 16;
 
 /// How far the ledger knows a batch to be; the number is its rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,7 +93,7 @@ async fn create(engine: &Client, ledger: &TableName) -> Result<(), GatewayError>
         "CREATE TABLE IF NOT EXISTS {ledger} (batch UInt64, rank UInt8, state LowCardinality(String), \
          manifest String CODEC(ZSTD(3)), noted_at DateTime64(3, 'UTC') DEFAULT now64(3)) \
          ENGINE = MergeTree ORDER BY (batch, rank) \
-         SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
+         SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, index_granularity = 256"
     );
     engine.query(sql).deadline(DDL_DEADLINE).execute().await?;
     Ok(())
@@ -108,36 +110,74 @@ pub async fn databases(engine: &Client) -> Result<Vec<String>, GatewayError> {
     Ok(rows.into_iter().map(|row| row.database).collect())
 }
 
+/// One batch as the ledger has it.
+#[derive(Debug)]
+pub struct LedgerEntry {
+    /// The batch.
+    pub batch: BatchId,
+    /// How far it is known to have come.
+    pub standing: Standing,
+    /// `None` when no entry of it holds one that can be read.
+    pub manifest: Option<Manifest>,
+}
+
 /// One page of a ledger: batches with ids above `after`, in order. An empty page is the end.
-pub async fn page(
-    engine: &Client,
-    database: &str,
-    after: u64,
-) -> Result<Vec<(BatchId, Standing, Manifest)>, GatewayError> {
+///
+/// First the ids, from columns that are small for all batches together, then the manifests of these: the
+/// work of a page does not depend on how many manifests are left.
+pub async fn page(engine: &Client, database: &str, after: u64) -> Result<Vec<LedgerEntry>, GatewayError> {
     #[derive(Deserialize)]
     struct Row {
         id: String,
         standing: u8,
-        text: String,
     }
     let ledger = TableName::new(database, LEDGER_TABLE);
     let sql = format!(
-        "SELECT toString(batch) AS id, max(rank) AS standing, any(manifest) AS text FROM {ledger} \
-         WHERE batch IN (SELECT DISTINCT batch FROM {ledger} WHERE batch > {after} ORDER BY batch LIMIT {PAGE}) \
-         GROUP BY batch ORDER BY batch"
+        "SELECT toString(batch) AS id, max(rank) AS standing FROM {ledger} WHERE batch > {after} \
+         GROUP BY batch ORDER BY batch LIMIT {PAGE}"
+    );
+    let rows: Vec<Row> =
+        engine.query(sql).setting("optimize_aggregation_in_order", "1").deadline(DDL_DEADLINE).rows().await?;
+    let strange =
+        |what: &str, id: &str| GatewayError::EngineAnswer(format!("{what} in {ledger}, batch {id}"));
+    let mut entries = Vec::with_capacity(rows.len());
+    for Row { id, standing } in rows {
+        entries.push(LedgerEntry {
+            batch: id.parse().map_err(|_| strange("no id", &id))?,
+            standing: Standing::from_rank(standing).ok_or_else(|| strange("an unknown rank", &id))?,
+            manifest: None,
+        });
+    }
+    // Few at a time, since one may be megabytes.
+    for few in entries.chunks_mut(MANIFESTS) {
+        read_manifests(engine, &ledger, few).await?;
+    }
+    Ok(entries)
+}
+
+async fn read_manifests(
+    engine: &Client,
+    ledger: &TableName,
+    entries: &mut [LedgerEntry],
+) -> Result<(), GatewayError> {
+    #[derive(Deserialize)]
+    struct Row {
+        id: String,
+        text: String,
+    }
+    let ids: Vec<String> = entries.iter().map(|entry| entry.batch.to_string()).collect();
+    let sql = format!(
+        "SELECT toString(batch) AS id, any(manifest) AS text FROM {ledger} \
+         WHERE batch IN ({}) AND notEmpty(manifest) GROUP BY batch",
+        ids.join(", ")
     );
     let rows: Vec<Row> = engine.query(sql).deadline(DDL_DEADLINE).rows().await?;
-    rows.into_iter()
-        .map(|row| {
-            let strange =
-                |what: &str| GatewayError::EngineAnswer(format!("{what} in {ledger}, batch {}", row.id));
-            let batch: BatchId = row.id.parse().map_err(|_| strange("no id"))?;
-            let standing = Standing::from_rank(row.standing).ok_or_else(|| strange("an unknown rank"))?;
-            let manifest: Manifest =
-                serde_json::from_str(&row.text).map_err(|_| strange("a torn manifest"))?;
-            Ok((batch, standing, manifest))
-        })
-        .collect()
+    for Row { id, text } in rows {
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.batch.to_string() == id) {
+            entry.manifest = serde_json::from_str(&text).ok().filter(|m: &Manifest| m.batch == entry.batch);
+        }
+    }
+    Ok(())
 }
 
 /// Rows per batch in a live table.

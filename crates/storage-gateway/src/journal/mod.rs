@@ -16,6 +16,7 @@
 //! statement is the unit of work, so nothing is ever half written.
 
 mod outbox;
+mod pages;
 pub mod rebuild;
 mod schema;
 
@@ -71,6 +72,17 @@ pub struct BatchRecord {
     pub unclean: bool,
 }
 
+/// A batch found again after the journal was lost.
+#[derive(Debug)]
+pub struct FoundBatch {
+    /// What the sender declared.
+    pub manifest: Manifest,
+    /// How far it had come; one that was given up is to be cleared away once more.
+    pub state: BatchState,
+    /// Count and hash, where it was proven.
+    pub proof: Option<Proof>,
+}
+
 /// Counts for the status page.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Totals {
@@ -119,15 +131,21 @@ impl Journal {
         state: BatchState,
         proof: Option<Proof>,
     ) -> Result<bool, JournalError> {
+        self.run(move |connection| insert(connection, &manifest, state, proof, false)).await
+    }
+
+    /// Writes batches that were found again, in one transaction; those that are known are left as they
+    /// are. Answers how many were written.
+    pub async fn restore(&self, found: Vec<FoundBatch>) -> Result<usize, JournalError> {
         self.run(move |connection| {
-            let text = serde_json::to_string(&*manifest)
-                .map_err(|e| unreadable(manifest.batch.to_sql(), e.to_string()))?;
-            let (rows, hash) = proof_columns(proof);
-            let written = connection.execute(
-                "INSERT OR IGNORE INTO batches (id, state, manifest, rows, hash) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![manifest.batch.to_sql(), state.as_str(), text, rows, hash],
-            )?;
-            Ok(written == 1)
+            let transaction = connection.transaction()?;
+            let mut written = 0;
+            for FoundBatch { manifest, state, proof } in found {
+                let unclean = state == BatchState::Aborted;
+                written += usize::from(insert(&transaction, &manifest, state, proof, unclean)?);
+            }
+            transaction.commit()?;
+            Ok(written)
         })
         .await
     }
@@ -173,15 +191,6 @@ impl Journal {
         self.change(batch, |record| {
             record.state = record.state.advance(BatchState::Aborted)?;
             record.unclean = true;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Something may be left of a batch that was given up.
-    pub async fn mark_unclean(&self, batch: BatchId) -> Result<BatchRecord, JournalError> {
-        self.change(batch, |record| {
-            record.unclean = record.state == BatchState::Aborted;
             Ok(())
         })
         .await
@@ -273,19 +282,6 @@ impl Journal {
         .await
     }
 
-    /// Manifests of proven and published batches with ids after `after`, as stored JSON, in order.
-    pub async fn held_manifests(&self, after: i64, limit: u32) -> Result<Vec<(i64, String)>, JournalError> {
-        self.run(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT id, manifest FROM batches
-                 WHERE id > ?1 AND state IN ('proven', 'published') ORDER BY id LIMIT ?2",
-            )?;
-            let rows = statement.query_map(params![after, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?)
-        })
-        .await
-    }
-
     /// Counts for the status page.
     pub async fn totals(&self) -> Result<Totals, JournalError> {
         self.run(|connection| {
@@ -317,6 +313,22 @@ impl Journal {
         })
         .await
     }
+}
+
+fn insert(
+    connection: &Connection,
+    manifest: &Manifest,
+    state: BatchState,
+    proof: Option<Proof>,
+    unclean: bool,
+) -> Result<bool, JournalError> {
+    let id = manifest.batch.to_sql();
+    let text = serde_json::to_string(manifest).map_err(|e| unreadable(id, e.to_string()))?;
+    let (rows, hash) = proof_columns(proof);
+    let mut statement = connection.prepare_cached(
+        "INSERT OR IGNORE INTO batches (id, state, manifest, rows, hash, unclean) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    Ok(statement.execute(params![id, state.as_str(), text, rows, hash, unclean])? == 1)
 }
 
 fn find(connection: &Connection, batch: BatchId) -> Result<Option<BatchRecord>, JournalError> {
@@ -366,7 +378,7 @@ fn proof_columns(proof: Option<Proof>) -> (Option<i64>, Option<String>) {
 mod tests {
     use super::*;
 
-    fn manifest(id: u64) -> Arc<Manifest> {
+    pub fn manifest(id: u64) -> Arc<Manifest> {
         Arc::new(
             serde_json::from_value(serde_json::json!({
                 "version": 1, "batch": id.to_string(), "move_id": "1", "table": "t",
@@ -409,7 +421,7 @@ mod tests {
             journal.confirmed(id(owed)).await.unwrap();
         }
         assert_eq!(journal.next_confirmation().await.unwrap(), None);
-        assert_eq!(journal.held_manifests(0, 9).await.unwrap().len(), 1);
+        assert_eq!(journal.page(None, 9).await.unwrap().batches.len(), 1);
         assert!(journal.advance(id(3), BatchState::Sending, None, None).await.is_err());
     }
 

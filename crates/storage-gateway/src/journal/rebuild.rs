@@ -19,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cold::{
         TableName,
-        ledger::{self, Standing},
+        ledger::{self, LedgerEntry, Standing},
         proof,
     },
     error::GatewayError,
     gateway::Gateway,
+    journal::FoundBatch,
 };
 
 const PAUSE: Duration = Duration::from_secs(2);
@@ -73,8 +74,13 @@ async fn from_ledger(
     loop {
         let page = ledger::page(&gateway.engine, database, after).await?;
         let Some(last) = page.last() else { return Ok(()) };
-        after = last.0.get();
-        for (batch, standing, manifest) in page {
+        after = last.batch.get();
+        let mut found = Vec::with_capacity(page.len());
+        for LedgerEntry { batch, standing, manifest } in page {
+            let Some(manifest) = manifest else {
+                tracing::error!(batch_id = %batch, database, "the ledger's manifest of a batch cannot be read: its rows are nobody's");
+                continue;
+            };
             let (state, proof) = match standing {
                 Standing::Attaching => (BatchState::Received, None),
                 Standing::Proven => (BatchState::Proven, Some(manifest.proof)),
@@ -85,13 +91,10 @@ async fn from_ledger(
                 let rows = expected.entry(proof::live(&manifest)).or_default();
                 rows.insert(batch.get(), manifest.proof.rows);
             }
-            if gateway.journal.insert(Arc::new(manifest), state, proof).await? {
-                tracing::info!(batch_id = %batch, %state, "journal: batch found in the ledger");
-            }
-            if state == BatchState::Aborted {
-                gateway.journal.mark_unclean(batch).await?;
-            }
+            found.push(FoundBatch { manifest, state, proof });
         }
+        let written = gateway.journal.restore(found).await?;
+        tracing::info!(database, batches = written, "journal: batches found in the ledger");
     }
 }
 

@@ -3,7 +3,8 @@
 /// One entry per version; never edited once released, only added to.
 ///
 /// The first one takes over what is there, since files of before versions were counted have its tables.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 CREATE TABLE IF NOT EXISTS batches (
     id        INTEGER PRIMARY KEY,
     state     TEXT NOT NULL,
@@ -17,4 +18,8 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE INDEX IF NOT EXISTS batches_by_state ON batches (state, id);
 CREATE TABLE IF NOT EXISTS outbox (batch INTEGER PRIMARY KEY, since INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-"];
+",
+    "
+CREATE INDEX batches_held ON batches (id) WHERE state IN ('proven', 'published');
+",
+];

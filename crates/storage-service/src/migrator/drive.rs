@@ -13,7 +13,7 @@
 use fault_points::{Moment, Step};
 use std::time::Duration;
 
-use storage_types::{MigrationId, MoveState, service_api::MigrationState};
+use storage_types::{MigrationId, MoveState, gateway_api::BatchFacts, service_api::MigrationState};
 use tokio::time::Instant;
 
 use super::{
@@ -317,11 +317,17 @@ impl Inner {
     async fn try_tidy(&self) -> Result<(), StepError> {
         let mover = &self.mover;
         let aborted = mover.catalog.aborted_batches()?;
-        if !aborted.is_empty() {
-            for manifest in mover.gateway.batches().await? {
+        let mut after = None;
+        while !aborted.is_empty() {
+            let page = mover.gateway.batches(after).await?;
+            for BatchFacts { manifest, .. } in page.batches {
                 if aborted.contains(&manifest.batch) {
                     mover.gateway.delete(manifest.batch).await?;
                 }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
             }
         }
         for table in mover.hot.internal_tables().await? {

@@ -4,7 +4,7 @@
 use link::{Peer, PeerError, RateLimiter};
 use storage_types::{
     BatchId, BatchState, Manifest, Proof,
-    gateway_api::{BatchStatus, EnsureTable},
+    gateway_api::{BatchPage, BatchStatus, EnsureTable},
 };
 use tokio::io::AsyncRead;
 
@@ -99,9 +99,10 @@ impl GatewayClient {
         absent_is_none(self.peer.delete(&format!("/v1/batches/{batch}")).await).map(drop)
     }
 
-    /// Every batch whose rows are in cold.
-    pub async fn batches(&self) -> Result<Vec<Manifest>, PeerError> {
-        self.peer.get("/v1/batches").await
+    /// Batches whose rows are in cold, those after `after`.
+    pub async fn batches(&self, after: Option<BatchId>) -> Result<BatchPage, PeerError> {
+        let after = after.map_or_else(String::new, |id| format!("?after={id}"));
+        self.peer.get(&format!("/v1/batches{after}")).await
     }
 }
 

@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 
 use storage_config::TableConfig;
 use storage_types::{
-    BatchState, Manifest, MigrationId, MoveId, MoveState, Proof, TimeRange, service_api::MigrationState,
+    BatchState, Manifest, MigrationId, MoveId, MoveState, Proof, TimeRange, gateway_api::BatchFacts,
+    service_api::MigrationState,
 };
 
 use super::{GatewayClient, StepError};
@@ -98,17 +99,23 @@ pub async fn rebuild(with: &Rebuild<'_>) -> Result<u64, StepError> {
 
 async fn batches_by_move(with: &Rebuild<'_>) -> Result<BTreeMap<MoveId, Found>, StepError> {
     let mut by_move: BTreeMap<MoveId, Found> = BTreeMap::new();
-    for manifest in with.gateway.batches().await? {
-        let Some(status) = with.gateway.status(manifest.batch).await? else { continue };
-        let found = by_move.entry(manifest.move_id).or_default();
-        match status.state {
-            BatchState::Published => found.published = true,
-            BatchState::Proven => {}
-            _ => continue,
+    let mut after = None;
+    loop {
+        let page = with.gateway.batches(after).await?;
+        for BatchFacts { state, manifest } in page.batches {
+            let found = by_move.entry(manifest.move_id).or_default();
+            match state {
+                BatchState::Published => found.published = true,
+                BatchState::Proven => {}
+                _ => continue,
+            }
+            found.batches.push(manifest);
         }
-        found.batches.push(manifest);
+        after = page.next;
+        if after.is_none() {
+            return Ok(by_move);
+        }
     }
-    Ok(by_move)
 }
 
 /// `None`: the move had not come to its fence.
