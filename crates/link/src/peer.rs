@@ -5,10 +5,11 @@
 //! and jitter while the other side is away, at most `retry_attempts` times; what the last attempt met is the
 //! error. A stream is never retried once it has begun: part of it may have been used.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
+use parking_lot::RwLock;
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
@@ -47,6 +48,8 @@ pub struct Peer {
     timeout: Duration,
     attempts: u32,
     activity: Activity,
+    /// Sent with every request, beside the token.
+    extra: Arc<RwLock<Option<(&'static str, String)>>>,
 }
 
 impl Peer {
@@ -93,7 +96,13 @@ impl Peer {
         let client = client
             .build()
             .map_err(|error| PeerError::Protocol { url: base.to_string(), reason: chain(&error) })?;
-        Ok(Self { client, base, token, timeout, attempts: retry_attempts + 1, activity: Activity::new() })
+        let (attempts, activity, extra) = (retry_attempts + 1, Activity::new(), Arc::default());
+        Ok(Self { client, base, token, timeout, attempts, activity, extra })
+    }
+
+    /// From now on every request of this peer, and of its clones, carries this header; `None`: no more.
+    pub fn set_header(&self, header: Option<(&'static str, String)>) {
+        *self.extra.write() = header;
     }
 
     /// Time since the other daemon last answered anything; `None`: it never did.
@@ -253,11 +262,14 @@ impl Peer {
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, PeerError> {
-        let request = self.client.request(method, self.at(path)?);
-        Ok(match &self.token {
-            Some(token) => request.header("authorization", token.header()),
-            None => request,
-        })
+        let mut request = self.client.request(method, self.at(path)?);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", token.header());
+        }
+        if let Some((name, value)) = &*self.extra.read() {
+            request = request.header(*name, value);
+        }
+        Ok(request)
     }
 
     async fn repeated(

@@ -11,9 +11,9 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Json, Router,
     body::{Body, Bytes},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     routing::{get, post, put},
 };
 use daemon::bearer::require_bearer;
@@ -44,6 +44,20 @@ async fn the_token_opens_the_door_and_nothing_else_does() {
     assert_eq!(peer(&url, TOKEN, 0).get::<u32>("/x").await.unwrap(), 7);
     let refused = peer(&url, "another token, as long as it", 3).get::<u32>("/x").await.unwrap_err();
     assert_eq!((refused.status(), refused.code()), (Some(401), Some("unauthorized")));
+}
+
+#[tokio::test]
+async fn a_header_that_is_set_is_sent_by_every_clone_until_it_is_taken_back() {
+    let echo = async |headers: HeaderMap| {
+        Json(headers.get("x-sender").map(|value| value.to_str().unwrap().to_owned()))
+    };
+    let (url, _server) = serve(Router::new().route("/x", get(echo))).await;
+    let peer = peer(&url, TOKEN, 0);
+    let clone = peer.clone();
+    for header in [None, Some("7/1"), Some("7/2"), None] {
+        peer.set_header(header.map(|value| ("x-sender", value.to_owned())));
+        assert_eq!(clone.get::<Option<String>>("/x").await.unwrap().as_deref(), header);
+    }
 }
 
 #[tokio::test]

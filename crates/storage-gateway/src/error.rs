@@ -4,7 +4,10 @@
 //! code of each stand in one table in `api::refusal`.
 
 use daemon::body::BodyError;
-use storage_types::{BatchId, gateway_api::BatchStatus, ids::InvalidId, manifest::InvalidManifest};
+use storage_types::{
+    BatchId, GatewayId, InvalidSender, Sender, gateway_api::BatchStatus, ids::InvalidId,
+    manifest::InvalidManifest,
+};
 
 use crate::journal::JournalError;
 
@@ -14,6 +17,32 @@ pub enum GatewayError {
     /// The path does not hold an id.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
+    /// The header does not say who sends.
+    #[error(transparent)]
+    InvalidSender(#[from] InvalidSender),
+    /// The gateway takes another sender's batches.
+    #[error("{} is not the sender in force, which is {known}", .presented.map_or_else(|| "nobody".into(), |sender| sender.to_string()))]
+    StaleSender {
+        /// The sender in force.
+        known: Sender,
+        /// Who sent the request.
+        presented: Option<Sender>,
+    },
+    /// Nobody's batches are taken yet.
+    #[error("no sender has claimed this gateway (POST /v1/claim)")]
+    Unclaimed,
+    /// The cold database is another gateway's.
+    #[error(
+        "the cold database {database} is of gateway {owner}, this is {gateway}: it is not touched until an operator says whose it is (storagectl gateway accept {database})"
+    )]
+    ForeignDatabase {
+        /// The database.
+        database: String,
+        /// Whose it says it is.
+        owner: GatewayId,
+        /// This gateway.
+        gateway: GatewayId,
+    },
     /// The body does not say what the endpoint takes.
     #[error("{0}")]
     InvalidBody(String),

@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     error::GatewayError,
+    identity::Identity,
     ingest::{open_batches::OpenBatches, spool::Spool},
     journal::Journal,
 };
@@ -42,6 +43,8 @@ pub struct Gateway {
     pub engine: Client,
     /// The same as the account that runs what callers wrote.
     pub reader: Client,
+    /// Who it is, and whose batches it takes.
+    pub identity: Identity,
     /// What has been promised.
     pub journal: Journal,
     /// Chunks not yet loaded.
@@ -90,6 +93,7 @@ impl Gateway {
             config,
             engine,
             reader,
+            identity: Identity::default(),
             journal,
             spool: Arc::new(spool),
             open: OpenBatches::default(),
@@ -172,6 +176,8 @@ impl Gateway {
         let totals = self.journal.totals().await?;
         Ok(GatewayStatus {
             name: self.config.service.name.clone(),
+            id: self.identity.id(),
+            sender: self.identity.sender(),
             version: env!("CARGO_PKG_VERSION").into(),
             engine_version: self.engine_version().await,
             disk_free_bytes: disk::free_bytes(self.spool.root())

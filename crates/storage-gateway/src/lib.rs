@@ -8,6 +8,7 @@
 //! | [`api`] | the HTTP interface |
 //! | [`ingest`] | batches on their way in: spool, proof, attach |
 //! | [`cold`] | the cold ClickHouse: tables, ledger, proofs, reads |
+//! | [`identity`] | who this gateway is, and whose batches it takes |
 //! | [`journal`] | what has been promised, in SQLite |
 //! | [`connector`] | heartbeats and confirmations to the service |
 //! | [`janitor`] | removes what belongs to nobody |
@@ -22,6 +23,7 @@ pub mod cold;
 pub mod connector;
 pub mod error;
 pub mod gateway;
+pub mod identity;
 pub mod ingest;
 pub mod janitor;
 pub mod journal;

@@ -6,7 +6,7 @@ mod support;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use storage_types::{BatchId, ContentHash, TimeRange, schema_hash};
-use support::{Batch, LIVE, Settings, Stage, TOKEN, assert_exactly_once, assert_tidy};
+use support::{Batch, LIVE, SENDER, Settings, Stage, TOKEN, assert_exactly_once, assert_tidy};
 use testbed::{wait::eventually, wire::exchange};
 
 /// What is wrong with a batch, and how to make it so.
@@ -75,7 +75,7 @@ async fn a_path_that_climbs_is_no_batch() {
     // reqwest would tidy the path up, so this is spoken by hand.
     for path in ["/v1/batches/../x", "/v1/batches/../../etc/passwd", "/v1/batches/../chunks/0"] {
         let request = format!(
-            "PUT {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            "PUT {path} HTTP/1.1\r\nHost: x\r\nX-Sender: {SENDER}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
         let answer = exchange(&gateway.url(""), &request).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
@@ -259,6 +259,7 @@ async fn the_disk_reserve_is_refused_before_it_is_hit() {
     })
     .await
     .unwrap();
+    gateway.claim().await;
     gateway.ensure(&batch).await;
     assert_eq!(announce(&gateway, &batch).await, (507, "disk_reserve".into()));
     let (status, json) = gateway.call(Method::GET, "/readyz", Vec::new()).await;

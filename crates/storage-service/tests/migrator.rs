@@ -352,6 +352,30 @@ async fn a_catalog_lost_between_fence_and_publish_finds_the_only_hot_copy() {
     }
 }
 
+/// Yesterday's copy of the catalog must not move anything: what was moved since would go again, or away.
+#[tokio::test]
+async fn an_older_copy_of_the_catalog_moves_nothing() {
+    let mut scene = Scene::start().await;
+    scene.fill("daily", 0, 4_000, 0, 4).await;
+    scene.migrate("daily", 1).await;
+    let copied = parking_lot::Mutex::new(Vec::new());
+    harm_catalog(&mut scene, |file| copied.lock().push((file.to_owned(), std::fs::read(file).unwrap())))
+        .await;
+    scene.migrate("daily", 2).await;
+    let cold = scene.cold.number("SELECT count() FROM cold.daily").await.unwrap();
+
+    // Started as often as the file that it is a copy of.
+    scene.stack.kill(Role::Service).unwrap();
+    for (file, bytes) in copied.into_inner() {
+        std::fs::write(file, bytes).unwrap();
+    }
+    scene.stack.restart(Role::Service).await.unwrap();
+    let id = scene.service.migrate(&Scene::request("daily", 3)).await.unwrap();
+    scene.until("it says so", async |s| s.log().contains("nothing is moved")).await;
+    assert_eq!(scene.service.migration(id).await.unwrap().moves.len(), 0);
+    assert_eq!(scene.cold.number("SELECT count() FROM cold.daily").await.unwrap(), cold);
+}
+
 /// Kills `role` at every point of a move, each followed by a restart; what is seen never changes, the move
 /// goes on where it was, and in the end every row has moved once.
 async fn killed_everywhere(table: &str, role: Role) {

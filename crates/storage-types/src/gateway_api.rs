@@ -1,6 +1,7 @@
 //! Bodies of storage-gateway's HTTP API, and of what the gateway tells the service.
 //!
 //! ```text
+//! POST   /v1/claim                        Claim → Claimed; 409 another sender is known
 //! POST   /v1/tables                       EnsureTable → 200, 409 schema differs
 //! POST   /v1/batches                      Manifest → 201 new, 200 same, 409 differs
 //! GET    /v1/batches/{id}                 BatchStatus, 404
@@ -15,14 +16,37 @@
 //! GET    /healthz, /readyz                no token
 //! ```
 //!
-//! Everything but health asks for `Authorization: Bearer <token>`.
+//! Everything but health asks for `Authorization: Bearer <token>`. Every POST, PUT and DELETE but
+//! `claim`, `query` and `probe` asks for the [`crate::SENDER_HEADER`] of the sender in force: 409 `stale_sender`
+//! to another, 409 `unclaimed` while none is known.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, BatchState, Column, Manifest, Proof};
+use crate::{BatchId, BatchState, Column, GatewayId, Manifest, Proof, Sender};
 
 /// Bytes of a question for the line's bandwidth (`PUT /v1/probe`): small enough to be in nobody's way.
 pub const PROBE_BYTES: usize = 256 * 1024;
+
+/// From now on the gateway's batches are this sender's. Accepted when no sender is known, or when
+/// `replaces` is the one that is known and, for the same catalog, `sender` has a higher epoch. Asking
+/// again for what is in force changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// Who asks.
+    pub sender: Sender,
+    /// Who is known, as far as the asker knows.
+    pub replaces: Option<Sender>,
+}
+
+/// The answer to a [`Claim`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The gateway.
+    pub gateway: GatewayId,
+    /// The sender in force now.
+    pub sender: Sender,
+}
 
 /// Most batches of one [`BatchPage`].
 pub const MAX_BATCH_PAGE: u32 = 1_000;
@@ -105,6 +129,12 @@ pub struct ColdQuery {
 pub struct GatewayStatus {
     /// `service.name` of its configuration.
     pub name: String,
+    /// Which gateway it is; `None` until its journal is whole.
+    #[serde(default)]
+    pub id: Option<GatewayId>,
+    /// Whose batches it takes; `None` while nobody has claimed it.
+    #[serde(default)]
+    pub sender: Option<Sender>,
     /// Version of the gateway.
     pub version: String,
     /// `version()` of its ClickHouse; `None` while it does not answer.

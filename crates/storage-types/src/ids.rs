@@ -1,6 +1,6 @@
 //! Ids that never return.
 //!
-//! All three are the same 63-bit shape: 43 bits of milliseconds since 2020-01-01 UTC, then 20
+//! All are the same 63-bit shape: 43 bits of milliseconds since 2020-01-01 UTC, then 20
 //! random bits. They sort by age, survive the loss of either journal (no counter to restore), and
 //! fit ClickHouse's `UInt64` and SQLite's signed integer. In JSON and paths they are decimal text,
 //! since JavaScript loses integers above 2^53.
@@ -26,9 +26,9 @@ macro_rules! id {
 
         impl $name {
             /// A fresh id from the wall clock (`unix_ms`, milliseconds since 1970) and randomness.
-            pub fn from_parts(unix_ms: u64, random: u32) -> Self {
+            pub const fn from_parts(unix_ms: u64, random: u32) -> Self {
                 let ms = unix_ms.saturating_sub(EPOCH_MS) & ((1 << 43) - 1);
-                Self((ms << RANDOM_BITS) | u64::from(random & ((1 << RANDOM_BITS) - 1)))
+                Self((ms << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1)) as u64)
             }
 
             /// The id as it stands in a `UInt64` column.
@@ -92,6 +92,15 @@ id!(
 id!(
     /// One migration: all the moves one trigger asked for.
     MigrationId
+);
+id!(
+    /// One gateway, with its cold tables: made once, kept in its journal and beside the tables.
+    GatewayId
+);
+id!(
+    /// One catalog: made once, with the file. A catalog that was lost comes back with another id, one
+    /// that was restored from a backup with its own.
+    CatalogId
 );
 
 #[cfg(test)]

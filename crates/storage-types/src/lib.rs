@@ -7,12 +7,14 @@ pub mod ids;
 pub mod lifecycle;
 pub mod manifest;
 mod secret;
+mod sender;
 pub mod service_api;
 pub mod time_range;
 pub mod time_sql;
 
-pub use ids::{BatchId, MigrationId, MoveId};
+pub use ids::{BatchId, CatalogId, GatewayId, MigrationId, MoveId};
 pub use lifecycle::{BatchState, MoveState};
 pub use manifest::{ChunkEntry, Column, ContentHash, Manifest, Proof, schema_hash};
 pub use secret::Secret;
+pub use sender::{InvalidSender, SENDER_HEADER, Sender};
 pub use time_range::TimeRange;

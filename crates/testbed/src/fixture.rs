@@ -37,6 +37,8 @@ pub const DAILY: &str = "daily";
 
 /// The gateway's own record of batches, beside the cold tables.
 const LEDGER: &str = "_storage_batches";
+/// Says whose the cold database is.
+const OWNER: &str = "_storage_owner";
 
 /// A stack, its tables, and what was written to them.
 #[derive(Debug)]
@@ -213,7 +215,7 @@ impl Fixture {
         let staging =
             self.cold.query(format!("SELECT name FROM system.tables WHERE database = '{COLD}'")).await?;
         ensure!(
-            staging.lines().all(|name| [COARSE, DAILY, LEDGER].contains(&name)),
+            staging.lines().all(|name| [COARSE, DAILY, LEDGER, OWNER].contains(&name)),
             "left beside the cold tables: {staging}"
         );
         Ok(())

@@ -13,17 +13,17 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
-    http::Uri,
-    middleware::{Next, from_fn},
-    response::Response,
-    routing::{get, post, put},
+    extract::{DefaultBodyLimit, Request, State},
+    http::{Method, Uri},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+    routing::{delete, get, post, put},
 };
 use daemon::bearer::require_bearer;
 use link::BearerToken;
 use tracing::{Instrument as _, field::Empty};
 
-use crate::{error::GatewayError, gateway::Gateway};
+use crate::{error::GatewayError, gateway::Gateway, identity};
 use refusal::Refusal;
 
 /// Each request is logged with the ids that its handler finds in it.
@@ -32,20 +32,43 @@ async fn in_span(request: Request, next: Next) -> Response {
     next.run(request).instrument(span).await
 }
 
+/// Lets through what the sender in force sends, and keeps it in force until the answer is there. Chunks
+/// are the exception: one may take minutes, and lands only in a batch that takes chunks.
+async fn from_sender(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    if !gateway.is_rebuilt() {
+        return Refusal::from(GatewayError::Starting).into_response();
+    }
+    match gateway.identity.admit(identity::header(request.headers())).await {
+        Ok(admitted) if request.method() == Method::PUT => {
+            drop(admitted);
+            next.run(request).await
+        }
+        Ok(_admitted) => next.run(request).await,
+        Err(error) => Refusal::from(error).into_response(),
+    }
+}
+
 /// The whole interface.
 pub fn router(gateway: Arc<Gateway>) -> Router {
     let token = gateway.config.service.token.as_ref().map(|secret| BearerToken::new(secret.expose()));
-    let mut guarded = Router::new()
+    let sender = from_fn_with_state(Arc::clone(&gateway), from_sender);
+    let changing = Router::new()
         .route("/v1/tables", post(queries::ensure_table))
+        .route("/v1/batches", post(batches::announce))
+        .route("/v1/batches/{id}", delete(batches::delete))
+        .route("/v1/batches/{id}/chunks/{n}", put(batches::chunk))
+        .route("/v1/batches/{id}/commit", post(batches::commit))
+        .route("/v1/batches/{id}/published", post(batches::published))
+        .route_layer(sender);
+    let mut guarded = Router::new()
+        .route("/v1/claim", post(queries::claim))
         .route("/v1/query", post(queries::query))
         .route("/v1/status", get(health::status))
         .route("/v1/probe", put(health::probe))
-        .route("/v1/batches", post(batches::announce).get(batches::list))
-        .route("/v1/batches/{id}", get(batches::status).delete(batches::delete))
-        .route("/v1/batches/{id}/chunks/{n}", put(batches::chunk))
-        .route("/v1/batches/{id}/commit", post(batches::commit))
+        .route("/v1/batches", get(batches::list))
+        .route("/v1/batches/{id}", get(batches::status))
         .route("/v1/batches/{id}/proof", get(batches::proof))
-        .route("/v1/batches/{id}/published", post(batches::published))
+        .merge(changing)
         .fallback(nowhere)
         // Each handler caps its own body: a chunk by its manifest, all others by `daemon::body`.
         .layer(DefaultBodyLimit::disable());

@@ -1,4 +1,4 @@
-//! Cold tables and cold reads.
+//! Whose batches they are, cold tables and cold reads.
 
 use std::sync::Arc;
 
@@ -9,17 +9,24 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use daemon::body;
-use storage_types::gateway_api::{ColdQuery, EnsureTable};
+use storage_types::gateway_api::{Claim, Claimed, ColdQuery, EnsureTable};
 
 use super::refusal::Refusal;
 use crate::{
     cold::{query as cold_query, tables},
     gateway::Gateway,
+    identity,
 };
 
 /// Headers of the engine that the caller gets too.
 const PASSED_ON: [&str; 4] =
     ["content-type", "x-clickhouse-query-id", "x-clickhouse-format", "x-clickhouse-timezone"];
+
+/// `POST /v1/claim`.
+pub async fn claim(State(gateway): State<Arc<Gateway>>, wanted: Body) -> Result<Json<Claimed>, Refusal> {
+    let wanted: Claim = body::json(wanted, gateway.config.service.max_body_bytes).await?;
+    Ok(Json(identity::claim(&gateway, wanted).await?))
+}
 
 /// `POST /v1/tables`: answers the table as the engine has it now.
 pub async fn ensure_table(
@@ -27,8 +34,7 @@ pub async fn ensure_table(
     wanted: Body,
 ) -> Result<Json<EnsureTable>, Refusal> {
     let wanted: EnsureTable = body::json(wanted, gateway.config.service.max_body_bytes).await?;
-    let storage = &gateway.config.storage;
-    Ok(Json(tables::ensure(&gateway.engine, &wanted, storage.compression, &storage.databases).await?))
+    Ok(Json(tables::ensure(&gateway, &wanted).await?))
 }
 
 /// `POST /v1/query`.

@@ -40,6 +40,10 @@ fn classify(error: &GatewayError) -> (StatusCode, &'static str) {
     use StatusCode as S;
     match error {
         E::InvalidId(_) => (S::BAD_REQUEST, "invalid_id"),
+        E::InvalidSender(_) => (S::BAD_REQUEST, "invalid_sender"),
+        E::StaleSender { .. } => (S::CONFLICT, "stale_sender"),
+        E::Unclaimed => (S::CONFLICT, "unclaimed"),
+        E::ForeignDatabase { .. } => (S::CONFLICT, "foreign_database"),
         E::InvalidBody(_) => (S::BAD_REQUEST, "invalid_body"),
         E::Body(BodyError::Invalid(_)) => (S::BAD_REQUEST, "invalid_body"),
         E::Body(BodyError::TooLarge { .. }) => (S::PAYLOAD_TOO_LARGE, "body_too_large"),

@@ -6,6 +6,7 @@
 
 pub mod guard;
 pub mod ledger;
+pub mod owner;
 pub mod proof;
 pub mod query;
 pub mod tables;

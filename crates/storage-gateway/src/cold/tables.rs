@@ -13,8 +13,8 @@ use serde::Deserialize;
 use storage_config::Compression;
 use storage_types::{Column, gateway_api::EnsureTable, time_sql};
 
-use super::{DDL_DEADLINE, LOOK_DEADLINE, TableName, guard};
-use crate::error::GatewayError;
+use super::{DDL_DEADLINE, LOOK_DEADLINE, TableName, guard, owner};
+use crate::{error::GatewayError, gateway::Gateway};
 
 /// The column that says which batch a row came with.
 pub const BATCH_COLUMN: &str = "_batch";
@@ -102,16 +102,22 @@ pub async fn describe(engine: &Client, table: &TableName) -> Result<Option<Table
 }
 
 /// Makes the table, or checks the one that is there and adds `_batch` to it; answers it as it stands.
-pub async fn ensure(
-    engine: &Client,
-    wanted: &EnsureTable,
-    compression: Compression,
-    allowed: &[String],
-) -> Result<EnsureTable, GatewayError> {
+///
+/// The sender in force must not change meanwhile.
+pub async fn ensure(gateway: &Gateway, wanted: &EnsureTable) -> Result<EnsureTable, GatewayError> {
+    let (engine, storage) = (&gateway.engine, &gateway.config.storage);
     let table = TableName::new(&wanted.database, &wanted.table);
-    check_request(wanted, allowed)?;
-    if describe(engine, &table).await?.is_none() {
-        create(engine, wanted, &table, compression).await?;
+    check_request(wanted, &storage.databases)?;
+    let absent = describe(engine, &table).await?.is_none();
+    if absent {
+        let database = quote::ident(&table.database);
+        let sql = format!("CREATE DATABASE IF NOT EXISTS {database}");
+        engine.query(sql).deadline(DDL_DEADLINE).execute().await?;
+    }
+    let id = gateway.identity.id().ok_or(GatewayError::Starting)?;
+    owner::take(engine, &table.database, id, gateway.identity.sender()).await?;
+    if absent {
+        create(engine, wanted, &table, storage.compression).await?;
     }
     let facts = describe(engine, &table).await?.ok_or_else(|| unknown(&table))?;
     check_suitable(&table, &facts)?;
@@ -250,12 +256,6 @@ async fn create(
     table: &TableName,
     compression: Compression,
 ) -> Result<(), GatewayError> {
-    let database = quote::ident(&table.database);
-    engine
-        .query(format!("CREATE DATABASE IF NOT EXISTS {database}"))
-        .deadline(DDL_DEADLINE)
-        .execute()
-        .await?;
     let mut columns: Vec<String> = wanted
         .columns
         .iter()

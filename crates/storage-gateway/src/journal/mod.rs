@@ -15,6 +15,7 @@
 //! **Cancellation.** Statements run on blocking threads and finish even when the caller is gone; a
 //! statement is the unit of work, so nothing is ever half written.
 
+mod identity;
 mod outbox;
 mod pages;
 pub mod rebuild;
@@ -24,11 +25,13 @@ use std::{path::Path, sync::Arc};
 
 use daemon::sqlite::{self, OpenError};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 use storage_types::{BatchId, BatchState, ContentHash, Manifest, Proof, lifecycle::IllegalTransition};
 
 /// File name under the data folder.
 pub const FILE_NAME: &str = "gateway.sqlite";
+/// In `meta` once a fresh journal was filled.
+const REBUILT: &str = "rebuilt";
 
 /// A journal call failed.
 #[derive(Debug, thiserror::Error)]
@@ -296,22 +299,12 @@ impl Journal {
 
     /// Whether a fresh journal has been filled from the tables and the spool.
     pub async fn is_rebuilt(&self) -> Result<bool, JournalError> {
-        self.run(|connection| {
-            let found: Option<String> = connection
-                .query_row("SELECT value FROM meta WHERE name = 'rebuilt'", [], |row| row.get(0))
-                .optional()?;
-            Ok(found.is_some())
-        })
-        .await
+        self.run(|connection| Ok(identity::meta(connection, REBUILT)?.is_some())).await
     }
 
     /// Marks the journal as filled.
     pub async fn mark_rebuilt(&self) -> Result<(), JournalError> {
-        self.run(|connection| {
-            connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('rebuilt', '1')", [])?;
-            Ok(())
-        })
-        .await
+        self.run(|connection| Ok(identity::set_meta(connection, REBUILT, "1")?)).await
     }
 }
 

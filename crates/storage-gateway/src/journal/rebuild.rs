@@ -24,6 +24,7 @@ use crate::{
     },
     error::GatewayError,
     gateway::Gateway,
+    identity,
     journal::FoundBatch,
 };
 
@@ -51,7 +52,9 @@ pub async fn run(gateway: Arc<Gateway>, cancel: CancellationToken) {
 }
 
 async fn once(gateway: &Gateway) -> Result<(), GatewayError> {
-    if !gateway.journal.is_rebuilt().await? {
+    let lost = !gateway.journal.is_rebuilt().await?;
+    identity::establish(gateway, lost).await?;
+    if lost {
         let mut expected: HashMap<TableName, BTreeMap<u64, u64>> = HashMap::new();
         for database in ledger::databases(&gateway.engine).await? {
             from_ledger(gateway, &database, &mut expected).await?;

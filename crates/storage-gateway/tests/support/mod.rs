@@ -15,8 +15,8 @@ use clickhouse_http::client::{Client, NodeList};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use storage_types::{
-    BatchId, Column, Manifest, MoveId, Proof, TimeRange,
-    gateway_api::{BatchStatus, EnsureTable},
+    BatchId, CatalogId, Column, Manifest, MoveId, Proof, SENDER_HEADER, Sender, TimeRange,
+    gateway_api::{BatchStatus, Claim, EnsureTable, GatewayStatus},
     schema_hash,
 };
 use testbed::{
@@ -28,6 +28,8 @@ use testbed::{
 use url::Url;
 
 pub const TOKEN: &str = "a-token-for-tests-only";
+/// Who sends, where a test does not say otherwise.
+pub const SENDER: Sender = Sender { catalog: CatalogId::from_parts(1_800_000_000_000, 1), epoch: 1 };
 pub const CHUNK: u64 = 64 * 1024;
 /// 2024-08-01 00:00:00 UTC.
 pub const T0: i64 = 1_722_470_400;
@@ -200,7 +202,25 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
     }
 
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, self.url(path)).bearer_auth(TOKEN)
+        self.request_of(SENDER, method, path)
+    }
+
+    /// As somebody else than the usual sender.
+    pub fn request_of(&self, sender: Sender, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, self.url(path)).bearer_auth(TOKEN);
+        request.header(SENDER_HEADER, sender.to_string())
+    }
+
+    /// The usual sender is the one in force.
+    pub async fn claim(&self) {
+        let claim = Claim { sender: SENDER, replaces: None };
+        let (status, json) = self.post("/v1/claim", &claim).await;
+        assert_eq!(status, StatusCode::OK, "{json}");
+    }
+
+    pub async fn status(&self) -> GatewayStatus {
+        let (_, json) = self.call(Method::GET, "/v1/status", Vec::new()).await;
+        serde_json::from_value(json).unwrap()
     }
 
     /// Status and JSON (null when the answer is none).
@@ -469,6 +489,7 @@ impl Stage {
         let engine = Engine::start(dir.path()).await;
         let gateway = Gateway::start(dir.path(), &engine, &settings).await;
         gateway.ready().await;
+        gateway.claim().await;
         Self { gateway, engine, dir }
     }
 }

@@ -282,6 +282,11 @@ impl Catalog {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
+    /// Whether a move was ever planned, or found again.
+    pub fn has_moves(&self) -> Result<bool, CatalogError> {
+        Ok(self.db().query_row("SELECT EXISTS (SELECT 1 FROM moves)", [], |row| row.get(0))?)
+    }
+
     /// Batches whose bytes may still be needed from the spool.
     pub fn spooled_batches(&self) -> Result<Vec<BatchId>, CatalogError> {
         let db = self.db();

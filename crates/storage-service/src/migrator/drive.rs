@@ -64,7 +64,7 @@ impl Inner {
             return false;
         }
         let whole = match self.ensure_whole().await {
-            Ok(whole) => whole,
+            Ok(()) => self.may_move().await,
             Err(error) => {
                 tracing::debug!("the catalog is not settled yet: {error}");
                 false
@@ -78,32 +78,54 @@ impl Inner {
     }
 
     /// A catalog that has never met its gateway may be one that was lost.
-    async fn ensure_whole(&self) -> Result<bool, StepError> {
+    async fn ensure_whole(&self) -> Result<(), StepError> {
         let mover = &self.mover;
         if mover.catalog.note(MET_GATEWAY)?.is_some() {
             mover.catalog.set_rebuilding(false);
-            return Ok(true);
+            return Ok(());
         }
         // Where no move was ever made nothing can have been lost: queries need not wait for the NAS.
         if mover.catalog.is_rebuilding() && !mover.hot.has_internal_database().await? {
             mover.catalog.set_rebuilding(false);
         }
-        let migration = new_migration_id();
+        if !mover.catalog.has_moves()? {
+            self.note_rebuilding_from(mover.gateway.gateway_status().await?.sender)?;
+        }
+        self.rebuild().await?;
+        mover.catalog.set_note(MET_GATEWAY, "1")?;
+        // Before queries and callers come in: what was found again is taken up at once then.
+        self.may_move().await;
+        mover.catalog.set_rebuilding(false);
+        Ok(())
+    }
+
+    /// The gateway is claimed, or does not answer: `false` when it is not to be claimed.
+    async fn may_move(&self) -> bool {
+        match self.claim().await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!("the gateway is not claimed: {error}");
+                !matches!(error, StepError::Failed(_))
+            }
+        }
+    }
+
+    /// Fills the catalog with what the gateway and the internal tables hold.
+    pub(super) async fn rebuild(&self) -> Result<(), StepError> {
+        let mover = &self.mover;
         let with = Rebuild {
             catalog: &mover.catalog,
             hot: &mover.hot,
             gateway: &mover.gateway,
             tables: &mover.tables,
-            migration,
+            migration: new_migration_id(),
             now: now(),
         };
         let visible = rebuild(&with).await?;
-        mover.catalog.set_note(MET_GATEWAY, "1")?;
-        mover.catalog.set_rebuilding(false);
         if visible > 0 {
             tracing::warn!(batches = visible, "the catalog was empty and has been rebuilt from the gateway");
         }
-        Ok(true)
+        Ok(())
     }
 
     fn take_up_leftovers(&self) -> Result<(), MigrationError> {
@@ -134,6 +156,10 @@ impl Inner {
         let mut backoff = FIRST_BACKOFF;
         loop {
             let (mut pause, mut blocked, mut waiting) = (Duration::MAX, false, false);
+            if !self.may_move().await {
+                self.sleep(MAX_BACKOFF).await;
+                continue;
+            }
             for record in self.unfinished(migration.id)? {
                 match self.advance(&record).await? {
                     MoveOutcome::Over => backoff = FIRST_BACKOFF,
@@ -263,6 +289,7 @@ impl Inner {
         let line = format!("{} {}: {text}", record.table.logical, record.partition_id);
         match error {
             StepError::Retry(_) => {
+                self.doubt_claim();
                 if record.error.as_deref() != Some(text.as_str()) {
                     tracing::warn!(state = %record.state, "{line}; tried again");
                     catalog.set_move_error(record.id, Some(&text))?;

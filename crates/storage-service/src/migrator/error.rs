@@ -2,6 +2,7 @@
 
 use storage_types::MigrationId;
 
+use super::claim::is_not_claimed;
 use crate::{catalog::CatalogError, hot::HotError};
 
 /// A request was refused.
@@ -100,7 +101,12 @@ impl From<CatalogError> for StepError {
 
 impl From<link::PeerError> for StepError {
     fn from(error: link::PeerError) -> Self {
-        if error.is_retryable() { Self::Retry(error.to_string()) } else { Self::Failed(error.to_string()) }
+        // Who may speak to the gateway is no word on the rows of a move.
+        if error.is_retryable() || is_not_claimed(&error) {
+            Self::Retry(error.to_string())
+        } else {
+            Self::Failed(error.to_string())
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 
 use link::{Peer, PeerError, RateLimiter};
 use storage_types::{
-    BatchId, BatchState, Manifest, Proof,
-    gateway_api::{BatchPage, BatchStatus, EnsureTable},
+    BatchId, BatchState, Manifest, Proof, SENDER_HEADER,
+    gateway_api::{BatchPage, BatchStatus, Claim, Claimed, EnsureTable, GatewayStatus},
 };
 use tokio::io::AsyncRead;
 
@@ -33,6 +33,18 @@ impl GatewayClient {
     /// Over this peer.
     pub fn new(peer: Peer) -> Self {
         Self { peer }
+    }
+
+    /// How the gateway is.
+    pub async fn gateway_status(&self) -> Result<GatewayStatus, PeerError> {
+        self.peer.get("/v1/status").await
+    }
+
+    /// Makes the sender the one whose batches the gateway takes; from then on each call says so.
+    pub async fn claim(&self, claim: &Claim) -> Result<Claimed, PeerError> {
+        let (_, claimed) = self.peer.post("/v1/claim", claim).await?;
+        self.peer.set_header(Some((SENDER_HEADER, claim.sender.to_string())));
+        Ok(claimed)
     }
 
     /// Makes sure the cold table is there; answers it as it stands.

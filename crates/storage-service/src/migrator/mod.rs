@@ -25,6 +25,7 @@
 //! - **Retries**: an engine or gateway that is away is waited for; an unknown outcome is looked up.
 //! - **Cancellation**: the loop is one future; dropping it is a crash like any other.
 
+mod claim;
 mod cut;
 mod drive;
 mod encode;
@@ -51,7 +52,7 @@ use link::Peer;
 use parking_lot::{Mutex, RwLock};
 use storage_config::CloudConfig;
 use storage_types::{
-    MigrationId,
+    MigrationId, Sender,
     gateway_api::Confirmation,
     service_api::{AdoptReport, DryRun, MigrationReport, MigrationRequest, MigrationState, TableReport},
 };
@@ -90,6 +91,12 @@ struct Inner {
     wake: Notify,
     /// The migration that was cancelled last.
     cancelled: watch::Sender<Option<MigrationId>>,
+    /// Who this start of the service is.
+    sender: Sender,
+    /// The gateway takes this sender's batches.
+    claimed: AtomicBool,
+    /// The sender because of which it may not, once that was logged.
+    refused_by: Mutex<Option<Sender>>,
     /// The spool was swept and left-over moves were taken up, once.
     swept: AtomicBool,
 }
@@ -117,6 +124,7 @@ impl Migrator {
         // Until the loop has found out whether anything was lost, and what each table is.
         let known = catalog.managed_tables()?.len() == config.tables.len();
         catalog.set_rebuilding(!known || catalog.note(drive::MET_GATEWAY)?.is_none());
+        let sender = claim::next_sender(&catalog)?;
         let cancelled = catalog.note("cancelled")?.and_then(|id| id.parse().ok());
         let parallel = Mutex::new(AdaptiveConcurrency::new(migration.connections, MOST_CONNECTIONS));
         let inner = Inner {
@@ -126,6 +134,9 @@ impl Migrator {
             refused: RwLock::default(),
             wake: Notify::new(),
             cancelled: watch::channel(cancelled).0,
+            sender,
+            claimed: AtomicBool::new(false),
+            refused_by: Mutex::default(),
             swept: AtomicBool::new(false),
             mover: Mover {
                 catalog,
