@@ -5,7 +5,7 @@ use std::fmt;
 use crate::quote;
 
 /// A table in one engine; both parts unquoted. `Display` quotes them with backticks.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
     /// Database, unquoted.
     pub database: String,

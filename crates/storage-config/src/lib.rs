@@ -29,8 +29,8 @@ pub use cloud::{
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use nas::{
-    ColdKind, ColdStorageConfig, Compression, ConnectionConfig, LimitsConfig, NasConfig, NasServiceConfig,
-    OfflineMode,
+    Archive, ColdKind, ColdStorageConfig, Compression, ConnectionConfig, LimitsConfig, NasConfig,
+    NasServiceConfig, OfflineMode,
 };
 pub use storage_types::Secret;
 pub use timetable::{Limits, Timetable};

@@ -67,6 +67,20 @@ pub enum Compression {
     ZstdUltra,
 }
 
+/// `storage.archive`: when the rows of batches that the service retired leave the cold tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archive {
+    /// `append_only`: never.
+    AppendOnly,
+    /// `delayed <days>d`: when the gateway has run for so many days since.
+    Delayed {
+        /// 1 to 3650.
+        days: u32,
+    },
+    /// `open`: at once.
+    Open,
+}
+
 /// `storage`.
 #[derive(Debug, Clone)]
 pub struct ColdStorageConfig {
@@ -90,6 +104,8 @@ pub struct ColdStorageConfig {
     pub decode_threads: usize,
     /// Databases batches may be written to; empty: any but ClickHouse's own.
     pub databases: Vec<String>,
+    /// When retired batches' rows go.
+    pub archive: Archive,
 }
 
 /// `connection`.

@@ -6,8 +6,9 @@ use std::{
 };
 
 use crate::{
-    ColdKind, ColdStorageConfig, Compression, ConfigErrors, ConnectionConfig, Deployment, LimitsConfig,
-    LinkMethod, NasConfig, NasServiceConfig, OfflineMode, endpoint,
+    Archive, ColdKind, ColdStorageConfig, Compression, ConfigErrors, ConnectionConfig, Deployment,
+    LimitsConfig, LinkMethod, NasConfig, NasServiceConfig, OfflineMode, endpoint,
+    node::Node,
     read::{self, Document, ServiceDefaults},
     read_link,
     section::Section,
@@ -87,6 +88,7 @@ fn storage(document: &Document<'_>, root: &Section<'_>) -> Option<ColdStorageCon
             Err(message) => section.problem_at(at, message),
         }
     }
+    let archive = section.or("archive", Archive::Delayed { days: 7 }, archive);
     section.finish();
     Some(ColdStorageConfig {
         kind: kind?,
@@ -99,7 +101,25 @@ fn storage(document: &Document<'_>, root: &Section<'_>) -> Option<ColdStorageCon
         compression,
         decode_threads,
         databases,
+        archive,
     })
+}
+
+/// `append_only`, `open`, or `delayed` and a number of days.
+fn archive(node: &Node) -> Result<Archive, String> {
+    let text = values::text(node)?;
+    match text.as_str() {
+        "append_only" => return Ok(Archive::AppendOnly),
+        "open" => return Ok(Archive::Open),
+        _ => {}
+    }
+    let days = text.strip_prefix("delayed ").and_then(|rest| rest.trim().strip_suffix('d'));
+    match days.and_then(|days| days.parse().ok()).filter(|days| (1..=3650).contains(days)) {
+        Some(days) => Ok(Archive::Delayed { days }),
+        None => {
+            Err(format!("{text:?} is not append_only, open, or \"delayed\" with 1 to 3650 days (delayed 7d)"))
+        }
+    }
 }
 
 fn connection(

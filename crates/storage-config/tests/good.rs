@@ -10,7 +10,7 @@ use std::{
 };
 
 use storage_config::{
-    Compression, Effort, HotKind, config_path, load_cloud, load_cloud_as, load_nas, load_nas_as,
+    Archive, Compression, Effort, HotKind, config_path, load_cloud, load_cloud_as, load_nas, load_nas_as,
 };
 
 fn here(path: &str) -> PathBuf {
@@ -51,6 +51,7 @@ fn the_nas_file_means_what_it_says() {
     assert_eq!(config.service.listen.to_string(), "127.0.0.1:9000");
     assert_eq!(config.storage.url.as_str(), "http://127.0.0.1:8123/");
     assert_eq!(config.storage.compression, Compression::ZstdUltra);
+    assert_eq!(config.storage.archive, Archive::Delayed { days: 7 });
     assert_eq!(config.connection.cloud_url.as_str(), "http://10.0.1.1:8002/");
     assert_eq!(config.connection.heartbeat_interval, Duration::from_secs(30));
     assert_eq!(config.connection.offline_mode.max_offline_duration, Duration::from_secs(172_800));

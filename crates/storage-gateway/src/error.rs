@@ -5,7 +5,9 @@
 
 use daemon::body::BodyError;
 use storage_types::{
-    BatchId, GatewayId, InvalidSender, Sender, gateway_api::BatchStatus, ids::InvalidId,
+    BatchId, GatewayId, InvalidSender, Sender,
+    gateway_api::{BatchStatus, ColdTableState, ColdTableStatus},
+    ids::InvalidId,
     manifest::InvalidManifest,
 };
 
@@ -113,6 +115,18 @@ pub enum GatewayError {
     /// The batch was given up; its id never returns.
     #[error("batch {0} was given up")]
     Aborted(BatchId),
+    /// The batch was retired, and its rows are going.
+    #[error("batch {0} is retired")]
+    Retired(BatchId),
+    /// A cold table is not the one that holds the batches.
+    #[error("{}", describe(.0))]
+    ColdTable(Box<ColdTableStatus>),
+    /// The engine has not finished an earlier deletion.
+    #[error("a deletion in {table} is still running")]
+    StillRemoving {
+        /// The table.
+        table: String,
+    },
     /// A published batch stays.
     #[error("batch {0} is published; it may not be deleted")]
     Published(BatchId),
@@ -202,6 +216,22 @@ pub enum GatewayError {
     /// The process is ending.
     #[error("the gateway is shutting down")]
     ShuttingDown,
+}
+
+fn describe(table: &ColdTableStatus) -> String {
+    let ColdTableStatus { database, table: name, batches, rows, .. } = table;
+    let found = table.rows_found.unwrap_or(0);
+    let held = format!("{batches} batches with {rows} rows are on record in {database}.{name}");
+    let what = match table.state {
+        ColdTableState::Ok => return format!("{held}, and are there"),
+        ColdTableState::Lost => "there is no such table".to_owned(),
+        ColdTableState::Replaced => "the table of that name is another one".to_owned(),
+        ColdTableState::MissingRows => format!("the table has {found}"),
+        ColdTableState::Foreign => "its database is another gateway's".to_owned(),
+    };
+    let argument =
+        if table.state == ColdTableState::Foreign { database.clone() } else { format!("{database} {name}") };
+    format!("{held}; {what}. Is the volume mounted? To go on without: storagectl gateway accept {argument}")
 }
 
 impl GatewayError {

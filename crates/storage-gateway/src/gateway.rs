@@ -20,10 +20,13 @@ use tokio::{
 };
 
 use crate::{
+    clock::RunningTime,
+    cold::custody::{self, Custody},
     error::GatewayError,
     identity::Identity,
     ingest::{open_batches::OpenBatches, spool::Spool},
     journal::Journal,
+    proofs::ProofJobs,
 };
 
 /// Chunks received at the same time; a chunk costs a network buffer and an open file.
@@ -51,8 +54,18 @@ pub struct Gateway {
     pub spool: Arc<Spool>,
     /// Batches not yet finished.
     pub open: OpenBatches,
+    /// Whether the cold tables are still those that hold the batches.
+    pub custody: Custody,
+    /// Proofs that are being computed.
+    pub proof_jobs: ProofJobs,
+    /// How long this gateway has run in its life.
+    pub running: RunningTime,
     /// One admission at a time.
     pub admission: tokio::sync::Mutex<()>,
+    /// Batches are published, retired, taken back and begun to be removed one call after the other.
+    pub retiring: tokio::sync::Mutex<()>,
+    /// Rung when there may be something to remove.
+    pub tidying: Notify,
     /// Rung when a batch is committed.
     pub work: Notify,
     /// Rung when there is something to tell the service.
@@ -71,12 +84,13 @@ pub struct Gateway {
 
 impl Gateway {
     /// Opens journal and spool under `data_dir`. Nothing is dialled yet.
-    pub fn open(config: NasConfig) -> anyhow::Result<Arc<Self>> {
+    pub async fn open(config: NasConfig) -> anyhow::Result<Arc<Self>> {
         use anyhow::Context;
         let data_dir = &config.service.data_dir;
         disk::create_folder(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
         let claim = disk::claim_folder(data_dir).with_context(|| format!("claim {}", data_dir.display()))?;
         let journal = Journal::open(data_dir).context("open the journal")?;
+        let running = RunningTime::from(journal.running_seconds().await.context("read the journal")?);
         let spool = Spool::open(data_dir).context("open the spool")?;
         let storage = &config.storage;
         let password = storage.password.clone().unwrap_or_default();
@@ -97,7 +111,12 @@ impl Gateway {
             journal,
             spool: Arc::new(spool),
             open: OpenBatches::default(),
+            custody: Custody::default(),
+            proof_jobs: ProofJobs::default(),
+            running,
             admission: tokio::sync::Mutex::new(()),
+            retiring: tokio::sync::Mutex::new(()),
+            tidying: Notify::new(),
             work: Notify::new(),
             news: Notify::new(),
             supervisor: Supervisor::new(),
@@ -120,6 +139,11 @@ impl Gateway {
     /// A place among the proofs being read.
     pub async fn proof_slot(&self) -> Result<SemaphorePermit<'_>, GatewayError> {
         slot(self.proofs.acquire(), "too many proofs at the same time", MAX_PROOFS as u64).await
+    }
+
+    /// The same for a job, which has time.
+    pub async fn proof_turn(&self) -> Result<SemaphorePermit<'_>, GatewayError> {
+        self.proofs.acquire().await.map_err(|_| GatewayError::ShuttingDown)
     }
 
     /// A place among the cold queries.
@@ -185,6 +209,7 @@ impl Gateway {
             min_free_bytes: self.config.limits.min_free_bytes,
             batches_pending: totals.pending,
             batches_held: totals.held,
+            tables: if self.is_rebuilt() { custody::listed(self).await } else { Vec::new() },
         })
     }
 }

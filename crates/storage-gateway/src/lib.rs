@@ -11,6 +11,7 @@
 //! | [`identity`] | who this gateway is, and whose batches it takes |
 //! | [`journal`] | what has been promised, in SQLite |
 //! | [`connector`] | heartbeats and confirmations to the service |
+//! | [`proofs`] | proofs of many batches, as jobs |
 //! | [`janitor`] | removes what belongs to nobody |
 //! | [`start`] | all of them built from the configuration, their tasks started |
 //!
@@ -19,6 +20,7 @@
 //! where the rows are. After any crash of any process the other two are looked at again.
 
 pub mod api;
+mod clock;
 pub mod cold;
 pub mod connector;
 pub mod error;
@@ -27,4 +29,5 @@ pub mod identity;
 pub mod ingest;
 pub mod janitor;
 pub mod journal;
+pub mod proofs;
 pub mod start;

@@ -33,7 +33,7 @@ pub async fn start(mut config: NasConfig, port_file: Option<PathBuf>) -> anyhow:
     };
     tracing::info!(mode, service = %attached.remote, "the link to the cloud");
     config.connection.cloud_url = attached.remote;
-    let gateway = Gateway::open(config)?;
+    let gateway = Gateway::open(config).await?;
     let work = gateway.supervisor.clone();
 
     let stop = work.token();

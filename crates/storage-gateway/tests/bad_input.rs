@@ -218,7 +218,7 @@ async fn tables_that_cannot_hold_batches_are_refused() {
     };
     engine.run("CREATE DATABASE cold").await;
     let structure = "CREATE TABLE cold.trades (ts DateTime64(3, 'UTC'), exchange LowCardinality(String), \
-                     id UInt64, payload String DEFAULT 'a TTL b', maybe Nullable(Int32)) ENGINE =";
+                     id UInt64, payload String DEFAULT 'a TTL b', rows Nullable(Int32)) ENGINE =";
     let keys = "PARTITION BY toYYYYMM(ts) ORDER BY ts";
     assert_eq!(
         ensure(&format!("{structure} ReplacingMergeTree {keys}")).await,

@@ -5,7 +5,7 @@
 mod support;
 
 use reqwest::{Method, StatusCode};
-use support::{Batch, Gateway, LIVE, Stage, assert_exactly_once, assert_tidy};
+use support::{Batch, Gateway, LIVE, Stage, assert_exactly_once, assert_removed, assert_tidy};
 use testbed::{
     faults::{Daemon, Point, Skip},
     wait::eventually,
@@ -120,9 +120,9 @@ async fn rows_left_by_a_torn_move_are_taken_out_and_loaded_again() {
     engine
         .client
         .query(format!(
-            "INSERT INTO {LIVE} (ts, exchange, id, payload, maybe, _batch) \
-             SELECT ts, exchange, id, payload, maybe, _batch FROM {LIVE} \
-             UNION ALL SELECT ts, exchange, id, payload, maybe, _batch FROM cold.{staging}"
+            "INSERT INTO {LIVE} (ts, exchange, id, payload, rows, _batch) \
+             SELECT ts, exchange, id, payload, rows, _batch FROM {LIVE} \
+             UNION ALL SELECT ts, exchange, id, payload, rows, _batch FROM cold.{staging}"
         ))
         .setting("insert_allow_materialized_columns", "1")
         .execute()
@@ -174,7 +174,7 @@ async fn a_batch_given_up_while_it_loads_leaves_nothing() {
     // Either the prover was first and the batch is proven, or not: both may be given up.
     let (status, json) = gateway.call(Method::DELETE, &batch.path(""), Vec::new()).await;
     assert_eq!(status, StatusCode::NO_CONTENT, "{json}");
-    assert_eq!(engine.number(&format!("SELECT count() FROM {LIVE}")).await, 0);
+    assert_removed(&engine, &batch).await;
     assert_tidy(&engine, &gateway).await;
 }
 

@@ -9,7 +9,7 @@ use axum::{Json, Router, extract::State, http::StatusCode as Code, routing::post
 use parking_lot::Mutex;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{Batch, LIVE, Settings, Stage, assert_exactly_once, assert_tidy};
+use support::{Batch, LIVE, Settings, Stage, assert_exactly_once, assert_removed, assert_tidy};
 use testbed::{stack::free_port, wait::eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,7 +42,7 @@ async fn a_lost_journal_comes_back_from_the_tables_and_the_spool() {
         };
         assert_eq!(state(&published).await, "published");
         assert_eq!(state(&proven).await, "proven");
-        assert_eq!(state(&given_up).await, "aborted");
+        assert_eq!(state(&given_up).await, "retired");
         assert_eq!(state(&sending).await, "sending");
         let (_, json) = gateway.call(Method::GET, &sending.path(""), Vec::new()).await;
         assert_eq!(json["missing"][0]["first"], 1, "chunk 0 is still held");
@@ -83,7 +83,7 @@ impl Damage {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chunks_that_rot_on_disk_are_asked_for_again() {
     let Stage { mut gateway, engine, dir: _dir } = Stage::new().await;
-    let batch = Batch::make(&engine, 0, 10_000).await;
+    let batch = Batch::make(&engine, 0, 40_000).await;
     gateway.ensure(&batch).await;
     gateway.send(&batch).await;
     gateway.kill();
@@ -92,12 +92,68 @@ async fn chunks_that_rot_on_disk_are_asked_for_again() {
     bytes[10] ^= 1;
     fs::write(&chunk, bytes).unwrap();
     fs::write(chunk.with_file_name("0.7.part"), b"cut off").unwrap();
+    // Another cannot be read at all: what a bad sector does, a folder in its place does too.
+    fs::remove_file(chunk.with_file_name("2")).unwrap();
+    fs::create_dir(chunk.with_file_name("2")).unwrap();
     gateway.restart().await;
     gateway.ready().await;
     let (status, json) = gateway.commit(&batch).await;
     assert_eq!(status, StatusCode::CONFLICT);
-    assert_eq!(json["missing"], json!([{"first": 1, "last": 1}]));
+    assert_eq!(json["missing"], json!([{"first": 1, "last": 2}]));
     gateway.send(&batch).await;
+    gateway.prove(&batch).await;
+    assert_exactly_once(&engine, &batch).await;
+}
+
+/// Bytes that were right when they came and are not any more say nothing of what was sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_that_rot_after_the_commit_are_asked_for_again() {
+    let Stage { gateway, mut engine, dir: _dir } = Stage::new().await;
+    let batch = Batch::make(&engine, 0, 40_000).await;
+    gateway.ensure(&batch).await;
+    gateway.send(&batch).await;
+    // Committed while the engine is away, so that it is loaded later.
+    engine.kill();
+    assert_eq!(gateway.commit(&batch).await.0, StatusCode::ACCEPTED);
+    let folder = gateway.data_dir().join("spool").join(batch.manifest.batch.to_string());
+    let mut bytes = fs::read(folder.join("0")).unwrap();
+    bytes[50] ^= 1;
+    fs::write(folder.join("0"), bytes).unwrap();
+    fs::remove_file(folder.join("2")).unwrap();
+    fs::create_dir(folder.join("2")).unwrap();
+    engine.restart().await;
+    eventually("both are asked for again", async || {
+        let (_, json) = gateway.call(Method::GET, &batch.path(""), Vec::new()).await;
+        let missing = json!([{"first": 0, "last": 0}, {"first": 2, "last": 2}]);
+        (json["state"] == "sending" && json["missing"] == missing && json["error"].is_string()).then_some(())
+    })
+    .await
+    .unwrap();
+    gateway.send(&batch).await;
+    gateway.prove(&batch).await;
+    assert_exactly_once(&engine, &batch).await;
+    assert_tidy(&engine, &gateway).await;
+}
+
+/// What the engine cannot do now is no word on the batch: it waits and says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_outlasts_an_engine_that_refuses_everything() {
+    let Stage { gateway, engine, dir: _dir } = Stage::new().await;
+    let batch = Batch::make(&engine, 0, 3_000).await;
+    gateway.ensure(&batch).await;
+    gateway.send(&batch).await;
+    // No insert into its staging table can succeed: the code is none that passes by itself.
+    engine.run(&format!("ALTER TABLE {LIVE} ADD CONSTRAINT never CHECK id > 1000000000")).await;
+    gateway.commit(&batch).await;
+    let refused = async || {
+        let log = gateway.log();
+        (log.matches("batch not proven yet").count() > 4).then_some(())
+    };
+    eventually("it was refused again and again", refused).await.unwrap();
+    let (_, json) = gateway.call(Method::GET, &batch.path(""), Vec::new()).await;
+    assert_eq!(json["state"], "received", "{json}");
+    assert!(json["error"].as_str().unwrap().contains("VIOLATED_CONSTRAINT"), "{json}");
+    engine.run(&format!("ALTER TABLE {LIVE} DROP CONSTRAINT never")).await;
     gateway.prove(&batch).await;
     assert_exactly_once(&engine, &batch).await;
 }
@@ -127,7 +183,7 @@ async fn a_batch_waits_for_the_engine_and_can_be_given_up_afterwards() {
 
     let (status, _) = gateway.call(Method::DELETE, &batch.path(""), Vec::new()).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    assert_eq!(engine.number(&format!("SELECT count() FROM {LIVE}")).await, 0);
+    assert_removed(&engine, &batch).await;
     assert_eq!(
         gateway.refused(Method::GET, &batch.path("/proof"), Vec::new()).await,
         (409, "not_proven".into())

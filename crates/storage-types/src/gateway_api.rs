@@ -8,16 +8,21 @@
 //! PUT    /v1/batches/{id}/chunks/{n}      bytes (`Content-Digest: blake3=:<base64>:`) → 204, 409, 413, 422
 //! POST   /v1/batches/{id}/commit          BatchStatus: 202 proving, 200 proven, 409 chunks missing, 422 refuted
 //! GET    /v1/batches/{id}/proof           Proof, computed afresh from the live cold table
-//! DELETE /v1/batches/{id}                 204; 409 once published
+//! DELETE /v1/batches/{id}                 204: given up, or retired where it was proven; 409 once published
 //! POST   /v1/batches/{id}/published       204: the batch may no longer be deleted
-//! GET    /v1/batches?after=ID&limit=N     BatchPage: proven and published batches, oldest first
+//! POST   /v1/batches/published            Batches → 204, all of them or none
+//! POST   /v1/batches/retire               Batches → 204: nobody reads them; rows go by the NAS's own rule
+//! POST   /v1/batches/unretire             Batches → 204; 409 `retired` once a removal has begun
+//! POST   /v1/proofs                       ProofRequest → 202 ProofProgress, 200 Vec<(BatchId, Proof)>
+//! POST   /v1/accept                       Accept → 204: an operator's word on a cold table or database
+//! GET    /v1/batches?after=ID&limit=N     BatchPage: proven, published and retired batches, oldest first
 //! POST   /v1/query                        ColdQuery → the engine's stream
 //! GET    /v1/status                       GatewayStatus
 //! GET    /healthz, /readyz                no token
 //! ```
 //!
 //! Everything but health asks for `Authorization: Bearer <token>`. Every POST, PUT and DELETE but
-//! `claim`, `query` and `probe` asks for the [`crate::SENDER_HEADER`] of the sender in force: 409 `stale_sender`
+//! `claim`, `query`, `proofs`, `accept` and `probe` asks for the [`crate::SENDER_HEADER`] of the sender in force: 409 `stale_sender`
 //! to another, 409 `unclaimed` while none is known.
 
 use serde::{Deserialize, Serialize};
@@ -48,7 +53,7 @@ pub struct Claimed {
     pub sender: Sender,
 }
 
-/// Most batches of one [`BatchPage`].
+/// Most batches of one [`BatchPage`], [`Batches`] or [`ProofRequest`].
 pub const MAX_BATCH_PAGE: u32 = 1_000;
 
 /// A cold table the gateway must have before batches for it can come.
@@ -109,6 +114,83 @@ pub struct BatchPage {
     pub next: Option<BatchId>,
 }
 
+/// Batches to be changed together, at most [`MAX_BATCH_PAGE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batches {
+    /// Their ids.
+    pub batches: Vec<BatchId>,
+}
+
+/// Asks for proofs computed after this job's name first came. Asked again with the same name until they
+/// are there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofRequest {
+    /// Name of the job: never used before for another.
+    pub id: u64,
+    /// At most [`MAX_BATCH_PAGE`], each proven, published or retired.
+    pub batches: Vec<BatchId>,
+}
+
+/// How far a proof job is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofProgress {
+    /// Batches proven for this job.
+    pub done: u64,
+    /// Batches asked for.
+    pub total: u64,
+    /// What keeps it from going on, if something does.
+    pub error: Option<String>,
+}
+
+/// An operator accepts what is there now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accept {
+    /// Cold database, unquoted.
+    pub database: String,
+    /// Cold table, unquoted: it stays as it is, its missing rows are given up. `None`: the database is
+    /// this gateway's, whosever it says it is.
+    pub table: Option<String>,
+}
+
+/// Whether a cold table is still the one that holds the batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColdTableState {
+    /// It is.
+    Ok,
+    /// There is none of that name.
+    Lost,
+    /// There is one of that name, and it is another.
+    Replaced,
+    /// It has fewer rows than its batches.
+    MissingRows,
+    /// Its database says that it is another gateway's.
+    Foreign,
+}
+
+/// A cold table that holds batches. In any state but `ok` no query reads it; one that only misses rows still
+/// takes batches and is proven.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColdTableStatus {
+    /// Cold database, unquoted.
+    pub database: String,
+    /// Cold table, unquoted.
+    pub table: String,
+    /// Its UUID in ClickHouse, as the journal knows it.
+    pub uuid: Option<String>,
+    /// How it stands.
+    pub state: ColdTableState,
+    /// Batches that are proven, published or retired in it.
+    pub batches: u64,
+    /// Rows of these batches.
+    pub rows: u64,
+    /// Rows that the engine counts in it, other rows too; `None` when there is no table.
+    pub rows_found: Option<u64>,
+}
+
 /// A read of the cold tables: one SELECT, run with `readonly=1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,8 +227,11 @@ pub struct GatewayStatus {
     pub min_free_bytes: u64,
     /// Batches received but not proven.
     pub batches_pending: u64,
-    /// Batches proven or published.
+    /// Batches proven, published or retired.
     pub batches_held: u64,
+    /// Cold tables that hold batches, at most 1,000; none while the engine does not answer.
+    #[serde(default)]
+    pub tables: Vec<ColdTableStatus>,
 }
 
 /// `POST /internal/v1/heartbeat` on the service.

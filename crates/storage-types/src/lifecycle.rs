@@ -15,6 +15,8 @@
 //! ```text
 //! planned → encoded → sending → received → proven → (as the move)
 //! ```
+//!
+//! The receiver's side of a proven batch ends in `retired`, never in nothing: see [`BatchState`].
 
 /// A transition the table does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -128,15 +130,20 @@ states!(
         Proven = "proven",
         /// Its move is published: queries read it.
         Published = "published",
+        /// Nobody reads it any more; the receiver removes its rows by its own rule. Until that begins it may
+        /// be taken back.
+        Retired = "retired",
         /// Its move was given up; the receiver forgot it.
         Aborted = "aborted",
     }, {
         Planned => [Encoded, Aborted],
         Encoded => [Sending, Planned, Aborted],
         Sending => [Received, Encoded, Aborted],
-        Received => [Proven, Encoded, Aborted],
-        Proven => [Published, Aborted],
-        Published => [],
+        // Back to sending: the receiver's disk lost chunks that it had.
+        Received => [Proven, Encoded, Sending, Aborted],
+        Proven => [Published, Retired, Aborted],
+        Published => [Retired],
+        Retired => [Proven, Published],
         Aborted => [],
     }
 );

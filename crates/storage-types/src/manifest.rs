@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BatchId, MoveId, TimeRange};
 
-/// Version of the manifest's own shape; a reader refuses others.
-pub const MANIFEST_VERSION: u16 = 1;
+/// Version of the manifest's own shape; a reader takes older ones and refuses newer. Version 1 had no
+/// `origin`.
+pub const MANIFEST_VERSION: u16 = 2;
 
 /// One column of a table, in the table's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +83,29 @@ pub struct ChunkEntry {
     pub blake3: String,
 }
 
+/// Where a batch's rows were read: together with the batch's range it says which rows of which table they
+/// are, so that a catalog that was lost can be put together again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// `serverUUID()` of the hot ClickHouse; empty when it is not known.
+    pub server: String,
+    /// UUID of the hot table; empty when it is not known.
+    pub head: String,
+    /// The window that its move took.
+    pub window: TimeRange,
+    /// Rows up to this block number; 0 when none was taken.
+    pub watermark: u64,
+}
+
+impl Origin {
+    /// Nothing is known but the window.
+    #[must_use]
+    pub fn of_window(window: TimeRange) -> Self {
+        Self { server: String::new(), head: String::new(), window, watermark: 0 }
+    }
+}
+
 /// What a batch is, from sender to receiver. Immutable once sent: the same id with another manifest
 /// is a conflict (409), never an update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +149,9 @@ pub struct Manifest {
     pub chunk_bytes: u64,
     /// The chunks, in order.
     pub chunks: Vec<ChunkEntry>,
+    /// Where the rows were read; `None` in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// Why a manifest contradicts itself.
@@ -142,8 +169,11 @@ impl Manifest {
     /// shapes, and the caller's caps on `raw_bytes`.
     pub fn check(&self, max_raw_bytes: u64) -> Result<(), InvalidManifest> {
         let fail = |reason: String| Err(InvalidManifest { batch: self.batch, reason });
-        if self.version != MANIFEST_VERSION {
-            return fail(format!("version {} is not {MANIFEST_VERSION}", self.version));
+        if !(1..=MANIFEST_VERSION).contains(&self.version) {
+            return fail(format!("version {} is none of 1 to {MANIFEST_VERSION}", self.version));
+        }
+        if self.origin.is_some() != (self.version > 1) {
+            return fail(format!("version {} and its origin do not fit", self.version));
         }
         if self.batch.get() == 0 {
             return fail("batch id 0 is reserved".into());

@@ -96,6 +96,14 @@ pub enum LinkCommand {
 pub enum GatewayCommand {
     /// Its engine, disk and batches.
     Status,
+    /// Go on with a cold table as it is now, though it is another one or has lost rows; or, without TABLE,
+    /// with a database that says it is another gateway's.
+    Accept {
+        /// Cold database.
+        database: String,
+        /// Cold table in it.
+        table: Option<String>,
+    },
     /// The batches it holds, oldest first, a thousand at a time.
     Batches {
         /// Only those after this one: where the page before ended.

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use link::Peer;
 use serde::{Serialize, de::DeserializeOwned};
 use storage_types::{
-    gateway_api::{BatchPage, GatewayStatus},
+    gateway_api::{Accept, BatchPage, GatewayStatus},
     service_api::{
         AdoptReport, CatalogReport, LinkLimit, MigrationReport, QueryReport, QueryRequest, ServiceStatus,
     },
@@ -58,6 +58,17 @@ pub async fn run(peer: &Peer, command: Command, json: bool, out: &mut impl Write
         Command::Health => health(peer, out).await,
         Command::Gateway(GatewayCommand::Status) => {
             show::<GatewayStatus, _>(peer, "/v1/status", json, out, report::gateway).await
+        }
+        Command::Gateway(GatewayCommand::Accept { database, table }) => {
+            let accepted = Accept { database, table };
+            peer.post_no_content("/v1/accept", &accepted).await?;
+            let Accept { database, table } = accepted;
+            writeln!(
+                out,
+                "{} is accepted as it is",
+                table.map_or(database.clone(), |t| format!("{database}.{t}"))
+            )?;
+            Ok(())
         }
         Command::Gateway(GatewayCommand::Batches { after }) => {
             let after = after.map_or_else(String::new, |id| format!("?after={id}"));

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use storage_types::{
-    gateway_api::{BatchFacts, BatchPage, GatewayStatus},
+    gateway_api::{BatchFacts, BatchPage, ColdTableState, ColdTableStatus, GatewayStatus},
     service_api::{
         CatalogReport, DryRun, FenceKind, LinkStatus, MigrationReport, MigrationState, ServiceStatus,
     },
@@ -70,7 +70,17 @@ pub fn gateway(out: &mut impl Write, status: &GatewayStatus) -> io::Result<()> {
         text::bytes(status.disk_free_bytes),
         text::bytes(status.min_free_bytes)
     )?;
-    writeln!(out, "batches   {} held, {} pending", status.batches_held, status.batches_pending)
+    writeln!(out, "batches   {} held, {} pending", status.batches_held, status.batches_pending)?;
+    status.tables.iter().filter(|table| table.state != ColdTableState::Ok).try_for_each(|table| {
+        let ColdTableStatus { database, table: name, state, rows, rows_found, .. } = table;
+        let state = format!("{state:?}").to_lowercase();
+        let found = rows_found.map_or_else(|| "no table".to_owned(), text::count);
+        writeln!(
+            out,
+            "refused   {database}.{name}: {state}; {} rows on record, {found} there",
+            text::count(*rows)
+        )
+    })
 }
 
 /// Managed tables.

@@ -13,7 +13,7 @@ use daemon::body;
 use serde::Deserialize;
 use storage_types::{
     BatchId, Manifest, Proof,
-    gateway_api::{BatchPage, BatchStatus, MAX_BATCH_PAGE},
+    gateway_api::{BatchPage, BatchStatus, Batches, MAX_BATCH_PAGE, ProofRequest},
 };
 use tracing::{Span, field::display};
 
@@ -25,9 +25,10 @@ use crate::{
         self, abort, admit,
         chunk::{self, ChunkHead},
         commit::{self, Commit},
-        publish,
+        retire,
         spool::MAX_MANIFEST_BYTES,
     },
+    proofs::{self, ProofAnswer},
 };
 
 type Shared = State<Arc<Gateway>>;
@@ -95,14 +96,48 @@ pub async fn commit(State(gateway): Shared, Path(id): Path<String>) -> Result<Re
 /// `GET /v1/batches/{id}/proof`.
 pub async fn proof(State(gateway): Shared, Path(id): Path<String>) -> Result<Json<Proof>, Refusal> {
     let batch = batch(&gateway, &id)?;
-    Ok(Json(publish::fresh_proof(&gateway, batch).await?))
+    Ok(Json(ingest::fresh_proof(&gateway, batch).await?))
 }
 
 /// `POST /v1/batches/{id}/published`.
 pub async fn published(State(gateway): Shared, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
     let batch = batch(&gateway, &id)?;
-    publish::publish(&gateway, batch).await?;
+    retire::publish(&gateway, vec![batch]).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn bulk(gateway: &Gateway, body: Body) -> Result<Vec<BatchId>, GatewayError> {
+    started(gateway)?;
+    let wanted: Batches = body::json(body, gateway.config.service.max_body_bytes).await?;
+    Ok(wanted.batches)
+}
+
+/// `POST /v1/batches/published`.
+pub async fn publish_all(State(gateway): Shared, wanted: Body) -> Result<StatusCode, Refusal> {
+    retire::publish(&gateway, bulk(&gateway, wanted).await?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/batches/retire`.
+pub async fn retire(State(gateway): Shared, wanted: Body) -> Result<StatusCode, Refusal> {
+    retire::retire(&gateway, bulk(&gateway, wanted).await?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/batches/unretire`.
+pub async fn unretire(State(gateway): Shared, wanted: Body) -> Result<StatusCode, Refusal> {
+    retire::unretire(&gateway, bulk(&gateway, wanted).await?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/proofs`.
+pub async fn proofs(State(gateway): Shared, wanted: Body) -> Result<Response, Refusal> {
+    started(&gateway)?;
+    let wanted: ProofRequest = body::json(wanted, gateway.config.service.max_body_bytes).await?;
+    Ok(match proofs::ask(&gateway, wanted).await? {
+        ProofAnswer::Running(progress) => (StatusCode::ACCEPTED, Json(progress)).into_response(),
+        ProofAnswer::Done(proofs) => (StatusCode::OK, Json(proofs)).into_response(),
+    })
 }
 
 /// `DELETE /v1/batches/{id}`.

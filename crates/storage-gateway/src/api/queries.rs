@@ -6,14 +6,15 @@ use axum::{
     Json,
     body::Body,
     extract::State,
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use daemon::body;
-use storage_types::gateway_api::{Claim, Claimed, ColdQuery, EnsureTable};
+use storage_types::gateway_api::{Accept, Claim, Claimed, ColdQuery, EnsureTable};
 
 use super::refusal::Refusal;
 use crate::{
-    cold::{query as cold_query, tables},
+    cold::{custody, query as cold_query, tables},
     gateway::Gateway,
     identity,
 };
@@ -35,6 +36,18 @@ pub async fn ensure_table(
 ) -> Result<Json<EnsureTable>, Refusal> {
     let wanted: EnsureTable = body::json(wanted, gateway.config.service.max_body_bytes).await?;
     Ok(Json(tables::ensure(&gateway, &wanted).await?))
+}
+
+/// `POST /v1/accept`: an operator's word.
+pub async fn accept(State(gateway): State<Arc<Gateway>>, wanted: Body) -> Result<StatusCode, Refusal> {
+    let wanted: Accept = body::json(wanted, gateway.config.service.max_body_bytes).await?;
+    tables::check_name(
+        &wanted.database,
+        wanted.table.as_deref().unwrap_or("any"),
+        &gateway.config.storage.databases,
+    )?;
+    custody::accept(&gateway, &wanted.database, wanted.table.as_deref()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /v1/query`.

@@ -10,7 +10,7 @@ use axum::{
 };
 use daemon::body::BodyError;
 use serde::Serialize;
-use storage_types::gateway_api::BatchStatus;
+use storage_types::gateway_api::{BatchStatus, ColdTableState};
 
 use crate::{error::GatewayError, journal::JournalError};
 
@@ -62,6 +62,9 @@ fn classify(error: &GatewayError) -> (StatusCode, &'static str) {
         E::WrongChunkHash { .. } => (S::UNPROCESSABLE_ENTITY, "wrong_chunk_hash"),
         E::Committed(_) => (S::CONFLICT, "committed"),
         E::Aborted(_) => (S::CONFLICT, "aborted"),
+        E::Retired(_) => (S::CONFLICT, "retired"),
+        E::StillRemoving { .. } => (S::SERVICE_UNAVAILABLE, "still_removing"),
+        E::ColdTable(table) => (S::CONFLICT, cold_table(table.state)),
         E::Published(_) => (S::CONFLICT, "published"),
         E::NotProven { .. } => (S::CONFLICT, "not_proven"),
         E::ChunksMissing(_) => (S::CONFLICT, "chunks_missing"),
@@ -79,6 +82,16 @@ fn classify(error: &GatewayError) -> (StatusCode, &'static str) {
         E::Journal(JournalError::Transition(_)) => (S::CONFLICT, "wrong_state"),
         E::Journal(_) => (S::INTERNAL_SERVER_ERROR, "journal"),
         E::Disk { .. } => (S::INTERNAL_SERVER_ERROR, "disk"),
+    }
+}
+
+fn cold_table(state: ColdTableState) -> &'static str {
+    match state {
+        ColdTableState::Ok => "cold_table_ok",
+        ColdTableState::Lost => "cold_table_lost",
+        ColdTableState::Replaced => "cold_table_replaced",
+        ColdTableState::MissingRows => "cold_table_missing_rows",
+        ColdTableState::Foreign => "foreign_database",
     }
 }
 

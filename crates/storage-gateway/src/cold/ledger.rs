@@ -21,33 +21,80 @@ const PAGE: u32 = 256;
 /// Manifests read at a time: each may be some hundred kilobytes.
 const MANIFESTS: usize = 16;
 
-/// How far the ledger knows a batch to be; the number is its rank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// How far the ledger knows a batch to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Its rows are about to enter the live table: some, all or none may be there.
-    Attaching = 0,
+    Attaching,
     /// All its rows are there, counted and hashed.
-    Proven = 1,
+    Proven,
     /// Queries read it.
-    Published = 2,
+    Published,
     /// It was given up after it was attached.
-    Aborted = 3,
+    Aborted,
+    /// Nobody reads it any more.
+    Retired {
+        /// How often it was retired or taken back, this time included; at least 1.
+        turns: u8,
+    },
+    /// It was taken back, to what it was.
+    BackToProven {
+        /// As above.
+        turns: u8,
+    },
+    /// Likewise.
+    BackToPublished {
+        /// As above.
+        turns: u8,
+    },
+    /// It was retired, and its rows go or are gone.
+    Removed,
 }
 
+/// Rank of [`Standing::Aborted`]; turns are counted on from it.
+const ABORTED: u8 = 3;
+const REMOVED: u8 = u8::MAX;
+
 impl Standing {
-    fn from_rank(rank: u8) -> Option<Self> {
-        [Self::Attaching, Self::Proven, Self::Published, Self::Aborted]
-            .into_iter()
-            .find(|standing| *standing as u8 == rank)
+    /// Of several entries of one batch the one with the highest rank counts.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Attaching => 0,
+            Self::Proven => 1,
+            Self::Published => 2,
+            Self::Aborted => ABORTED,
+            Self::Retired { turns } | Self::BackToProven { turns } | Self::BackToPublished { turns } => {
+                ABORTED.saturating_add(turns).min(REMOVED - 1)
+            }
+            Self::Removed => REMOVED,
+        }
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::Attaching => "attaching",
-            Self::Proven => "proven",
-            Self::Published => "published",
+            Self::Proven | Self::BackToProven { .. } => "proven",
+            Self::Published | Self::BackToPublished { .. } => "published",
             Self::Aborted => "aborted",
+            Self::Retired { .. } => "retired",
+            Self::Removed => "removed",
         }
+    }
+
+    fn read(rank: u8, name: &str) -> Option<Self> {
+        let turns = rank.saturating_sub(ABORTED);
+        [
+            Self::Attaching,
+            Self::Proven,
+            Self::Published,
+            Self::Aborted,
+            Self::Retired { turns },
+            Self::BackToProven { turns },
+            Self::BackToPublished { turns },
+            Self::Removed,
+        ]
+        .into_iter()
+        .find(|standing| standing.rank() == rank && standing.name() == name)
     }
 }
 
@@ -59,14 +106,36 @@ struct Entry<'a> {
     manifest: &'a str,
 }
 
-/// Notes how far a batch has come. Repeatable.
+/// Notes how far a batch has come, with its manifest. Repeatable.
 pub async fn note(engine: &Client, manifest: &Manifest, standing: Standing) -> Result<(), GatewayError> {
-    let ledger = TableName::new(&manifest.cold_database, LEDGER_TABLE);
-    let unprintable = |e: serde_json::Error| GatewayError::EngineAnswer(e.to_string());
     let text = serde_json::to_string(manifest).map_err(unprintable)?;
-    let entry =
-        Entry { batch: manifest.batch.get(), rank: standing as u8, state: standing.name(), manifest: &text };
-    let line = Bytes::from(serde_json::to_vec(&entry).map_err(unprintable)?);
+    let line = line(manifest.batch, standing, &text)?;
+    insert(engine, &manifest.cold_database, line.into()).await
+}
+
+/// Notes how far batches have come whose manifests are in the ledger. Repeatable; all or none.
+pub async fn note_all(
+    engine: &Client,
+    database: &str,
+    batches: &[(BatchId, Standing)],
+) -> Result<(), GatewayError> {
+    let lines: Result<Vec<_>, _> = batches.iter().map(|(id, standing)| line(*id, *standing, "")).collect();
+    insert(engine, database, lines?.concat().into()).await
+}
+
+fn unprintable(error: serde_json::Error) -> GatewayError {
+    GatewayError::EngineAnswer(error.to_string())
+}
+
+fn line(batch: BatchId, standing: Standing, manifest: &str) -> Result<Vec<u8>, GatewayError> {
+    let entry = Entry { batch: batch.get(), rank: standing.rank(), state: standing.name(), manifest };
+    let mut line = serde_json::to_vec(&entry).map_err(unprintable)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+async fn insert(engine: &Client, database: &str, line: Bytes) -> Result<(), GatewayError> {
+    let ledger = TableName::new(database, LEDGER_TABLE);
     let insert = || {
         let body = futures::stream::iter([Ok::<_, std::io::Error>(line.clone())]);
         engine
@@ -93,7 +162,8 @@ async fn create(engine: &Client, ledger: &TableName) -> Result<(), GatewayError>
         "CREATE TABLE IF NOT EXISTS {ledger} (batch UInt64, rank UInt8, state LowCardinality(String), \
          manifest String CODEC(ZSTD(3)), noted_at DateTime64(3, 'UTC') DEFAULT now64(3)) \
          ENGINE = MergeTree ORDER BY (batch, rank) \
-         SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, index_granularity = 256"
+         SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, \
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, index_granularity = 256"
     );
     engine.query(sql).deadline(DDL_DEADLINE).execute().await?;
     Ok(())
@@ -117,6 +187,8 @@ pub struct LedgerEntry {
     pub batch: BatchId,
     /// How far it is known to have come.
     pub standing: Standing,
+    /// It was published once.
+    pub was_published: bool,
     /// `None` when no entry of it holds one that can be read.
     pub manifest: Option<Manifest>,
 }
@@ -129,11 +201,14 @@ pub async fn page(engine: &Client, database: &str, after: u64) -> Result<Vec<Led
     #[derive(Deserialize)]
     struct Row {
         id: String,
-        standing: u8,
+        top: u8,
+        name: String,
+        published: u8,
     }
     let ledger = TableName::new(database, LEDGER_TABLE);
     let sql = format!(
-        "SELECT toString(batch) AS id, max(rank) AS standing FROM {ledger} WHERE batch > {after} \
+        "SELECT toString(batch) AS id, max(rank) AS top, argMax(state, rank) AS name, \
+         max(state = 'published') AS published FROM {ledger} WHERE batch > {after} \
          GROUP BY batch ORDER BY batch LIMIT {PAGE}"
     );
     let rows: Vec<Row> =
@@ -141,10 +216,11 @@ pub async fn page(engine: &Client, database: &str, after: u64) -> Result<Vec<Led
     let strange =
         |what: &str, id: &str| GatewayError::EngineAnswer(format!("{what} in {ledger}, batch {id}"));
     let mut entries = Vec::with_capacity(rows.len());
-    for Row { id, standing } in rows {
+    for Row { id, top, name, published } in rows {
         entries.push(LedgerEntry {
             batch: id.parse().map_err(|_| strange("no id", &id))?,
-            standing: Standing::from_rank(standing).ok_or_else(|| strange("an unknown rank", &id))?,
+            standing: Standing::read(top, &name).ok_or_else(|| strange("an unknown state", &id))?,
+            was_published: published != 0,
             manifest: None,
         });
     }
@@ -205,11 +281,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranks_round_trip_and_grow_with_life() {
-        for standing in [Standing::Attaching, Standing::Proven, Standing::Published, Standing::Aborted] {
-            assert_eq!(Standing::from_rank(standing as u8), Some(standing));
+    fn standings_round_trip_and_ranks_grow_with_life() {
+        let life = [
+            Standing::Attaching,
+            Standing::Proven,
+            Standing::Published,
+            Standing::Aborted,
+            Standing::Retired { turns: 1 },
+            Standing::BackToProven { turns: 2 },
+            Standing::Retired { turns: 3 },
+            Standing::BackToPublished { turns: 4 },
+            Standing::Removed,
+        ];
+        for standing in life {
+            assert_eq!(Standing::read(standing.rank(), standing.name()), Some(standing));
         }
-        assert_eq!(Standing::from_rank(9), None);
-        assert!(Standing::Published > Standing::Proven);
+        assert!(life.windows(2).all(|pair| pair[0].rank() < pair[1].rank()));
+        assert_eq!(Standing::read(9, "flying"), None);
+        assert_eq!(Standing::read(0, "removed"), None);
+        assert!(Standing::Retired { turns: u8::MAX }.rank() < Standing::Removed.rank());
     }
 }

@@ -4,6 +4,7 @@
 //! are interchangeable. Each statement has a deadline. A statement whose answer was lost may or may
 //! not have happened: callers look at the tables again instead of assuming either.
 
+pub mod custody;
 pub mod guard;
 pub mod ledger;
 pub mod owner;

@@ -3,13 +3,18 @@
 //! The hash is [`storage_types::hash_sql::content_hash`]: it adds up over disjoint sets,
 //! and the `tuple` keeps a NULL from dropping its row. See [`storage_types::ContentHash`].
 
-use clickhouse_http::client::Client;
+use std::{sync::Arc, time::Duration};
+
+use clickhouse_http::client::{Client, Query};
 use clickhouse_sql::quote;
 use serde::Deserialize;
-use storage_types::{Column, ContentHash, Manifest, Proof, hash_sql, time_sql};
+use storage_types::{BatchId, Column, ContentHash, Manifest, Proof, TimeRange, hash_sql, time_sql};
 
 use super::{LOOK_DEADLINE, PROOF_DEADLINE, TableName};
 use crate::error::GatewayError;
+
+/// Longest read of several batches at once; with fewer it is tried again.
+const TOGETHER_DEADLINE: Duration = Duration::from_secs(300);
 
 /// What a staging table was found to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +42,20 @@ fn hash_expression(columns: &[Column]) -> String {
     hash_sql::content_hash(&names.join(", "))
 }
 
-/// `AND (…)` for the manifest's time range, in the form ClickHouse prunes by; empty when unbounded.
+/// `(…)` for the manifest's time range, in the form ClickHouse prunes by; `None` when unbounded.
 fn in_range(manifest: &Manifest) -> Option<String> {
+    within(manifest, manifest.range)
+}
+
+fn within(manifest: &Manifest, range: TimeRange) -> Option<String> {
     let column = manifest.columns.iter().find(|c| c.name == manifest.time_column)?;
-    time_sql::predicate(&quote::ident(&column.name), &column.data_type, manifest.range)
+    time_sql::predicate(&quote::ident(&column.name), &column.data_type, range)
+}
+
+/// A statement over a user's columns: their names go before the aliases of ours, which may be the same
+/// (`id`, `rows`). Otherwise a hash would be one of other values.
+pub fn read(engine: &Client, sql: String) -> Query {
+    engine.query(sql).setting("prefer_column_name_to_alias", "1")
 }
 
 /// Everything a staging table must show before its rows may go live.
@@ -56,7 +71,7 @@ pub async fn of_staging(
         hash = hash_expression(&manifest.columns),
         batch = manifest.batch,
     );
-    let row: ProofRow = engine.query(sql).deadline(PROOF_DEADLINE).one().await?;
+    let row: ProofRow = read(engine, sql).deadline(PROOF_DEADLINE).one().await?;
     Ok(Findings {
         proof: proof(&row)?,
         foreign_rows: number(row.foreign_rows.as_deref().unwrap_or("0"))?,
@@ -72,13 +87,62 @@ pub async fn of_live(engine: &Client, manifest: &Manifest) -> Result<Proof, Gate
         live = live(manifest),
         filter = batch_filter(manifest),
     );
-    let row: ProofRow = engine.query(sql).deadline(PROOF_DEADLINE).one().await?;
+    let row: ProofRow = read(engine, sql).deadline(PROOF_DEADLINE).one().await?;
     proof(&row)
 }
 
-/// How many rows in the live table carry the batch's id, wherever they are.
-pub async fn live_rows(engine: &Client, manifest: &Manifest) -> Result<u64, GatewayError> {
-    count(engine, &live(manifest), &format!("`_batch` = {}", manifest.batch)).await
+/// Count and hash of the rows of each of these batches, all of one table and schema, read now with one
+/// statement that ends when nobody waits for it.
+pub async fn of_batches(
+    engine: &Client,
+    batches: &[Arc<Manifest>],
+) -> Result<Vec<(BatchId, Proof)>, GatewayError> {
+    #[derive(Deserialize)]
+    struct Row {
+        id: String,
+        #[serde(flatten)]
+        proof: ProofRow,
+    }
+    let Some(first) = batches.first() else { return Ok(Vec::new()) };
+    let sql = format!(
+        "SELECT toString(`_batch`) AS id, toString(count()) AS rows, {hash} AS content_hash FROM {live} \
+         WHERE {filter} GROUP BY `_batch`",
+        hash = hash_expression(&first.columns),
+        live = live(first),
+        filter = filter_of(batches),
+    );
+    let longest = if batches.len() > 1 { TOGETHER_DEADLINE } else { PROOF_DEADLINE };
+    let rows: Vec<Row> = read(engine, sql)
+        .readonly()
+        .setting("max_execution_time", longest.as_secs())
+        .setting("cancel_http_readonly_queries_on_client_close", "1")
+        .deadline(longest + LOOK_DEADLINE)
+        .rows()
+        .await?;
+    let of = |batch: BatchId| match rows.iter().find(|row| row.id == batch.to_string()) {
+        Some(row) => proof(&row.proof),
+        // No row carries its id.
+        None => Ok(Proof::default()),
+    };
+    batches.iter().map(|manifest| Ok((manifest.batch, of(manifest.batch)?))).collect()
+}
+
+/// The rows of these batches, all of one table, in the form ClickHouse prunes by.
+pub fn filter_of(batches: &[Arc<Manifest>]) -> String {
+    let ids: Vec<String> = batches.iter().map(|manifest| manifest.batch.to_string()).collect();
+    let by_batch = format!("`_batch` IN ({})", ids.join(", "));
+    let Some(first) = batches.first() else { return by_batch };
+    let time = |m: &Manifest| {
+        (
+            m.time_column.clone(),
+            m.columns.iter().find(|c| c.name == m.time_column).map(|c| c.data_type.clone()),
+        )
+    };
+    if batches.iter().any(|manifest| time(manifest) != time(first)) {
+        return by_batch;
+    }
+    let hull = batches.iter().fold(first.range, |hull, manifest| hull.hull(manifest.range));
+    within(first, hull).map_or(by_batch.clone(), |range| format!("{by_batch} AND {range}"))
 }
 
 /// The parts of a table: hashes of their files, as the engine keeps them.

@@ -22,7 +22,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::guard;
+use super::{custody, guard};
 use crate::{error::GatewayError, gateway::Gateway};
 
 /// Pieces between the engine's answer and the caller.
@@ -52,6 +52,7 @@ pub async fn run(
     check_words(&query)?;
     tracing::Span::current().record("query_id", &query.query_id);
     let sql = guard::check_select(&query.sql)?;
+    custody::check_query(gateway, sql).await?;
     let permit = gateway.query_slot().await?;
     let limits = &gateway.config.limits;
     let longest = Duration::from_secs(limits.max_query_seconds);

@@ -13,13 +13,19 @@ use serde::Deserialize;
 use storage_config::Compression;
 use storage_types::{Column, gateway_api::EnsureTable, time_sql};
 
-use super::{DDL_DEADLINE, LOOK_DEADLINE, TableName, guard, owner};
+use super::{DDL_DEADLINE, LOOK_DEADLINE, TableName, custody, guard, owner};
 use crate::{error::GatewayError, gateway::Gateway};
 
 /// The column that says which batch a row came with.
 pub const BATCH_COLUMN: &str = "_batch";
 const BATCH_DEFINITION: &str = "`_batch` UInt64 MATERIALIZED 0 CODEC(Delta, ZSTD)";
-const BATCH_SETTINGS: &str = "fsync_after_insert = 1, fsync_part_directory = 1";
+/// A part is synced when it is written, and when a merge has made it of others: those are gone then.
+const BATCH_SETTINGS: [&str; 4] = [
+    "fsync_after_insert = 1",
+    "fsync_part_directory = 1",
+    "min_rows_to_fsync_after_merge = 1",
+    "min_compressed_bytes_to_fsync_after_merge = 1",
+];
 /// Most columns of a table; ClickHouse itself advises against more than a few hundred.
 const MAX_COLUMNS: usize = 4_096;
 
@@ -38,7 +44,7 @@ pub struct TableFacts {
     pub batch_column: Option<(String, String)>,
     /// A TTL stands somewhere in its definition.
     pub has_ttl: bool,
-    /// Inserts are synced to disk.
+    /// Inserts and merges are synced to disk.
     pub synced: bool,
 }
 
@@ -96,8 +102,7 @@ pub async fn describe(engine: &Client, table: &TableName) -> Result<Option<Table
         columns,
         batch_column,
         has_ttl: row.definition.split_whitespace().any(|word| word == "TTL"),
-        synced: row.engine_full.contains("fsync_after_insert = 1")
-            && row.engine_full.contains("fsync_part_directory = 1"),
+        synced: BATCH_SETTINGS.iter().all(|setting| row.engine_full.contains(setting)),
     }))
 }
 
@@ -117,7 +122,10 @@ pub async fn ensure(gateway: &Gateway, wanted: &EnsureTable) -> Result<EnsureTab
     let id = gateway.identity.id().ok_or(GatewayError::Starting)?;
     owner::take(engine, &table.database, id, gateway.identity.sender()).await?;
     if absent {
+        custody::check_absent(gateway, &table).await?;
         create(engine, wanted, &table, storage.compression).await?;
+    } else {
+        custody::check(gateway, &table).await?;
     }
     let facts = describe(engine, &table).await?.ok_or_else(|| unknown(&table))?;
     check_suitable(&table, &facts)?;
@@ -125,6 +133,7 @@ pub async fn ensure(gateway: &Gateway, wanted: &EnsureTable) -> Result<EnsureTab
         return Err(GatewayError::SchemaDiffers { database: table.database, table: table.table, difference });
     }
     prepare(engine, &table, &facts).await?;
+    custody::note(gateway, &table).await?;
     Ok(EnsureTable {
         database: table.database,
         table: table.table,
@@ -267,10 +276,11 @@ async fn create(
     columns.push(BATCH_DEFINITION.into());
     let sql = format!(
         "CREATE TABLE IF NOT EXISTS {table} ({}) ENGINE = MergeTree \
-         PARTITION BY ({}) ORDER BY ({}) SETTINGS {BATCH_SETTINGS}",
+         PARTITION BY ({}) ORDER BY ({}) SETTINGS {}",
         columns.join(", "),
         wanted.partition_by,
-        wanted.order_by
+        wanted.order_by,
+        BATCH_SETTINGS.join(", ")
     );
     engine.query(sql).deadline(DDL_DEADLINE).execute().await?;
     tracing::info!(%table, "cold table created");
@@ -295,7 +305,7 @@ async fn prepare(engine: &Client, table: &TableName, facts: &TableFacts) -> Resu
         tracing::warn!(%table, "added column _batch: rows already there stay, but are not part of any answer");
     }
     if !facts.synced {
-        let sql = format!("ALTER TABLE {table} MODIFY SETTING {BATCH_SETTINGS}");
+        let sql = format!("ALTER TABLE {table} MODIFY SETTING {}", BATCH_SETTINGS.join(", "));
         engine.query(sql).deadline(DDL_DEADLINE).execute().await?;
     }
     Ok(())

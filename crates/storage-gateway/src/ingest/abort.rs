@@ -1,6 +1,7 @@
 //! Giving a batch up.
 //!
-//! That is possible until the batch is published. The journal says so first, with a mark
+//! That is possible until the batch is published. One that is proven has its rows in the live table: it is
+//! retired ([`super::retire`]). For any other the journal says so first, with a mark
 //! that rows may still be somewhere; then staging tables, live rows and chunks go; then the mark.
 //! After a crash in between the janitor finds the mark and finishes. The id stays known as given
 //! up, so that it never returns.
@@ -9,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use storage_types::{BatchId, BatchState, Manifest};
 
-use super::{attach, known, staging};
+use super::{known, remove, retire, staging};
 use crate::{
     cold::{
         ledger::{self, Standing},
@@ -25,8 +26,10 @@ const GATE_WAIT: Duration = Duration::from_secs(60);
 /// Gives a batch up. Repeatable.
 pub async fn delete(gateway: &Gateway, batch: BatchId) -> Result<(), GatewayError> {
     let record = known(gateway, batch).await?;
-    if record.state == BatchState::Published {
-        return Err(GatewayError::Published(batch));
+    match record.state {
+        BatchState::Published => return Err(GatewayError::Published(batch)),
+        BatchState::Retired => return Ok(()),
+        _ => {}
     }
     let open = gateway.open.open(&record.manifest);
     open.give_up.cancel();
@@ -35,6 +38,12 @@ pub async fn delete(gateway: &Gateway, batch: BatchId) -> Result<(), GatewayErro
     let record = known(gateway, batch).await?;
     match record.state {
         BatchState::Published => return Err(GatewayError::Published(batch)),
+        BatchState::Retired => return Ok(()),
+        BatchState::Proven => {
+            gateway.open.close(batch);
+            open.turn();
+            return retire::retire(gateway, vec![batch]).await;
+        }
         BatchState::Aborted => {}
         _ => {
             gateway.journal.give_up(batch).await?;
@@ -59,7 +68,7 @@ pub async fn clear(gateway: &Gateway, manifest: &Arc<Manifest>) -> Result<(), Ga
         .is_some_and(|f| f.batch_column.is_some())
     {
         ledger::note(engine, manifest, Standing::Aborted).await?;
-        attach::withdraw(engine, manifest).await?;
+        remove::take_out(engine, std::slice::from_ref(manifest)).await?;
     }
     let spool = Arc::clone(&gateway.spool);
     daemon::spawn_blocking(move || spool.remove(batch))

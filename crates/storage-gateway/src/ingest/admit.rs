@@ -12,7 +12,7 @@ use storage_types::{BatchState, Manifest, gateway_api::BatchStatus, manifest::In
 
 use super::{open_batches::MAX_OPEN_BATCHES, status_of};
 use crate::{
-    cold::{LOOK_DEADLINE, TableName, tables},
+    cold::{LOOK_DEADLINE, TableName, custody, tables},
     error::GatewayError,
     gateway::Gateway,
 };
@@ -64,6 +64,7 @@ async fn repeated(
     }
     match known.state {
         BatchState::Aborted => Err(GatewayError::Aborted(manifest.batch)),
+        BatchState::Retired => Err(GatewayError::Retired(manifest.batch)),
         BatchState::Sending => {
             // A crash may have come between the journal and the spool.
             keep_manifest(gateway, &known.manifest).await?;
@@ -100,6 +101,7 @@ async fn check(gateway: &Gateway, manifest: &Manifest) -> Result<(), GatewayErro
     }
     tables::check_name(&manifest.cold_database, &manifest.cold_table, &gateway.config.storage.databases)?;
     let table = TableName::new(&manifest.cold_database, &manifest.cold_table);
+    custody::check(gateway, &table).await?;
     tables::check_ready(&gateway.engine, &table, &manifest.columns).await?;
     if !gateway.accepts_data() {
         return Err(GatewayError::Offline);

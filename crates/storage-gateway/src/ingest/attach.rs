@@ -3,7 +3,7 @@
 //! `MOVE PARTITION` renames parts; no row is copied. It is not atomic over partitions, and a crash
 //! inside one can leave rows in both tables, so nothing is concluded from its answer: the live table
 //! is counted and hashed afterwards, and anything but the exact batch is taken out again
-//! ([`withdraw`]) and loaded anew from the spool. Queries see none of this: they read only batches
+//! ([`super::remove`]) and loaded anew from the spool. Queries see none of this: they read only batches
 //! that the service has published.
 
 use clickhouse_http::client::Client;
@@ -14,7 +14,7 @@ use storage_types::Manifest;
 
 use crate::{
     cold::{
-        DDL_DEADLINE, LOOK_DEADLINE, PROOF_DEADLINE, TableName,
+        DDL_DEADLINE, LOOK_DEADLINE, TableName,
         ledger::{self, Standing},
         proof,
     },
@@ -45,23 +45,4 @@ pub async fn attach(engine: &Client, manifest: &Manifest, staging: &TableName) -
     }
     fault_points::reach(Point::GatewayAttachAfterEffect).await;
     Ok(())
-}
-
-/// Takes every row of a batch that is not published out of the live table. Repeatable.
-pub async fn withdraw(engine: &Client, manifest: &Manifest) -> Result<(), GatewayError> {
-    if proof::live_rows(engine, manifest).await? == 0 {
-        return Ok(());
-    }
-    let live = proof::live(manifest);
-    tracing::warn!(table = %live, "taking the rows of an unfinished batch out again");
-    engine
-        .query(format!("ALTER TABLE {live} DELETE WHERE `_batch` = {}", manifest.batch))
-        .setting("mutations_sync", "2")
-        .deadline(PROOF_DEADLINE)
-        .execute()
-        .await?;
-    match proof::live_rows(engine, manifest).await? {
-        0 => Ok(()),
-        left => Err(GatewayError::EngineAnswer(format!("{left} rows after their deletion from {live}"))),
-    }
 }

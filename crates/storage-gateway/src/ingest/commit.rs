@@ -75,6 +75,7 @@ async fn answer(gateway: &Gateway, batch: BatchId) -> Result<Commit, GatewayErro
         BatchState::Proven | BatchState::Published => Ok(Commit::Proven(status)),
         BatchState::Aborted if record.refuted => Err(GatewayError::Refuted(Box::new(status))),
         BatchState::Aborted => Err(GatewayError::Aborted(batch)),
+        BatchState::Retired => Err(GatewayError::Retired(batch)),
         _ => Ok(Commit::Proving(status)),
     }
 }

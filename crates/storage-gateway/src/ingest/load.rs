@@ -103,9 +103,6 @@ fn decode(
         Err(Stop::NobodyListens) => return Err(LoadError::Interrupted),
         Err(Stop::Failed(error)) => {
             return Err(match reader.take_failure() {
-                Some(failure) if failure.kind() == io::ErrorKind::NotFound => {
-                    LoadError::Contradiction("the spool lost its bytes".into())
-                }
                 Some(failure) => LoadError::Spool(failure),
                 None => LoadError::Contradiction(format!("decode: {error}")),
             });

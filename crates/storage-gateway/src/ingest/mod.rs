@@ -3,7 +3,8 @@
 //! ```text
 //! POST manifest      chunks          commit             count and hash match
 //!      ─▶ sending ───────────▶ sending ────▶ received ───────────────────────▶ proven ─▶ published
-//!             ╰── DELETE ──────────┴───────────────┴── DELETE, or refuted ──▶ aborted ◀── DELETE
+//!             ╰── DELETE ──────────┴───────────────┴── DELETE, or refuted ──▶ aborted │         │
+//!                                                                       retired ◀─────┴─────────╯
 //! ```
 //!
 //! **Consistency.** The journal holds the state; the spool's bytes say which chunks are held; the
@@ -26,15 +27,21 @@ mod digest;
 pub mod load;
 pub mod open_batches;
 pub mod prover;
-pub mod publish;
+pub mod remove;
+pub mod retire;
 pub mod settle;
 pub mod spool;
 pub mod staging;
 
-use storage_types::{BatchId, BatchState, Manifest, gateway_api::BatchStatus};
+use storage_types::{BatchId, BatchState, Manifest, Proof, gateway_api::BatchStatus};
 use tracing::{Span, field::display};
 
-use crate::{error::GatewayError, gateway::Gateway, journal::BatchRecord};
+use crate::{
+    cold::{custody, proof},
+    error::GatewayError,
+    gateway::Gateway,
+    journal::BatchRecord,
+};
 
 /// The journal's record of a batch that must be known. The request that asks for it is logged with the move
 /// from here on: a path names only the batch.
@@ -47,6 +54,20 @@ async fn known(gateway: &Gateway, batch: BatchId) -> Result<BatchRecord, Gateway
 /// What is done to a batch outside a request is logged with its ids.
 pub fn span(manifest: &Manifest) -> Span {
     tracing::error_span!("batch", batch_id = %manifest.batch, move_id = %manifest.move_id)
+}
+
+/// Count and hash of a batch's rows, read from the live table now.
+pub async fn fresh_proof(gateway: &Gateway, batch: BatchId) -> Result<Proof, GatewayError> {
+    let record = known(gateway, batch).await?;
+    let leaves = gateway.journal.stages(vec![batch]).await?.iter().any(|stage| stage.leaves);
+    match record.state {
+        BatchState::Proven | BatchState::Published | BatchState::Retired if !leaves => {
+            let _slot = gateway.proof_slot().await?;
+            custody::check(gateway, &proof::live(&record.manifest)).await?;
+            proof::of_live(&gateway.engine, &record.manifest).await
+        }
+        state => Err(GatewayError::NotProven { batch, state: state.as_str() }),
+    }
 }
 
 /// A batch's status, looked up now.

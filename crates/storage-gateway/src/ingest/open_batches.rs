@@ -54,6 +54,18 @@ impl OpenBatch {
         Ok(cell.lock())
     }
 
+    /// Looks through the spool again; answers whether every chunk is held.
+    pub async fn recheck(&self, spool: &Arc<Spool>) -> Result<bool, GatewayError> {
+        let (looking, manifest) = (Arc::clone(spool), Arc::clone(&self.manifest));
+        let held = daemon::spawn_blocking(move || looking.verify(&manifest))
+            .await
+            .map_err(|_| GatewayError::ShuttingDown)?
+            .map_err(GatewayError::disk("look through the spool"))?;
+        let whole = held.iter().all(|held| *held);
+        *self.held(spool).await? = held;
+        Ok(whole)
+    }
+
     /// Whether chunk `n` is held.
     pub async fn holds(&self, spool: &Arc<Spool>, n: usize) -> Result<bool, GatewayError> {
         Ok(self.held(spool).await?.get(n).copied().unwrap_or(false))

@@ -16,7 +16,7 @@ use crate::{error::GatewayError, gateway::Gateway};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// A statement the engine refuses this often with a lasting error is refused for good.
+/// Bytes that the engine took this often for no rows are none.
 const REFUSALS: u32 = 3;
 
 struct Pause {
@@ -91,7 +91,12 @@ async fn conclude(
             end(gateway, open).await?;
         }
         SettleOutcome::Refuted(reason) => refute(gateway, open, reason).await?,
-        SettleOutcome::Refused(reason) => {
+        SettleOutcome::Incomplete(reason) => {
+            tracing::warn!(reason, "chunks are not what they were: asking for them again");
+            gateway.journal.advance(batch, BatchState::Sending, None, Some(reason)).await?;
+            open.turn();
+        }
+        SettleOutcome::NoRows(reason) => {
             let refusals = pauses.get(&batch).map_or(0, |pause| pause.refusals) + 1;
             if refusals >= REFUSALS {
                 refute(gateway, open, reason).await?;

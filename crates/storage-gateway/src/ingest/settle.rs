@@ -24,10 +24,10 @@ use std::{
 use fault_points::{Point, Skip};
 use storage_types::{BatchState, Manifest, Proof};
 
-use super::{attach, load, load::LoadError, open_batches::OpenBatch, staging};
+use super::{attach, load, load::LoadError, open_batches::OpenBatch, remove, staging};
 use crate::{
     cold::{
-        TableName,
+        TableName, custody,
         ledger::{self, Standing},
         proof, tables,
     },
@@ -44,8 +44,10 @@ pub enum SettleOutcome {
     Refuted(String),
     /// Somebody else ended the batch meanwhile.
     Gone,
-    /// The engine refused; it may be for good, so this is tried only a few times.
-    Refused(String),
+    /// The engine took the bytes for no rows of this table; what it says so of is tried a few times.
+    NoRows(String),
+    /// The disk lost chunks: they are asked for again.
+    Incomplete(String),
     /// To be tried again, as long as it takes.
     Later(String),
 }
@@ -70,6 +72,7 @@ pub async fn settle(gateway: &Gateway, open: &OpenBatch) -> SettleOutcome {
 async fn attempt(gateway: &Gateway, open: &OpenBatch) -> Result<SettleOutcome, GatewayError> {
     let (engine, manifest) = (&gateway.engine, &open.manifest);
     let started = Instant::now();
+    custody::check(gateway, &proof::live(manifest)).await?;
     let mut found = proof::of_live(engine, manifest).await?;
     if found == manifest.proof {
         return finish(gateway, manifest).await;
@@ -82,7 +85,7 @@ async fn attempt(gateway: &Gateway, open: &OpenBatch) -> Result<SettleOutcome, G
         }
     }
     if found.rows > 0 {
-        attach::withdraw(engine, manifest).await?;
+        remove::take_out(engine, std::slice::from_ref(manifest)).await?;
     }
 
     let live = proof::live(manifest);
@@ -131,14 +134,33 @@ async fn fill(
     };
     let ending = match loaded {
         Ok(()) => return Ok(None),
-        Err(LoadError::Contradiction(text)) => SettleOutcome::Refuted(text),
-        Err(LoadError::Engine(error)) if error.code().is_some() && !error.is_retryable() => {
-            SettleOutcome::Refused(error.to_string())
+        // The bytes were right when they came. If the disk has changed them since, that is no word on
+        // what was sent.
+        Err(LoadError::Contradiction(text)) if open.recheck(&gateway.spool).await? => {
+            SettleOutcome::Refuted(text)
+        }
+        Err(LoadError::Contradiction(text)) => SettleOutcome::Incomplete(text),
+        Err(LoadError::Spool(error)) if !open.recheck(&gateway.spool).await? => {
+            SettleOutcome::Incomplete(error.to_string())
+        }
+        Err(LoadError::Engine(error)) if error.code().is_some_and(is_about_rows) => {
+            SettleOutcome::NoRows(error.to_string())
         }
         Err(error) => SettleOutcome::Later(error.to_string()),
     };
     staging::drop_table(&gateway.engine, staging).await?;
     Ok(Some(ending))
+}
+
+/// Codes with which ClickHouse says that bytes are no rows of the table. Everything else (a disk that is
+/// full or read-only, no memory, a restart) is about the engine: a batch waits for it.
+///
+/// CANNOT_PARSE_TEXT, THERE_IS_NO_COLUMN, SIZES_OF_COLUMNS_DOESNT_MATCH, NOT_FOUND_COLUMN_IN_BLOCK,
+/// NO_SUCH_COLUMN_IN_TABLE, CANNOT_PARSE_INPUT_ASSERTION_FAILED, ATTEMPT_TO_READ_AFTER_EOF,
+/// CANNOT_READ_ALL_DATA, UNKNOWN_TYPE, TYPE_MISMATCH, CANNOT_CONVERT_TYPE, INCORRECT_DATA,
+/// TOO_LARGE_ARRAY_SIZE, TOO_LARGE_STRING_SIZE, CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN.
+fn is_about_rows(code: i32) -> bool {
+    matches!(code, 6 | 8 | 9 | 10 | 16 | 27 | 32 | 33 | 50 | 53 | 70 | 117 | 128 | 131 | 349)
 }
 
 /// What in the staging table is not as the manifest says.

@@ -22,7 +22,7 @@ use std::{
 };
 
 use daemon::disk;
-use storage_types::{BatchId, Manifest};
+use storage_types::{BatchId, ChunkEntry, Manifest};
 
 const MANIFEST: &str = "manifest.json";
 /// Largest manifest read back, bytes (the API takes no larger one).
@@ -96,20 +96,10 @@ impl Spool {
         let mut held = Vec::with_capacity(manifest.chunks.len());
         for (n, entry) in (0_u32..).zip(&manifest.chunks) {
             let path = self.chunk(manifest.batch, n);
-            let whole = match File::open(&path) {
-                Ok(file) => {
-                    let mut hasher = blake3::Hasher::new();
-                    let read = hasher.update_reader(file.take(entry.bytes + 1));
-                    read.is_ok()
-                        && hasher.count() == entry.bytes
-                        && hasher.finalize().to_hex().as_str() == entry.blake3
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                Err(error) => return Err(error),
-            };
-            if !whole && path.exists() {
+            let whole = is_whole(&path, entry);
+            if !whole && path.symlink_metadata().is_ok() {
                 tracing::warn!(batch_id = %manifest.batch, chunk = n, "a spooled chunk is not what it was: asking for it again");
-                std::fs::remove_file(&path)?;
+                discard(&path);
             }
             held.push(whole);
         }
@@ -146,6 +136,26 @@ impl Spool {
         let manifest: Manifest =
             serde_json::from_reader(io::BufReader::new(file.take(MAX_MANIFEST_BYTES))).ok()?;
         (manifest.batch == batch).then_some(manifest)
+    }
+}
+
+/// Whether a file can be read and is the chunk. Whatever keeps it from being read (an error of the disk, a
+/// folder in its place): it is not held then.
+fn is_whole(path: &Path, entry: &ChunkEntry) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let mut hasher = blake3::Hasher::new();
+    let read = hasher.update_reader(file.take(entry.bytes + 1));
+    read.is_ok() && hasher.count() == entry.bytes && hasher.finalize().to_hex().as_str() == entry.blake3
+}
+
+/// Makes room for the chunk that comes in its place.
+fn discard(path: &Path) {
+    let removed = match std::fs::remove_file(path) {
+        Err(_) if path.is_dir() => std::fs::remove_dir_all(path),
+        removed => removed,
+    };
+    if let Err(error) = removed {
+        tracing::warn!(%error, file = %path.display(), "a bad chunk cannot be removed; the next one takes its name");
     }
 }
 

@@ -15,10 +15,13 @@
 //! **Cancellation.** Statements run on blocking threads and finish even when the caller is gone; a
 //! statement is the unit of work, so nothing is ever half written.
 
+mod cold_tables;
 mod identity;
 mod outbox;
 mod pages;
+mod proofs;
 pub mod rebuild;
+mod retirement;
 mod schema;
 
 use std::{path::Path, sync::Arc};
@@ -28,10 +31,15 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, Row, params};
 use storage_types::{BatchId, BatchState, ContentHash, Manifest, Proof, lifecycle::IllegalTransition};
 
+pub use cold_tables::ColdTable;
+pub use retirement::Stage;
+
 /// File name under the data folder.
 pub const FILE_NAME: &str = "gateway.sqlite";
 /// In `meta` once a fresh journal was filled.
 const REBUILT: &str = "rebuilt";
+/// In `meta`: seconds that the gateway has run.
+const RUNNING: &str = "running_seconds";
 
 /// A journal call failed.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +92,12 @@ pub struct FoundBatch {
     pub state: BatchState,
     /// Count and hash, where it was proven.
     pub proof: Option<Proof>,
+    /// Where it stood when it was retired; it waits anew from now on.
+    pub retired_from: Option<BatchState>,
+    /// How often it was retired or taken back.
+    pub turns: u8,
+    /// Its rows were going.
+    pub leaves: bool,
 }
 
 /// Counts for the status page.
@@ -91,7 +105,7 @@ pub struct FoundBatch {
 pub struct Totals {
     /// Received but not proven.
     pub pending: u64,
-    /// Proven or published.
+    /// Proven, published or retired.
     pub held: u64,
 }
 
@@ -138,14 +152,23 @@ impl Journal {
     }
 
     /// Writes batches that were found again, in one transaction; those that are known are left as they
-    /// are. Answers how many were written.
-    pub async fn restore(&self, found: Vec<FoundBatch>) -> Result<usize, JournalError> {
+    /// are. Retired ones wait from `observed` on (seconds the gateway ran). Answers how many were written.
+    pub async fn restore(&self, found: Vec<FoundBatch>, observed: i64) -> Result<usize, JournalError> {
         self.run(move |connection| {
             let transaction = connection.transaction()?;
             let mut written = 0;
-            for FoundBatch { manifest, state, proof } in found {
-                let unclean = state == BatchState::Aborted;
-                written += usize::from(insert(&transaction, &manifest, state, proof, unclean)?);
+            for found in found {
+                let FoundBatch { manifest, state, proof, retired_from, turns, leaves } = found;
+                if !insert(&transaction, &manifest, state, proof, state == BatchState::Aborted)? {
+                    continue;
+                }
+                written += 1;
+                let removal = leaves.then_some("removing");
+                let from = retired_from.map(BatchState::as_str);
+                transaction.execute(
+                    "UPDATE batches SET retired_from = ?2, retired_at = ?3, turns = ?4, removal = ?5 WHERE id = ?1",
+                    params![manifest.batch.to_sql(), from, from.map(|_| observed), turns, removal],
+                )?;
             }
             transaction.commit()?;
             Ok(written)
@@ -292,7 +315,54 @@ impl Journal {
                 let sql = format!("SELECT count(*) FROM batches WHERE state IN ({states})");
                 connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(|n| n.unsigned_abs())
             };
-            Ok(Totals { pending: count("'sending', 'received'")?, held: count("'proven', 'published'")? })
+            Ok(Totals {
+                pending: count("'sending', 'received'")?,
+                held: count("'proven', 'published', 'retired'")?,
+            })
+        })
+        .await
+    }
+
+    /// Seconds that the gateway has run, as noted last.
+    pub async fn running_seconds(&self) -> Result<i64, JournalError> {
+        self.run(|connection| {
+            Ok(identity::meta(connection, RUNNING)?.and_then(|text| text.parse().ok()).unwrap_or(0))
+        })
+        .await
+    }
+
+    /// Notes them.
+    pub async fn note_running_seconds(&self, seconds: i64) -> Result<(), JournalError> {
+        self.run(move |connection| Ok(identity::set_meta(connection, RUNNING, &seconds.to_string())?)).await
+    }
+
+    /// How long a batch's folder was last changed at `touched`, in seconds that the gateway ran: 0 when it
+    /// was changed since the last call.
+    pub async fn idle_seconds(
+        &self,
+        batch: BatchId,
+        touched: i64,
+        running: i64,
+    ) -> Result<i64, JournalError> {
+        self.run(move |connection| {
+            let id = batch.to_sql();
+            connection.execute(
+                "INSERT INTO idle (batch, touched, since) VALUES (?1, ?2, ?3) ON CONFLICT (batch) DO UPDATE
+                 SET touched = excluded.touched, since = excluded.since WHERE touched <> excluded.touched",
+                params![id, touched, running],
+            )?;
+            let since: i64 =
+                connection.query_row("SELECT since FROM idle WHERE batch = ?1", [id], |row| row.get(0))?;
+            Ok(running.saturating_sub(since))
+        })
+        .await
+    }
+
+    /// Forgets how long batches were idle that no longer take chunks.
+    pub async fn forget_idle(&self) -> Result<usize, JournalError> {
+        self.run(|connection| {
+            let sql = "DELETE FROM idle WHERE batch NOT IN (SELECT id FROM batches WHERE state = 'sending')";
+            Ok(connection.execute(sql, [])?)
         })
         .await
     }
@@ -319,9 +389,12 @@ fn insert(
     let text = serde_json::to_string(manifest).map_err(|e| unreadable(id, e.to_string()))?;
     let (rows, hash) = proof_columns(proof);
     let mut statement = connection.prepare_cached(
-        "INSERT OR IGNORE INTO batches (id, state, manifest, rows, hash, unclean) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR IGNORE INTO batches (id, state, manifest, rows, hash, unclean, cold_database, cold_table)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    Ok(statement.execute(params![id, state.as_str(), text, rows, hash, unclean])? == 1)
+    let (database, table) = (&manifest.cold_database, &manifest.cold_table);
+    let values = params![id, state.as_str(), text, rows, hash, unclean, database, table];
+    Ok(statement.execute(values)? == 1)
 }
 
 fn find(connection: &Connection, batch: BatchId) -> Result<Option<BatchRecord>, JournalError> {

@@ -15,7 +15,7 @@ use super::{Journal, JournalError, unreadable};
 /// look up each state in another index and sort all that it finds.
 const PAGE: &str =
     "SELECT id, state, json_set(manifest, '$.chunks', json('[]')) FROM batches INDEXED BY batches_held
-    WHERE state IN ('proven', 'published') AND id > ?1 ORDER BY id LIMIT ?2";
+    WHERE state IN ('proven', 'published', 'retired') AND removal IS NULL AND id > ?1 ORDER BY id LIMIT ?2";
 
 impl Journal {
     /// Batches with ids after `after`, at most `limit` of them and at most [`MAX_BATCH_PAGE`].
@@ -35,6 +35,26 @@ impl Journal {
             }
             let next = batches.last().filter(|_| more).map(|last| last.manifest.batch);
             Ok(BatchPage { batches, next })
+        })
+        .await
+    }
+}
+
+impl Journal {
+    /// These batches, in their order; those that are not known are left out.
+    pub async fn facts(&self, batches: Vec<BatchId>) -> Result<Vec<BatchFacts>, JournalError> {
+        self.run(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, state, json_set(manifest, '$.chunks', json('[]')) FROM batches WHERE id = ?1",
+            )?;
+            let mut found = Vec::with_capacity(batches.len());
+            for batch in batches {
+                let mut rows = statement.query(params![batch.to_sql()])?;
+                if let Some(row) = rows.next()? {
+                    found.push(facts(row)?);
+                }
+            }
+            Ok(found)
         })
         .await
     }
@@ -68,7 +88,7 @@ mod tests {
             let sql = "INSERT INTO batches (id, state, manifest) VALUES (?1, ?2, ?3)";
             let mut insert = transaction.prepare(sql).unwrap();
             for id in 1..=BATCHES {
-                let state = ["proven", "published", "aborted", "published"][(id % 4) as usize];
+                let state = ["proven", "published", "aborted", "retired"][(id % 4) as usize];
                 let manifest = serde_json::to_string(&*super::super::tests::manifest(id)).unwrap();
                 insert.execute(params![id as i64, state, manifest]).unwrap();
             }

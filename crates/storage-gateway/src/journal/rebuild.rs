@@ -34,16 +34,24 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub async fn run(gateway: Arc<Gateway>, cancel: CancellationToken) {
     let filled = async {
         let mut said = false;
-        while let Err(error) = once(&gateway).await {
-            if !said {
-                tracing::warn!(%error, "the journal cannot be rebuilt yet");
-                said = true;
+        let expected = loop {
+            match once(&gateway).await {
+                Ok(expected) => break expected,
+                Err(error) if said => tracing::debug!(%error, "the journal cannot be rebuilt yet"),
+                Err(error) => tracing::warn!(%error, "the journal cannot be rebuilt yet"),
             }
+            said = true;
             tokio::time::sleep(PAUSE).await;
-        }
+        };
         gateway.set_rebuilt();
         gateway.work.notify_one();
         gateway.news.notify_one();
+        // For the log: it may take long, and nothing waits for it.
+        for (table, batches) in expected {
+            if let Err(error) = compare_rows(&gateway, &table, batches).await {
+                tracing::warn!(%error, %table, "the rows of its batches were not counted");
+            }
+        }
     };
     tokio::select! {
         () = filled => {}
@@ -51,52 +59,59 @@ pub async fn run(gateway: Arc<Gateway>, cancel: CancellationToken) {
     }
 }
 
-async fn once(gateway: &Gateway) -> Result<(), GatewayError> {
+/// Rows per batch that tables should have.
+type Expected = HashMap<TableName, BTreeMap<u64, u64>>;
+
+/// Answers what was found in the ledger; nothing when the journal was whole.
+async fn once(gateway: &Gateway) -> Result<Expected, GatewayError> {
     let lost = !gateway.journal.is_rebuilt().await?;
     identity::establish(gateway, lost).await?;
+    let mut expected = Expected::new();
     if lost {
-        let mut expected: HashMap<TableName, BTreeMap<u64, u64>> = HashMap::new();
         for database in ledger::databases(&gateway.engine).await? {
             from_ledger(gateway, &database, &mut expected).await?;
         }
         from_spool(gateway).await?;
-        for (table, batches) in expected {
-            compare_rows(gateway, &table, batches).await?;
-        }
         gateway.journal.mark_rebuilt().await?;
     }
-    gateway.open.restore(&gateway.journal).await
+    gateway.open.restore(&gateway.journal).await?;
+    Ok(expected)
 }
 
-async fn from_ledger(
-    gateway: &Gateway,
-    database: &str,
-    expected: &mut HashMap<TableName, BTreeMap<u64, u64>>,
-) -> Result<(), GatewayError> {
+async fn from_ledger(gateway: &Gateway, database: &str, expected: &mut Expected) -> Result<(), GatewayError> {
     let mut after = 0;
     loop {
         let page = ledger::page(&gateway.engine, database, after).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = last.batch.get();
         let mut found = Vec::with_capacity(page.len());
-        for LedgerEntry { batch, standing, manifest } in page {
+        for LedgerEntry { batch, standing, was_published, manifest } in page {
             let Some(manifest) = manifest else {
                 tracing::error!(batch_id = %batch, database, "the ledger's manifest of a batch cannot be read: its rows are nobody's");
                 continue;
             };
-            let (state, proof) = match standing {
-                Standing::Attaching => (BatchState::Received, None),
-                Standing::Proven => (BatchState::Proven, Some(manifest.proof)),
-                Standing::Published => (BatchState::Published, Some(manifest.proof)),
-                Standing::Aborted => (BatchState::Aborted, None),
+            let (state, turns) = match standing {
+                Standing::Attaching => (BatchState::Received, 0),
+                Standing::Proven => (BatchState::Proven, 0),
+                Standing::BackToProven { turns } => (BatchState::Proven, turns),
+                Standing::Published => (BatchState::Published, 0),
+                Standing::BackToPublished { turns } => (BatchState::Published, turns),
+                Standing::Aborted => (BatchState::Aborted, 0),
+                Standing::Retired { turns } => (BatchState::Retired, turns),
+                Standing::Removed => (BatchState::Retired, 1),
             };
-            if proof.is_some() {
+            let proof =
+                (!matches!(state, BatchState::Received | BatchState::Aborted)).then_some(manifest.proof);
+            let leaves = standing == Standing::Removed;
+            if proof.is_some() && !leaves {
                 let rows = expected.entry(proof::live(&manifest)).or_default();
                 rows.insert(batch.get(), manifest.proof.rows);
             }
-            found.push(FoundBatch { manifest, state, proof });
+            let before = if was_published { BatchState::Published } else { BatchState::Proven };
+            let retired_from = (state == BatchState::Retired).then_some(before);
+            found.push(FoundBatch { manifest, state, proof, retired_from, turns, leaves });
         }
-        let written = gateway.journal.restore(found).await?;
+        let written = gateway.journal.restore(found, gateway.running.seconds()).await?;
         tracing::info!(database, batches = written, "journal: batches found in the ledger");
     }
 }

@@ -17,6 +17,7 @@ use serde_json::Value;
 use storage_types::{
     BatchId, CatalogId, Column, Manifest, MoveId, Proof, SENDER_HEADER, Sender, TimeRange,
     gateway_api::{BatchStatus, Claim, EnsureTable, GatewayStatus},
+    manifest::{MANIFEST_VERSION, Origin},
     schema_hash,
 };
 use testbed::{
@@ -86,12 +87,19 @@ pub struct Settings {
     pub min_free_bytes: u64,
     pub max_batch_raw_bytes: u64,
     pub cloud: String,
+    /// `storage.archive`.
+    pub archive: &'static str,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // Port 9 (discard) answers nobody.
-        Self { min_free_bytes: 1 << 20, max_batch_raw_bytes: 1 << 30, cloud: "http://127.0.0.1:9".into() }
+        Self {
+            min_free_bytes: 1 << 20,
+            max_batch_raw_bytes: 1 << 30,
+            cloud: "http://127.0.0.1:9".into(),
+            archive: "open",
+        }
     }
 }
 
@@ -118,7 +126,7 @@ impl Gateway {
         let text = format!(
             r#"
 service: {{name: "gw", deployment: "nas", listen: "127.0.0.1:{port}", data_dir: "{data}", token_file: "{token}", drain_seconds: 5, log_format: "text"}}
-storage: {{type: "embedded", url: "http://127.0.0.1:{engine}", data_path: "{data}", compression: "zstd_ultra", decompression_threads: 2}}
+storage: {{type: "embedded", url: "http://127.0.0.1:{engine}", data_path: "{data}", compression: "zstd_ultra", decompression_threads: 2, archive: "{archive}"}}
 connection:
   cloud_endpoint: "{cloud}"
   token_file: "{token}"
@@ -130,6 +138,7 @@ limits: {{min_free_bytes: {min_free}, max_batch_raw_bytes: {max_raw}, max_concur
             token = token.display(),
             engine = engine.process.address().port(),
             cloud = settings.cloud,
+            archive = settings.archive,
             min_free = settings.min_free_bytes,
             max_raw = settings.max_batch_raw_bytes,
         );
@@ -322,7 +331,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("exchange", "LowCardinality(String)"),
     ("id", "UInt64"),
     ("payload", "String"),
-    ("maybe", "Nullable(Int32)"),
+    ("rows", "Nullable(Int32)"),
 ];
 pub const LIVE: &str = "cold.trades";
 
@@ -346,7 +355,7 @@ impl Batch {
         format!(
             "SELECT toDateTime64({T0}, 3, 'UTC') + toIntervalSecond(number % 11000 * 3000) AS ts, \
              toLowCardinality(['binance', 'okx'][1 + number % 2]) AS exchange, number AS id, \
-             toString(sipHash64(number)) AS payload, if(number % 3 = 0, NULL, toInt32(number)) AS maybe \
+             toString(sipHash64(number)) AS payload, if(number % 3 = 0, NULL, toInt32(number)) AS rows \
              FROM numbers({first}, {rows})"
         )
     }
@@ -389,7 +398,7 @@ impl Batch {
         let cut = encoded.w.finish().unwrap();
         let columns = columns();
         let manifest = Manifest {
-            version: 1,
+            version: MANIFEST_VERSION,
             batch,
             move_id: MoveId::from_parts(1_800_000_000_000, 1),
             table: "trades".into(),
@@ -408,6 +417,7 @@ impl Batch {
             engine_version: "26.7.2.1".into(),
             chunk_bytes,
             chunks: cut.chunks,
+            origin: Some(Origin::of_window(TimeRange::new(T0, T0 + 400 * 86_400))),
         };
         Self { manifest, encoded: cut.w }
     }
@@ -455,10 +465,18 @@ pub async fn assert_exactly_once(engine: &Engine, batch: &Batch) {
     let proof = engine
         .text(&format!(
             "SELECT {} FROM {LIVE} WHERE _batch = {id}",
-            storage_types::hash_sql::content_hash("ts, exchange, id, payload, maybe")
+            storage_types::hash_sql::content_hash("ts, exchange, id, payload, rows")
         ))
         .await;
     assert_eq!(proof, batch.manifest.proof.content_hash.to_string());
+}
+
+/// The rows of a batch that was retired leave the live table by themselves.
+pub async fn assert_removed(engine: &Engine, batch: &Batch) {
+    let sql = format!("SELECT count() FROM {LIVE} WHERE _batch = {}", batch.manifest.batch);
+    eventually("the rows are removed", async || (engine.number(&sql).await == 0).then_some(()))
+        .await
+        .unwrap();
 }
 
 /// No staging table and no spooled chunk is left.

@@ -13,7 +13,9 @@
 use fault_points::{Moment, Step};
 use std::time::Duration;
 
-use storage_types::{MigrationId, MoveState, gateway_api::BatchFacts, service_api::MigrationState};
+use storage_types::{
+    BatchState, MigrationId, MoveState, gateway_api::BatchFacts, service_api::MigrationState,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -347,8 +349,8 @@ impl Inner {
         let mut after = None;
         while !aborted.is_empty() {
             let page = mover.gateway.batches(after).await?;
-            for BatchFacts { manifest, .. } in page.batches {
-                if aborted.contains(&manifest.batch) {
+            for BatchFacts { state, manifest } in page.batches {
+                if state != BatchState::Retired && aborted.contains(&manifest.batch) {
                     mover.gateway.delete(manifest.batch).await?;
                 }
             }

@@ -11,7 +11,11 @@ use std::io::{self, Write as _};
 use batch_codec::{CODEC, ChunkCutter, Cut, Encoder};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use storage_types::{Manifest, manifest::MANIFEST_VERSION, schema_hash};
+use storage_types::{
+    Manifest,
+    manifest::{MANIFEST_VERSION, Origin},
+    schema_hash,
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -114,6 +118,7 @@ impl Mover {
             engine_version,
             chunk_bytes,
             chunks: cut.chunks,
+            origin: Some(Origin::of_window(record.range)),
         };
         self.catalog.batch_encoded(&manifest)?;
         at(Step::Encode, Moment::AfterResult).await;

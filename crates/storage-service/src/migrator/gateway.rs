@@ -120,13 +120,15 @@ impl GatewayClient {
 
 /// Codes of a 409 after which the id can never be used again.
 fn is_spent(code: &str) -> bool {
-    matches!(code, "aborted" | "manifest_differs" | "refuted")
+    matches!(code, "aborted" | "retired" | "manifest_differs" | "refuted")
 }
 
 fn judge(status: BatchStatus) -> Outcome {
     match (status.state, status.proof) {
         (BatchState::Proven | BatchState::Published, Some(proof)) => Outcome::Proven(proof),
-        (BatchState::Aborted, _) => Outcome::Refuted(status.error.unwrap_or_else(|| "given up".into())),
+        (BatchState::Aborted | BatchState::Retired, _) => {
+            Outcome::Refuted(status.error.unwrap_or_else(|| "given up".into()))
+        }
         _ if !status.missing.is_empty() => Outcome::Incomplete(status),
         _ => Outcome::Proving,
     }

@@ -103,12 +103,11 @@ async fn batches_by_move(with: &Rebuild<'_>) -> Result<BTreeMap<MoveId, Found>, 
     loop {
         let page = with.gateway.batches(after).await?;
         for BatchFacts { state, manifest } in page.batches {
-            let found = by_move.entry(manifest.move_id).or_default();
-            match state {
-                BatchState::Published => found.published = true,
-                BatchState::Proven => {}
-                _ => continue,
+            if !matches!(state, BatchState::Proven | BatchState::Published) {
+                continue;
             }
+            let found = by_move.entry(manifest.move_id).or_default();
+            found.published |= state == BatchState::Published;
             found.batches.push(manifest);
         }
         after = page.next;

@@ -157,7 +157,9 @@ impl Mover {
             return Ok(Some(manifest));
         }
         let held = self.gateway.status(batch.id).await?;
-        let whole = held.is_some_and(|s| s.missing.is_empty() && s.state != BatchState::Aborted);
+        let whole = held.is_some_and(|s| {
+            s.missing.is_empty() && !matches!(s.state, BatchState::Aborted | BatchState::Retired)
+        });
         Ok(whole.then_some(manifest))
     }
 
