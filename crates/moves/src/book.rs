@@ -15,7 +15,8 @@ use std::{
 use storage_types::{BatchId, MoveId, TimeRange, lifecycle::IllegalTransition};
 
 use crate::{
-    record::{Batch, Move, RowSet},
+    record::{Batch, Move, Place, RowSet},
+    sabotage::{Rule, holds},
     state::{BatchState, MoveState},
 };
 
@@ -92,6 +93,9 @@ impl Book {
     /// also when the clock goes back.
     pub fn fresh_batch_id(&self, unix_ms: u64, random: u64, taken: u64) -> Option<BatchId> {
         let wanted = BatchId::from_parts(unix_ms, (random & 0xf_ffff) as u32).get();
+        if !holds(Rule::MonotonicIds) {
+            return BatchId::from_u64(wanted.saturating_add(taken));
+        }
         BatchId::from_u64(wanted.max(self.last_batch.saturating_add(1)).saturating_add(taken))
     }
 
@@ -102,6 +106,19 @@ impl Book {
             .filter(|m| m.table.logical == logical && m.state.hides())
             .map(|m| m.rows)
             .collect()
+    }
+
+    /// The heads that these rows are in: of another one that answers to the name, which rows are meant is not
+    /// known, and a query that reads it has to be refused.
+    pub fn hidden_in(&self, logical: &str) -> Vec<Place> {
+        let of_table = self.moves.values().filter(|m| m.table.logical == logical && m.state.hides());
+        let mut places: Vec<Place> = Vec::new();
+        for record in of_table {
+            if !places.contains(&record.place) {
+                places.push(record.place.clone());
+            }
+        }
+        places
     }
 
     /// Windows of a table that queries are refused in, and why.

@@ -43,6 +43,9 @@ pub enum Trouble {
     /// A batch's id is spent, or its bytes are wrong or lost.
     #[error("{0}")]
     Spent(String),
+    /// What was asked of the mover itself cannot be done.
+    #[error("{0}")]
+    Refused(String),
     /// A slice has no rows.
     #[error("no rows")]
     NoRows,
@@ -110,12 +113,14 @@ impl Wait {
 pub enum Response {
     /// Try again with growing pauses; the help for an operator.
     Wait(&'static str),
-    /// The move's rows go again, in other batches.
-    Again,
     /// The rows of the batch go again under a new id.
     Replace,
     /// See what answers to the head's name now.
     Compare,
+    /// The cold copy is not what it should be: see whether the head has it all.
+    Damaged,
+    /// See whether the head's new columns can be lived with.
+    Adapt,
     /// Queries of the move's window are refused until it passes.
     Refuse(&'static str),
 }
@@ -131,6 +136,7 @@ pub fn response(state: MoveState, trouble: &Trouble) -> Response {
         (Trouble::Denied(_), _) => {
             Response::Wait("make the tokens of both sides, and of a proxy between them, agree")
         }
+        (Trouble::Refused(_), _) => Response::Wait("see what the move waits for"),
         (Trouble::Full(_), _) => Response::Wait("make room"),
         (Trouble::Local(_), _) => Response::Wait("see to the disk of service.data_dir"),
         (Trouble::Stale(_), _) => Response::Wait("stop the other storage-service, then restart this one"),
@@ -141,10 +147,11 @@ pub fn response(state: MoveState, trouble: &Trouble) -> Response {
             Response::Wait("bring the cold table back, or the gateway that has it")
         }
         (Trouble::HeadReplaced(_), _) => Response::Compare,
-        (Trouble::Schema(_), Planned | Published) => Response::Again,
+        (Trouble::Schema(_), Planned | Published | Reclaiming) => Response::Adapt,
         (Trouble::Schema(_), _) => Response::Wait("bring back the columns that the move was opened with"),
         (Trouble::Unmanaged(_), _) => Response::Wait("make the table one that can be managed"),
         (Trouble::Spent(_) | Trouble::NoRows, Planned) => Response::Replace,
+        (Trouble::Spent(_), Published) => Response::Damaged,
         (Trouble::Spent(_) | Trouble::NoRows, _) => Response::Wait("see what the gateway's log says"),
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! planned ──▶ published ──▶ reclaiming ──▶ reclaimed
-//!    │  ▲         │  ▲
-//!    ▼  ╰───╮ ╭───╯  │
-//!     withdrawing ───╯ ──▶ withdrawn
+//!    │  ▲            │
+//!    ▼  ╰───╮        │
+//!     withdrawing ◀──╯ ──▶ withdrawn
 //! ```
 //!
 //! A **move** takes the rows of a time window that existed at a watermark: `ts in window AND
@@ -21,10 +21,13 @@
 //!   ([`failure`]).
 //! - **Crash**: the journal is written before what cannot be undone and after what was done. A step that
 //!   is run again begins by looking.
+//! - **Others write too** while a step is under way: an operator, another step. So a transaction builds on what
+//!   the journal holds at that moment, and not at all when the move is in another state by then.
 //!
 //! Everything a step touches is behind the traits of [`world`]: the service implements them over
 //! ClickHouse, the gateway and SQLite, a simulation over a model with a clock and faults of its own.
 
+mod adapt;
 pub mod book;
 pub mod cut;
 pub mod failure;
@@ -34,6 +37,7 @@ mod publish;
 pub mod receipt;
 mod reclaim;
 pub mod record;
+pub mod sabotage;
 mod ship;
 pub mod state;
 mod withdraw;

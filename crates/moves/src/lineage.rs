@@ -9,7 +9,11 @@ use std::cmp::Ordering;
 
 use storage_types::Proof;
 
-use crate::record::{PartLook, sum};
+use crate::{
+    record::{PartLook, sum},
+    sabotage::{Rule, holds},
+    world::Changes,
+};
 
 /// How the head's rows of a move differ from what they were.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,9 +36,11 @@ impl Difference {
     }
 }
 
-/// Compares parts `then` and `now`. Hashes count where both have one. `deletes`: a mutation of somebody else
-/// that deletes rows may have run in between; a part that is gone may then have gone either way.
-pub fn compare(then: &[PartLook], now: &[PartLook], deletes: bool) -> Difference {
+/// Compares parts `then` and `now`. Hashes count where both have one. Where a mutation of somebody else that
+/// deletes rows may have run in between, a part that is gone may have gone either way; where a TTL may have
+/// taken rows as well, so may single rows.
+pub fn compare(then: &[PartLook], now: &[PartLook], changes: &Changes) -> Difference {
+    let deletes = changes.deletes;
     let hashed = |parts: &[PartLook]| parts.iter().any(|part| part.proof.content_hash.0 != 0);
     let by_hash = hashed(then) && hashed(now);
     if by_hash && sum(then) == sum(now) {
@@ -52,7 +58,10 @@ pub fn compare(then: &[PartLook], now: &[PartLook], deletes: bool) -> Difference
         }
         match part.proof.rows.cmp(&expected.rows) {
             Ordering::Less if !deletes => found.gone = true,
-            Ordering::Less => found.changed = true,
+            Ordering::Less => {
+                found.changed = true;
+                found.gone |= changes.expires && holds(Rule::Expires);
+            }
             Ordering::Greater => found.grown = true,
             Ordering::Equal => found.changed |= by_hash && part.proof != expected,
         }
@@ -88,6 +97,9 @@ mod tests {
         PartLook { part: name.into(), blocks, rows_in_part: rows, proof }
     }
 
+    const NOTHING: Changes = Changes { pending: None, deletes: false, expires: false, latest: 0 };
+    const DELETES: Changes = Changes { deletes: true, ..NOTHING };
+    const BOTH: Changes = Changes { expires: true, ..DELETES };
     const GONE: Difference = Difference { gone: true, ..Difference::NONE };
     const CHANGED: Difference = Difference { changed: true, ..Difference::NONE };
     const GROWN: Difference = Difference { grown: true, ..Difference::NONE };
@@ -96,35 +108,37 @@ mod tests {
     #[test]
     fn merges_and_renames_are_no_change() {
         let then = [part("p_1_1_0", (1, 1), 5, 50), part("p_2_2_0", (2, 2), 3, 30)];
-        assert_eq!(compare(&then, &[part("p_1_9_2_11", (1, 9), 8, 80)], true), Difference::NONE);
-        assert_eq!(compare(&then, &[part("p_1_9_2", (1, 9), 8, 0)], false), Difference::NONE);
+        assert_eq!(compare(&then, &[part("p_1_9_2_11", (1, 9), 8, 80)], &DELETES), Difference::NONE);
+        assert_eq!(compare(&then, &[part("p_1_9_2", (1, 9), 8, 0)], &NOTHING), Difference::NONE);
     }
 
     #[test]
     fn whole_parts_that_are_gone_are_told_from_changed_ones() {
         let then = [part("p_1_1_0", (1, 1), 5, 50), part("p_2_2_0", (2, 2), 3, 30)];
         let kept = part("p_2_2_0", (2, 2), 3, 30);
-        assert_eq!(compare(&then, std::slice::from_ref(&kept), false), GONE);
+        assert_eq!(compare(&then, std::slice::from_ref(&kept), &NOTHING), GONE);
         // Whether a DELETE took the part or a DROP cannot be told.
-        assert_eq!(compare(&then, std::slice::from_ref(&kept), true), MIXED);
-        assert_eq!(compare(&then, &[], false), GONE);
+        assert_eq!(compare(&then, std::slice::from_ref(&kept), &DELETES), MIXED);
+        assert_eq!(compare(&then, &[], &NOTHING), GONE);
         // An update, a delete, an attached part with old numbers.
         let updated = part("p_1_1_0_7", (1, 1), 5, 51);
-        assert_eq!(compare(&then, &[updated.clone(), kept.clone()], false), CHANGED);
+        assert_eq!(compare(&then, &[updated.clone(), kept.clone()], &NOTHING), CHANGED);
         let deleted = part("p_1_1_0_7", (1, 1), 4, 40);
-        assert_eq!(compare(&then, &[deleted.clone(), kept.clone()], true), CHANGED);
+        assert_eq!(compare(&then, &[deleted.clone(), kept.clone()], &DELETES), CHANGED);
+        // With a TTL it cannot be told what has taken them.
+        assert_eq!(compare(&then, &[deleted.clone(), kept.clone()], &BOTH), MIXED);
         let attached = part("p_12_12_1", (12, 12), 4, 40);
         let grown = [part("p_1_1_0", (1, 1), 5, 50), kept.clone(), attached];
-        assert_eq!(compare(&then, &grown, false), GROWN);
-        assert_eq!(compare(&then, &[updated], false), MIXED);
+        assert_eq!(compare(&then, &grown, &NOTHING), GROWN);
+        assert_eq!(compare(&then, &[updated], &NOTHING), MIXED);
         // A TTL takes single rows too, and is no mutation.
-        assert_eq!(compare(&then, &[deleted, kept], false), GONE);
+        assert_eq!(compare(&then, &[deleted, kept], &NOTHING), GONE);
     }
 
     #[test]
     fn parts_of_other_partitions_with_the_same_numbers_are_others() {
         let then = [part("a_1_1_0", (1, 1), 5, 50)];
-        let found = compare(&then, &[part("b_1_1_0", (1, 1), 5, 51)], false);
+        let found = compare(&then, &[part("b_1_1_0", (1, 1), 5, 51)], &NOTHING);
         assert!(found.gone && found.grown);
     }
 }

@@ -12,7 +12,8 @@ use crate::{
     book::{Book, Change},
     cut::{self, Bucket},
     failure::{Response, StepError, Trouble, Wait, response},
-    record::{Batch, ManagedTable, Move, Place, RowSet, Waiting},
+    record::{Batch, Decision, ManagedTable, Move, Place, RowSet, Waiting},
+    sabotage::{Rule, holds},
     state::{BatchState, MoveState},
     world::{Answer, Head as _, Journal as _, World},
 };
@@ -81,12 +82,14 @@ pub struct Mover<W> {
     pub(crate) world: W,
     pub(crate) settings: Settings,
     memory: Mutex<Memory>,
+    /// Held while a transaction is made from what the journal holds.
+    writing: Mutex<()>,
 }
 
 impl<W: World> Mover<W> {
     /// Over this world.
     pub fn new(world: W, settings: Settings) -> Self {
-        Self { world, settings, memory: Mutex::default() }
+        Self { world, settings, memory: Mutex::default(), writing: Mutex::default() }
     }
 
     /// The world.
@@ -147,21 +150,81 @@ impl<W: World> Mover<W> {
         self.change(id, |record| record.cancelled = true)
     }
 
-    /// Takes an operator's decision.
+    /// Takes an operator's decision on a move that waits for one.
     ///
     /// # Errors
-    /// The journal.
-    pub fn decide(&self, id: MoveId, decision: crate::record::Decision) -> Answer<()> {
-        self.change(id, |record| record.decision = Some(decision))
+    /// The journal, or that the move cannot be decided so.
+    pub fn decide(&self, id: MoveId, decision: Decision) -> Answer<()> {
+        let refused = self.record(id).and_then(|record| match record.state {
+            _ if !record.waiting.is_some_and(|waiting| waiting.operator) => {
+                Some("the move does not wait for a decision")
+            }
+            MoveState::Reclaiming if decision == Decision::KeepHot => {
+                Some("rows of the move are deleted from the head already: only keep-cold is left")
+            }
+            _ => None,
+        });
+        match refused {
+            Some(why) => Err(Trouble::Refused(why.into())),
+            None => self.change(id, |record| record.decision = Some(decision)),
+        }
     }
 
     fn change(&self, id: MoveId, change: impl FnOnce(&mut Move)) -> Answer<()> {
-        if let Some(mut record) = self.record(id) {
+        let written = self.transact(|book| {
+            let Some(record) = book.get(id) else { return Ok(Vec::new()) };
+            let mut record = Move::clone(record);
             change(&mut record);
-            self.commit(vec![record.into()])?;
-            self.memory.lock().pauses.remove(&Task::Move(id));
+            Ok(vec![record.into()])
+        });
+        self.memory.lock().pauses.remove(&Task::Move(id));
+        match written {
+            Err(StepError::Trouble(trouble)) => Err(trouble),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// One transaction that builds on what the journal holds now, whoever wrote it.
+    fn transact(
+        &self,
+        build: impl FnOnce(&Book) -> Result<Vec<Change>, StepError>,
+    ) -> Result<u64, StepError> {
+        let _one = self.writing.lock();
+        let journal = self.world.journal();
+        let changes = journal.read(build)?;
+        Ok(journal.commit(changes)?)
+    }
+
+    /// Changes a move, and others with it, unless it left its state while the step was under way.
+    pub(crate) fn advance(
+        &self,
+        record: &Move,
+        others: impl IntoIterator<Item = Change>,
+        change: impl FnOnce(&mut Move),
+    ) -> Result<u64, StepError> {
+        self.transact(|book| {
+            let now = book.get(record.id).filter(|now| now.state == record.state);
+            let Some(now) = now.filter(|now| now.opened == record.opened) else { return Err(Wait::pause(0)) };
+            let mut now = Move::clone(if holds(Rule::OthersWrite) { now } else { record });
+            change(&mut now);
+            Ok(std::iter::once(now.into()).chain(others).collect())
+        })
+    }
+
+    /// Likewise a batch.
+    pub(crate) fn advance_batch(
+        &self,
+        batch: &Batch,
+        others: impl IntoIterator<Item = Change>,
+        change: impl FnOnce(&mut Batch),
+    ) -> Result<u64, StepError> {
+        self.transact(|book| {
+            let now = book.batch(batch.id).filter(|now| now.state == batch.state);
+            let Some(now) = now else { return Err(Wait::pause(0)) };
+            let mut now = Batch::clone(now);
+            change(&mut now);
+            Ok(std::iter::once(now.into()).chain(others).collect())
+        })
     }
 
     /// Runs one task, and journals what it waits for.
@@ -222,7 +285,8 @@ impl<W: World> Mover<W> {
             })),
             (Response::Replace, Task::Batch(_, batch)) => self.replace(record, batch, &trouble),
             (Response::Compare, _) => self.compare_heads(record, &what).await,
-            (Response::Again, _) => self.again(record, &what),
+            (Response::Damaged, _) => self.cold_is_damaged(record, &what).await,
+            (Response::Adapt, _) => self.adapt(record, &what).await,
             (Response::Replace, Task::Move(_)) => Err(Wait::passing(what, "")),
         }
     }
@@ -241,26 +305,32 @@ impl<W: World> Mover<W> {
 
     /// Journals what a move waits for, when that is news. That it cannot be journalled is no reason to stop.
     fn note_waiting(&self, id: MoveId, wait: Option<&Wait>) {
-        let Some(mut record) = self.record(id) else { return };
-        let told = |w: &Waiting| (w.what.clone(), w.help.clone(), w.unsafe_to_read);
-        let known = record.waiting.as_ref().map(told);
-        if known == wait.map(|w| (w.what.clone(), w.help.clone(), w.unsafe_to_read)) {
-            return;
-        }
-        if let Some(wait) = wait {
-            tracing::warn!(move_id = %id, table = record.table.logical, state = %record.state, help = wait.help,
-                "the move waits: {}", wait.what);
-        }
-        let since = record.waiting.as_ref().map_or_else(|| self.now(), |w| w.since);
-        record.waiting = wait.map(|wait| Waiting {
-            what: wait.what.clone(),
-            since,
-            help: wait.help.clone(),
-            operator: wait.operator,
-            unsafe_to_read: wait.unsafe_to_read,
+        let now = self.now();
+        let written = self.transact(|book| {
+            let told = |w: &Waiting| (w.what.clone(), w.help.clone(), w.unsafe_to_read);
+            let Some(record) = book.get(id) else { return Err(Wait::pause(0)) };
+            let known = record.waiting.as_ref().map(told);
+            if known == wait.map(|w| (w.what.clone(), w.help.clone(), w.unsafe_to_read)) {
+                return Err(Wait::pause(0));
+            }
+            let since = record.waiting.as_ref().map_or(now, |w| w.since);
+            let waiting = wait.map(|wait| Waiting {
+                what: wait.what.clone(),
+                since,
+                help: wait.help.clone(),
+                operator: wait.operator,
+                unsafe_to_read: wait.unsafe_to_read,
+            });
+            Ok(vec![Move { waiting, ..Move::clone(record) }.into()])
         });
-        if let Err(error) = self.commit(vec![record.into()]) {
-            tracing::error!(move_id = %id, "journal what the move waits for: {error}");
+        match (written, wait) {
+            (Err(StepError::Wait(_)), _) | (Ok(_), None) => {}
+            (Ok(_), Some(wait)) => {
+                tracing::warn!(move_id = %id, help = wait.help, "the move waits: {}", wait.what);
+            }
+            (Err(StepError::Trouble(error)), _) => {
+                tracing::error!(move_id = %id, "journal what the move waits for: {error}");
+            }
         }
     }
 
@@ -270,10 +340,6 @@ impl<W: World> Mover<W> {
 
     pub(crate) fn batches(&self, id: MoveId) -> Vec<Batch> {
         self.world.journal().read(|book| book.batches_of(id).map(|b| Batch::clone(b)).collect())
-    }
-
-    pub(crate) fn commit(&self, changes: Vec<Change>) -> Answer<u64> {
-        self.world.journal().commit(changes)
     }
 
     /// Unix seconds.
@@ -304,6 +370,10 @@ impl<W: World> Mover<W> {
         self.memory.lock().looked_after.get(&id).is_some_and(|seen| *seen >= latest)
     }
 
+    pub(crate) fn forget_look(&self, id: MoveId) {
+        self.memory.lock().looked_after.remove(&id);
+    }
+
     pub(crate) fn note_looked_after(&self, id: MoveId, latest: u64) {
         self.memory.lock().looked_after.insert(id, latest);
     }
@@ -311,13 +381,17 @@ impl<W: World> Mover<W> {
     /// The head must still be what the move was opened on.
     pub(crate) async fn same_head(&self, record: &Move) -> Answer<()> {
         let look = self.world.head().look(&record.table).await?;
+        if !holds(Rule::SameHead) {
+            return Ok(());
+        }
         if look.place != record.place {
             let (database, table) = &record.table.head;
             let text = format!("{database}.{table} is not the table that the move was opened on");
             return Err(Trouble::HeadReplaced(text));
         }
         let (then, now) = (&record.table, &look.table);
-        if then.columns != now.columns || then.time_type != now.time_type {
+        let settled = then.columns == now.columns || record.grown_to == now.columns;
+        if !settled || then.time_type != now.time_type {
             let text = format!("the columns of {} have changed since the move was opened", then.logical);
             return Err(Trouble::Schema(text));
         }
@@ -382,6 +456,8 @@ impl<W: World> Mover<W> {
             state: MoveState::Planned,
             planned_rows: window.1,
             parts: Vec::new(),
+            left: false,
+            grown_to: Vec::new(),
             opened: false,
             changed_in: 0,
             published_at: 0,
@@ -396,7 +472,8 @@ impl<W: World> Mover<W> {
 }
 
 fn tasks_of(book: &Book, record: &Move, pipeline: usize) -> Vec<Task> {
-    if record.state != MoveState::Planned || !record.opened || record.cancelled {
+    let decided = record.cancelled || record.decision.is_some();
+    if record.state != MoveState::Planned || !record.opened || decided {
         return vec![Task::Move(record.id)];
     }
     let open = book

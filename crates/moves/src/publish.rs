@@ -6,10 +6,12 @@
 //! rows that left with their parts are what the archive is for.
 
 use crate::{
+    book::Change,
     failure::{StepError, Wait},
-    lineage::{Difference, compare},
+    lineage::Difference,
     mover::Mover,
     record::{Batch, Decision, Move, sum},
+    sabotage::{Rule, holds},
     state::{BatchState, MoveState},
     world::{Changes, Head as _, World},
 };
@@ -17,30 +19,58 @@ use crate::{
 impl<W: World> Mover<W> {
     /// Publishes a move all of whose batches are proven.
     pub(crate) async fn publish(&self, record: &Move) -> Result<(), StepError> {
-        let Some((batches, sent)) = self.all_proven(record) else { return Ok(()) };
         self.same_head(record).await?;
+        if record.decision == Some(Decision::KeepHot) {
+            return self.again(record, "the operator keeps the head");
+        }
+        let Some((batches, sent)) = self.all_proven(record) else {
+            // What was to be decided has settled itself.
+            if record.decision.is_some() {
+                self.advance(record, [], |m| m.decision = None)?;
+            }
+            return Ok(());
+        };
         let changes = self.settled_changes(record).await?;
         let now = self.world.head().parts(&record.table, record.rows, true).await?;
-        if sum(&now) != sent && record.decision != Some(Decision::KeepCold) {
-            self.judge(record, compare(&record.parts, &now, changes.deletes), &changes)?;
+        let mut left = false;
+        if sum(&now) != sent && holds(Rule::LastLook) {
+            let found = record.difference(&now, &changes);
+            left = found.gone;
+            let unclear = is_unclear(record, found, &changes);
+            let ranked = batches.iter().any(|batch| batch.slice.ranks.is_some());
+            let may_be_doubled = ranked || (unclear && is_cut_by_content(&batches));
+            if found.gone && may_be_doubled && holds(Rule::Slices) {
+                return self.keep_hot(record, "rows that are cut by content have left the head");
+            }
+            if record.decision != Some(Decision::KeepCold) {
+                self.judge(record, found, unclear)?;
+            }
         }
         if batches.is_empty() {
-            let reason = Some("its rows have left the head before they were read".to_owned());
-            self.commit(vec![Move { state: MoveState::Withdrawn, reason, ..record.clone() }.into()])?;
+            self.advance(record, [], |m| {
+                m.state = MoveState::Withdrawn;
+                m.reason = Some("its rows have left the head before they were read".to_owned());
+            })?;
             return Ok(());
         }
-        let rows = sent.rows;
-        let published = Move {
-            state: MoveState::Published,
-            parts: now,
-            sent: Some(sent),
-            published_at: self.now(),
-            told: false,
-            decision: None,
-            ..record.clone()
-        };
+        let (rows, now_s) = (sent.rows, self.now());
         let shown = batches.into_iter().map(|b| Batch { state: BatchState::Published, ..b }.into());
-        let version = self.commit(std::iter::once(published.into()).chain(shown).collect())?;
+        let mut shown: Vec<Change> = shown.collect();
+        if !holds(Rule::OneTransaction) {
+            self.advance(record, std::mem::take(&mut shown), |_| ())?;
+            return Err(Wait::pause(1));
+        }
+        let version = self.advance(record, shown, |m| {
+            m.state = MoveState::Published;
+            m.parts = now;
+            m.left = left;
+            m.sent = Some(sent);
+            m.published_at = now_s;
+            m.told = false;
+            if record.decision.is_some() {
+                m.decision = None;
+            }
+        })?;
         self.note_looked_after(record.id, changes.latest);
         tracing::info!(move_id = %record.id, table = record.table.logical, rows, version, "published");
         Ok(())
@@ -50,6 +80,7 @@ impl<W: World> Mover<W> {
     pub(crate) async fn settled_changes(&self, record: &Move) -> Result<Changes, StepError> {
         let changes = self.world.head().changes(&record.table, record.rows.watermark).await?;
         match &changes.pending {
+            Some(_) if !holds(Rule::PendingMutations) => Ok(changes),
             None => Ok(changes),
             Some(command) => {
                 let what = format!("a mutation of {} is under way: {command}", record.table.logical);
@@ -59,17 +90,33 @@ impl<W: World> Mover<W> {
     }
 
     /// `Ok`: the batches may be published all the same.
-    fn judge(&self, record: &Move, found: Difference, changes: &Changes) -> Result<(), StepError> {
-        // Before publishing, parts are counted and not hashed: an update among what is left is not seen.
-        let unclear = found.gone && (found.changed || found.grown || changes.latest > 0);
-        if unclear && record.decision != Some(Decision::KeepHot) {
+    fn judge(&self, record: &Move, found: Difference, unclear: bool) -> Result<(), StepError> {
+        if unclear {
             let what = "rows of the move have left the head while others were changed: which copy is right cannot be told";
             return Err(Wait::operator(what, false));
         }
-        if found.gone && !unclear {
+        if found.gone {
             return Ok(());
         }
         self.again(record, "its rows were changed while they were sent")?;
         Err(Wait::pause(0))
     }
+
+    /// As if the operator kept the head: what was sent stays on the NAS and is not shown.
+    pub(crate) fn keep_hot(&self, record: &Move, reason: &str) -> Result<(), StepError> {
+        self.advance(record, [], |m| m.decision = Some(Decision::KeepHot))?;
+        self.again(record, reason)
+    }
+}
+
+/// Rows have left the head, and others were changed. Before publishing, parts are counted and not hashed: an
+/// update among what is left is not seen.
+fn is_unclear(record: &Move, found: Difference, changes: &Changes) -> bool {
+    found.gone && (found.changed || found.grown || changes.latest > record.rows.watermark)
+}
+
+/// Rows that are cut by rank have other ranks once some have left, and rows that are cut by their hash are in
+/// another class once they are updated: what was read one after the other may miss one, or have it twice.
+pub(crate) fn is_cut_by_content(batches: &[Batch]) -> bool {
+    batches.iter().any(|batch| batch.slice.class.is_some() || batch.slice.ranks.is_some())
 }

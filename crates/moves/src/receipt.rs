@@ -7,9 +7,11 @@
 use storage_types::{BatchId, Proof};
 
 use crate::{
-    lineage::{Difference, compare},
+    lineage::Difference,
     record::{Batch, Move, PartLook, sum},
+    sabotage::{Rule, holds},
     state::MoveState,
+    world::Changes,
 };
 
 /// The NAS has, counted and hashed just now, exactly the rows that were sent.
@@ -52,16 +54,17 @@ impl ColdWhole {
 pub struct HeadWhole(());
 
 impl HeadWhole {
-    /// From the head's parts as they were (`then`: when the move was opened or published) and are.
-    /// `sent`: what the batches have. `None`: rows may be missing in the head.
-    pub fn from_parts(
-        then: &[PartLook],
-        now: &[PartLook],
-        sent: Option<Proof>,
-        deletes: bool,
-    ) -> Option<Self> {
-        let whole = sent.is_some_and(|sent| sum(now) == sent) || compare(then, now, deletes).is_whole();
+    /// From the parts with rows of the move of the head that it was opened on, as they are now. `None`: rows
+    /// may be missing.
+    pub fn from_parts(record: &Move, now: &[PartLook], changes: &Changes) -> Option<Self> {
+        let whole = record.difference(now, changes).is_whole() || !holds(Rule::HeadWhole);
         whole.then_some(Self(()))
+    }
+
+    /// From another head, which has nothing but the rows in `now` in the window: whether its parts come from
+    /// those of the old one cannot be told, only that they have the same content as what was sent.
+    pub fn from_another(sent: Proof, now: &[PartLook]) -> Option<Self> {
+        (sum(now) == sent || !holds(Rule::AnotherHead)).then_some(Self(()))
     }
 }
 
@@ -95,26 +98,19 @@ impl<'a> Deletable<'a> {
         record: &'a Move,
         cold: &ColdWhole,
         now: &[PartLook],
-        deletes: bool,
+        changes: &Changes,
     ) -> Result<Self, Difference> {
         if record.sent != Some(cold.proof) {
             return Err(Difference { changed: true, gone: true, grown: true });
         }
-        let found =
-            if sum(now) == cold.proof { Difference::NONE } else { compare(&record.parts, now, deletes) };
+        let found = record.difference(now, changes);
         let spoils = found.grown || (found.changed && record.state != MoveState::Reclaiming);
-        if spoils { Err(found) } else { Ok(Self::of(record, now)) }
-    }
-
-    /// The operator has said that cold is right whatever the head has.
-    pub fn by_decision(record: &'a Move, cold: &ColdWhole, now: &[PartLook]) -> Option<Self> {
-        let _whole = cold;
-        (record.decision == Some(crate::record::Decision::KeepCold)).then(|| Self::of(record, now))
+        if spoils && holds(Rule::HeadLook) { Err(found) } else { Ok(Self::of(record, now)) }
     }
 
     fn of(record: &'a Move, now: &[PartLook]) -> Self {
         let (whole, others): (Vec<_>, Vec<_>) =
-            now.iter().partition(|part| part.rows_in_part == part.proof.rows);
+            now.iter().partition(|part| part.rows_in_part == part.proof.rows || !holds(Rule::WholeParts));
         let whole_parts = whole.into_iter().map(|part| part.part.clone()).collect();
         Self { record, whole_parts, others: !others.is_empty() }
     }

@@ -6,10 +6,11 @@
 
 use crate::{
     failure::{StepError, Wait},
-    lineage::{Difference, compare},
+    lineage::Difference,
     mover::Mover,
     receipt::{ColdWhole, Deletable, Elsewhere, HeadWhole},
-    record::{Batch, Move, PartLook, sum},
+    record::{Batch, Decision, Move, PartLook, sum},
+    sabotage::{Rule, holds},
     state::{BatchState, MoveState},
     world::{Changes, Deletion, Head as _, Journal as _, Nas as _, Witness, World},
 };
@@ -22,19 +23,24 @@ const LOOK_MS: u64 = 500;
 impl<W: World> Mover<W> {
     /// The next step of a published move.
     pub(crate) async fn keep_or_reclaim(&self, record: &Move) -> Result<(), StepError> {
-        if record.cancelled || record.decision == Some(crate::record::Decision::KeepHot) {
+        if record.cancelled || record.decision == Some(Decision::KeepHot) {
             return self.cancel_published(record).await;
         }
         if !record.told {
             return self.tell(record).await;
         }
         self.same_head(record).await?;
+        if record.decision == Some(Decision::KeepCold) {
+            return self.keep_cold(record).await;
+        }
         let changes = self.settled_changes(record).await?;
         if !self.has_looked_after(record.id, changes.latest) {
             self.look_again(record, &changes).await?;
         }
         self.wait_for_grace(record)?;
-        if !self.world.journal().is_drained(&record.table.logical, record.rows.window, record.changed_in) {
+        let drained =
+            self.world.journal().is_drained(&record.table.logical, record.rows.window, record.changed_in);
+        if !drained && holds(Rule::LeasesOfHead) {
             return Err(Wait::passing("queries that read the head's copy are still running", ""));
         }
         self.delete(record).await
@@ -57,8 +63,20 @@ impl<W: World> Mover<W> {
         }
         let retired = batches.iter().filter(|b| spent.contains(&b.id)).cloned();
         let retired = retired.map(|batch| Batch { retired: true, ..batch }.into());
-        let told = Move { told: true, ..record.clone() };
-        self.commit(std::iter::once(told.into()).chain(retired).collect())?;
+        self.advance(record, retired, |m| m.told = true)?;
+        Ok(())
+    }
+
+    /// The operator has said that cold is right: what the head has of these rows now is what it should have.
+    async fn keep_cold(&self, record: &Move) -> Result<(), StepError> {
+        let changes = self.settled_changes(record).await?;
+        let now = self.world.head().parts(&record.table, record.rows, true).await?;
+        self.advance(record, [], |m| {
+            m.parts = now;
+            m.left = true;
+            m.decision = None;
+        })?;
+        self.note_looked_after(record.id, changes.latest);
         Ok(())
     }
 
@@ -71,15 +89,11 @@ impl<W: World> Mover<W> {
     }
 
     fn compare_with(&self, record: &Move, now: &[PartLook], changes: &Changes) -> Result<(), StepError> {
-        if record.sent == Some(sum(now)) {
-            return Ok(());
-        }
-        self.on_difference(record, compare(&record.parts, now, changes.deletes))
+        self.on_difference(record, record.difference(now, changes))
     }
 
     fn on_difference(&self, record: &Move, found: Difference) -> Result<(), StepError> {
-        let kept = record.decision == Some(crate::record::Decision::KeepCold);
-        if kept || !(found.changed || found.grown) {
+        if !(found.changed || found.grown) {
             return Ok(());
         }
         if found.is_whole() && record.state == MoveState::Published {
@@ -101,7 +115,7 @@ impl<W: World> Mover<W> {
         let (now, grace) = (self.now(), i64::try_from(self.settings.grace_s).unwrap_or(i64::MAX));
         if record.published_at > now {
             // It was published by a clock that was ahead.
-            self.commit(vec![Move { published_at: now, ..record.clone() }.into()])?;
+            self.advance(record, [], |m| m.published_at = now)?;
         }
         let left = record.published_at.min(now).saturating_add(grace).saturating_sub(now);
         match u64::try_from(left) {
@@ -124,7 +138,14 @@ impl<W: World> Mover<W> {
                 return Err(StepError::Wait(Wait { what, pause_ms: LOOK_MS, ..Wait::default() }));
             }
         };
-        self.forget_nonce(record.id);
+        if holds(Rule::FreshNonce) {
+            self.forget_nonce(record.id);
+        }
+        let found = if holds(Rule::ColdProof) {
+            found
+        } else {
+            published.iter().filter_map(|batch| batch.proof.map(|proof| (batch.id, proof))).collect()
+        };
         let cold = match ColdWhole::from_proofs(&published, &found) {
             Ok(cold) => cold,
             Err(why) => return self.cold_is_damaged(record, &why).await,
@@ -132,12 +153,9 @@ impl<W: World> Mover<W> {
         self.same_head(record).await?;
         let changes = self.settled_changes(record).await?;
         let now = world.head().parts(&record.table, record.rows, true).await?;
-        let what = match Deletable::by_decision(record, &cold, &now) {
-            Some(what) => what,
-            None => match Deletable::new(record, &cold, &now, changes.deletes) {
-                Ok(what) => what,
-                Err(found) => return self.on_difference(record, found),
-            },
+        let what = match Deletable::new(record, &cold, &now, &changes) {
+            Ok(what) => what,
+            Err(found) => return self.on_difference(record, found),
         };
         if record.state == MoveState::Published {
             let journal = world.journal();
@@ -147,7 +165,7 @@ impl<W: World> Mover<W> {
                 before: record.rows.window.hi,
             };
             world.head().witness(witness).await?;
-            self.commit(vec![Move { state: MoveState::Reclaiming, ..record.clone() }.into()])?;
+            self.advance(record, [], |m| m.state = MoveState::Reclaiming)?;
         }
         if !now.is_empty() {
             world.head().delete(what).await?;
@@ -155,11 +173,12 @@ impl<W: World> Mover<W> {
         Ok(())
     }
 
-    async fn cold_is_damaged(&self, record: &Move, why: &str) -> Result<(), StepError> {
+    /// The NAS has other rows than were sent, or has lost them.
+    pub(crate) async fn cold_is_damaged(&self, record: &Move, why: &str) -> Result<(), StepError> {
         tracing::error!(move_id = %record.id, why, "the cold copy is not what was sent");
         let changes = self.settled_changes(record).await?;
         let now = self.world.head().parts(&record.table, record.rows, true).await?;
-        let whole = HeadWhole::from_parts(&record.parts, &now, record.sent, changes.deletes);
+        let whole = HeadWhole::from_parts(record, &now, &changes);
         if record.state == MoveState::Published && whole.is_some() {
             self.again(record, why)?;
             return Err(Wait::pause(0));
@@ -177,7 +196,11 @@ impl<W: World> Mover<W> {
     /// The next step of a move whose rows are being deleted.
     pub(crate) async fn finish_deletion(&self, record: &Move) -> Result<(), StepError> {
         self.same_head(record).await?;
+        if record.decision == Some(Decision::KeepCold) {
+            return self.keep_cold(record).await;
+        }
         match self.world.head().deletion(record).await? {
+            _ if !holds(Rule::HiddenUntilGone) => {}
             Deletion::Running(None) => return Err(Wait::pause(LOOK_MS)),
             Deletion::Running(Some(why)) => {
                 let help = "the rows are hidden meanwhile; see system.mutations of the hot engine";
@@ -186,15 +209,17 @@ impl<W: World> Mover<W> {
             Deletion::Absent | Deletion::Done => {}
         }
         let left = self.world.head().parts(&record.table, record.rows, false).await?;
-        if sum(&left).rows > 0 {
+        if sum(&left).rows > 0 && holds(Rule::HiddenUntilGone) {
             return self.delete(record).await;
         }
         self.reclaimed(record)
     }
 
     pub(crate) fn reclaimed(&self, record: &Move) -> Result<(), StepError> {
-        let over = Move { state: MoveState::Reclaimed, parts: Vec::new(), ..record.clone() };
-        self.commit(vec![over.into()])?;
+        self.advance(record, [], |m| {
+            m.state = MoveState::Reclaimed;
+            m.parts = Vec::new();
+        })?;
         let rows = record.sent.map_or(0, |sent| sent.rows);
         tracing::info!(move_id = %record.id, table = record.table.logical, rows, "reclaimed");
         Ok(())

@@ -5,7 +5,12 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use storage_types::{BatchId, Column, Manifest, MigrationId, MoveId, Proof, TimeRange};
 
-use crate::state::{BatchState, MoveState};
+use crate::{
+    lineage::{Difference, compare},
+    sabotage::{Rule, holds},
+    state::{BatchState, MoveState},
+    world::Changes,
+};
 
 /// A managed table as the hot engine described it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +131,13 @@ pub struct Move {
     /// The head's parts with rows of it: counted when it was opened, hashed when it was published.
     #[serde(default)]
     pub parts: Vec<PartLook>,
+    /// Rows that were read for it had left the head before `parts` was taken: their batches are all that is
+    /// left of them, and what the head has is never whole.
+    #[serde(default)]
+    pub left: bool,
+    /// The head's columns where they are more than `table` has, and that is settled.
+    #[serde(default)]
+    pub grown_to: Vec<Column>,
     /// The move was opened: `place`, the watermark and its batches are there.
     #[serde(default)]
     pub opened: bool,
@@ -192,6 +204,16 @@ pub struct Batch {
 }
 
 impl Move {
+    /// What became of its rows, from the head's parts as they are now; see [`compare`].
+    pub fn difference(&self, now: &[PartLook], changes: &Changes) -> Difference {
+        if self.sent == Some(sum(now)) {
+            return Difference::NONE;
+        }
+        let found = compare(&self.parts, now, changes);
+        let gone = found.gone || (self.left && holds(Rule::Left));
+        Difference { gone, grown: found.grown && holds(Rule::Grown), ..found }
+    }
+
     /// Text by which the head's own deletion of this move is found among its mutations.
     pub fn marker(&self) -> String {
         format!("storage-service move {}", self.id)

@@ -12,6 +12,7 @@ use crate::{
     failure::{StepError, Trouble, Wait},
     mover::{Mover, Task},
     record::{Batch, Move, RowSet, Slice, sum},
+    sabotage::{Rule, holds},
     state::{BatchState, MoveState},
     world::{Answer, Commit, Head as _, Nas as _, Spool as _, World},
 };
@@ -32,14 +33,19 @@ impl<W: World> Mover<W> {
         world.nas().ensure(&table).await?;
         head.keep_block_numbers(&table).await?;
         let window = record.rows.window;
-        let rows = RowSet { window, watermark: head.watermark(&table, window).await? };
+        let watermark = head.watermark(&table, window).await? + u64::from(!holds(Rule::Watermark));
+        let rows = RowSet { window, watermark };
+        // Mutations up to the watermark have run, so that those which count later are above it.
+        self.settled_changes(&Move { rows, ..record.clone() }).await?;
         let parts = head.parts(&table, rows, false).await?;
         let slices = self.slices(&table, rows).await?;
         let count = sum(&parts).rows;
         if count == 0 && slices.is_empty() {
             let nothing = Some("no rows are left to move".to_owned());
-            let over = Move { state: MoveState::Withdrawn, reason: nothing, ..record.clone() };
-            self.commit(vec![over.into()])?;
+            self.advance(record, [], |m| {
+                m.state = MoveState::Withdrawn;
+                m.reason = nothing;
+            })?;
             return Ok(());
         }
         if slices.iter().map(|slice| slice.rows).sum::<u64>() != count {
@@ -48,7 +54,14 @@ impl<W: World> Mover<W> {
         let ids = self.batch_ids(slices.len())?;
         let opened = Move { table, place: look.place, rows, parts, opened: true, ..record.clone() };
         let batches = ids.into_iter().zip(slices).map(|(id, slice)| planned(id, &opened, slice, 0).into());
-        self.commit(std::iter::once(opened.clone().into()).chain(batches).collect())?;
+        self.advance(record, batches, |m| {
+            *m = Move {
+                cancelled: m.cancelled,
+                decision: m.decision,
+                waiting: m.waiting.take(),
+                ..opened.clone()
+            };
+        })?;
         tracing::info!(move_id = %record.id, table = record.table.logical, rows = count, window = %window,
             "move opened");
         Ok(())
@@ -94,20 +107,21 @@ impl<W: World> Mover<W> {
             Ok(manifest) => manifest,
             // Its rows have left the head since they were counted; what is left is compared before publishing.
             Err(Trouble::NoRows) => {
-                self.commit(vec![Batch { state: BatchState::Dropped, retired: true, ..batch }.into()])?;
+                self.advance_batch(&batch, [], |b| {
+                    b.state = BatchState::Dropped;
+                    b.retired = true;
+                })?;
                 return Ok(());
             }
             Err(trouble) => return Err(trouble.into()),
         };
-        let encoded = Batch {
-            state: BatchState::Encoded,
-            proof: Some(manifest.proof),
-            raw_bytes: manifest.raw_bytes,
-            encoded_bytes: manifest.encoded_bytes,
-            manifest: Some(Arc::new(manifest)),
-            ..batch
-        };
-        self.commit(vec![encoded.into()])?;
+        self.advance_batch(&batch, [], |b| {
+            b.state = BatchState::Encoded;
+            b.proof = Some(manifest.proof);
+            b.raw_bytes = manifest.raw_bytes;
+            b.encoded_bytes = manifest.encoded_bytes;
+            b.manifest = Some(Arc::new(manifest));
+        })?;
         Ok(())
     }
 
@@ -121,7 +135,7 @@ impl<W: World> Mover<W> {
         }
         let status = nas.announce(&manifest).await?;
         nas.send(record, &manifest, &status).await?;
-        self.commit(vec![Batch { state: BatchState::Sent, ..batch }.into()])?;
+        self.advance_batch(&batch, [], |b| b.state = BatchState::Sent)?;
         Ok(())
     }
 
@@ -132,7 +146,7 @@ impl<W: World> Mover<W> {
                 Err(Wait::passing(format!("the NAS cannot prove a batch yet: {why}"), ""))
             }
             Commit::Incomplete => {
-                self.commit(vec![Batch { state: BatchState::Encoded, ..batch }.into()])?;
+                self.advance_batch(&batch, [], |b| b.state = BatchState::Encoded)?;
                 Ok(())
             }
             Commit::Spent(reason) => Err(Trouble::Spent(reason).into()),
@@ -141,11 +155,12 @@ impl<W: World> Mover<W> {
                     .into())
             }
             Commit::Proven(_) => {
-                let id = batch.id;
-                self.commit(vec![
-                    Batch { state: BatchState::Proven, proven: true, manifest: None, ..batch }.into(),
-                ])?;
-                self.world.spool().remove(id);
+                self.advance_batch(&batch, [], |b| {
+                    b.state = BatchState::Proven;
+                    b.proven = true;
+                    b.manifest = None;
+                })?;
+                self.world.spool().remove(batch.id);
                 Ok(())
             }
         }
@@ -160,8 +175,10 @@ impl<W: World> Mover<W> {
         let refuted = batch.refuted.saturating_add(1);
         let fresh = self.batch_ids(1)?;
         let changes = fresh.iter().map(|id| planned(*id, record, batch.slice, refuted).into());
-        let dropped = Batch { state: BatchState::Dropped, manifest: None, ..batch };
-        self.commit(changes.chain([dropped.into()]).collect())?;
+        self.advance_batch(&batch, changes, |b| {
+            b.state = BatchState::Dropped;
+            b.manifest = None;
+        })?;
         self.world.spool().remove(id);
         if refuted < OFTEN_REFUTED {
             return Ok(());
@@ -188,7 +205,8 @@ impl<W: World> Mover<W> {
     }
 }
 
-fn planned(id: BatchId, record: &Move, slice: Slice, refuted: u32) -> Batch {
+/// A batch of which nothing is done yet.
+pub(crate) fn planned(id: BatchId, record: &Move, slice: Slice, refuted: u32) -> Batch {
     Batch {
         id,
         move_id: record.id,

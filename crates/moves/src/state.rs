@@ -22,7 +22,7 @@ states!(
         Published => [Reclaiming, Withdrawing],
         Reclaiming => [Reclaimed],
         Reclaimed => [],
-        Withdrawing => [Withdrawn, Planned, Published],
+        Withdrawing => [Withdrawn, Planned],
         Withdrawn => [],
     }
 );
@@ -48,7 +48,7 @@ states!(
         Sent => [Encoded, Proven, Dropped],
         Proven => [Published, Dropped],
         Published => [Dropped],
-        Dropped => [Published],
+        Dropped => [Proven],
     }
 );
 

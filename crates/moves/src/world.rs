@@ -34,6 +34,8 @@ pub struct Changes {
     pub pending: Option<String>,
     /// A mutation that is not ours and deletes rows came after the watermark, or may have.
     pub deletes: bool,
+    /// The table has a TTL that deletes rows, or had one.
+    pub expires: bool,
     /// Number of the latest mutation that is not ours, and of the latest patch of a lightweight update; 0:
     /// none that is known.
     pub latest: u64,
@@ -81,9 +83,11 @@ pub trait Head: Sync {
     fn look(&self, table: &ManagedTable) -> impl Future<Output = Answer<HeadLook>> + Send;
     /// From now on every row keeps its block number.
     fn keep_block_numbers(&self, table: &ManagedTable) -> impl Future<Output = Answer<()>> + Send;
-    /// Highest block number of the rows of the window, no lower than that of any row that can be read now.
+    /// Highest block number that the active parts of the table span: no row that comes later gets this number
+    /// or a lower one, also when the parts are dropped and the server starts again, which makes it count on from
+    /// the highest number it finds. Numbers that rows brought along from another table do not count.
     fn watermark(&self, table: &ManagedTable, window: TimeRange) -> impl Future<Output = Answer<u64>> + Send;
-    /// Rows by buckets of `seconds`, in order of time, without empty ones.
+    /// Rows by buckets of `seconds`, none of which reaches over the window, in order of time, without empty ones.
     fn histogram(
         &self,
         table: &ManagedTable,
@@ -110,7 +114,7 @@ pub trait Head: Sync {
     fn changes(&self, table: &ManagedTable, watermark: u64) -> impl Future<Output = Answer<Changes>> + Send;
     /// Notes, durably on the hot server, what is about to be deleted.
     fn witness(&self, witness: Witness) -> impl Future<Output = Answer<()>> + Send;
-    /// Deletes a move's rows, or begins to.
+    /// Deletes a move's rows, or begins to. The statements themselves name the table by its UUID.
     fn delete(&self, what: Deletable<'_>) -> impl Future<Output = Answer<()>> + Send;
     /// How that stands.
     fn deletion(&self, record: &Move) -> impl Future<Output = Answer<Deletion>> + Send;
@@ -147,9 +151,9 @@ pub trait Nas: Sync {
     ) -> impl Future<Output = Answer<()>> + Send;
     /// Asks for the proof.
     fn commit(&self, batch: BatchId) -> impl Future<Output = Answer<Commit>> + Send;
-    /// Whether it holds all chunks of the batch, or its rows.
+    /// Whether it holds all chunks of the batch, or its rows, and has not retired it.
     fn holds(&self, batch: BatchId) -> impl Future<Output = Answer<bool>> + Send;
-    /// These are published: it must not give them up.
+    /// These are published: it must not give them up. [`Trouble::Spent`] when it has not all of them.
     fn published(&self, batches: &[BatchId]) -> impl Future<Output = Answer<()>> + Send;
     /// Counts and hashes computed after the question `nonce` first came; `None` while they are computed, with
     /// how many are done.
