@@ -1,5 +1,5 @@
 -- The layout to take when nothing is there yet: partitions of a day and no TTL. Whole days leave
--- the hot table at once (a partition fence, no mutation), and nothing deletes what was not archived.
+-- the hot table at once (part by part, no mutation), and nothing deletes what was not archived.
 
 CREATE DATABASE IF NOT EXISTS marketprism_hot;
 

@@ -43,16 +43,18 @@ pub fn whole() -> Vec<Cell> {
 /// Cells that between them kill everybody and cross every step that changes who sees what.
 pub fn subset() -> Vec<Cell> {
     [
-        (Point::MoveSnapshotAfterEffect, Role::Hot),
+        (Point::MoveOpenAfterJournal, Role::Hot),
+        (Point::MoveEncodeAfterEffect, Role::Hot),
         (Point::MoveSendAfterEffect, Role::Gateway),
         (Point::GatewayChunkAfterWrite, Role::Gateway),
         (Point::GatewayAttachBeforeEffect, Role::Cold),
         (Point::GatewayAttachAfterEffect, Role::Gateway),
-        (Point::MoveFenceAfterJournal, Role::Service),
-        (Point::MoveFenceAfterEffect, Role::Service),
-        (Point::MoveFenceAfterEffect, Role::Hot),
-        (Point::MovePublishAfterEffect, Role::Service),
-        (Point::MoveReclaimAfterEffect, Role::Service),
+        (Point::MovePublishAfterJournal, Role::Service),
+        (Point::MoveDeleteBeforeEffect, Role::Service),
+        (Point::MoveDeletePartDropped, Role::Hot),
+        (Point::MoveDeleteAfterEffect, Role::Service),
+        (Point::MoveFinishAfterJournal, Role::Service),
+        (Point::MoveRetireAfterEffect, Role::Gateway),
     ]
     .map(|(point, victim)| Cell { point, victim })
     .to_vec()
@@ -148,7 +150,7 @@ async fn finer_cold_table(fixture: &Fixture) -> Result<()> {
 async fn prepare(fixture: &Fixture, oracle: &Oracle, point: Point) -> Result<()> {
     match point {
         // Every expired day gets parts that no merge takes away, so that some are left at the point.
-        Point::MoveFencePartDropped => {
+        Point::MoveDeletePartDropped => {
             fixture.hot.query(format!("SYSTEM STOP MERGES {HOT}.{DAILY}")).await?;
             for _ in 0..2 {
                 oracle.preload(EXTRA).await?;
@@ -167,6 +169,11 @@ async fn prepare(fixture: &Fixture, oracle: &Oracle, point: Point) -> Result<()>
         _ => {}
     }
     Ok(())
+}
+
+/// Only a move that is given up comes there.
+pub fn withdraws(point: Point) -> bool {
+    matches!(point, Point::MoveRetireBefore | Point::MoveRetireAfterEffect | Point::MoveRetireAfterJournal)
 }
 
 /// Fails when somebody is held at the point, but not in the middle of what it stands in.
@@ -188,6 +195,12 @@ async fn one(fixture: &mut Fixture, oracle: &Oracle, cell: &Cell, tally: &mut Ta
     prepare(fixture, oracle, cell.point).await.context("prepare")?;
     fixture.faults.arm(cell.point)?;
     let id = fixture.service.migrate(&Default::default()).await.context("start a migration")?;
+    if withdraws(cell.point) {
+        fixture.faults.arm(Point::MovePublishBefore)?;
+        fixture.faults.held(Point::MovePublishBefore, LIMIT).await.context("hold what is to be cancelled")?;
+        fixture.service.cancel(id).await?;
+        fixture.faults.disarm(Point::MovePublishBefore)?;
+    }
     let held = fixture.faults.held(cell.point, LIMIT).await;
     if held.is_err() {
         fixture.faults.disarm(cell.point)?;
@@ -201,7 +214,7 @@ async fn one(fixture: &mut Fixture, oracle: &Oracle, cell: &Cell, tally: &mut Ta
     fixture.faults.disarm(cell.point)?;
     fixture.stack.restart(cell.victim).await?;
     fixture.settled(id, LIMIT).await?;
-    if cell.point == Point::MoveFencePartDropped {
+    if cell.point == Point::MoveDeletePartDropped {
         fixture.hot.query(format!("SYSTEM START MERGES {HOT}.{DAILY}")).await?;
     }
     Ok(())

@@ -48,7 +48,7 @@ async fn complaint(fixture: &Fixture, words: &[&str]) -> String {
 }
 
 fn complaints(report: &MigrationReport) -> String {
-    let moves = report.moves.iter().filter_map(|m| m.error.clone());
+    let moves = report.moves.iter().filter_map(|m| m.waits_for.as_ref().map(|wait| wait.what.clone()));
     report.errors.iter().cloned().chain(moves).collect::<Vec<_>>().join("; ")
 }
 
@@ -129,16 +129,14 @@ async fn tables_that_cannot_be_managed_say_why_and_stay_whole() {
         format!(
             "CREATE TABLE {HOT}.timeless (id UInt64, at DateTime) ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY id"
         ),
-        format!("CREATE TABLE {HOT}.unpartitioned (id UInt64, ts DateTime) ENGINE = MergeTree ORDER BY id"),
         format!(
             "CREATE TABLE {HOT}.fading (id UInt64, ts DateTime) ENGINE = MergeTree PARTITION BY toYYYYMM(ts) ORDER BY id TTL ts + INTERVAL 8 DAY"
         ),
         format!("INSERT INTO {HOT}.timeless SELECT number, {old} FROM numbers(10)"),
-        format!("INSERT INTO {HOT}.unpartitioned SELECT number, {old} FROM numbers(10)"),
         format!("INSERT INTO {HOT}.fading SELECT number, now() FROM numbers(10)"),
     ];
     let manage = |config: &mut StackConfig| {
-        for name in ["absent", "timeless", "unpartitioned", "fading"] {
+        for name in ["absent", "timeless", "fading"] {
             config.tables.push(ManagedTable::named(name, HOT, "oracle_cold", "ts"));
         }
     };
@@ -152,7 +150,6 @@ async fn tables_that_cannot_be_managed_say_why_and_stay_whole() {
     for (name, words) in [
         ("absent", &["absent", "exist", "unknown"][..]),
         ("timeless", &["ts", "time column"]),
-        ("unpartitioned", &["partition"]),
         ("fading", &["TTL"]),
     ] {
         let table = catalog.tables.iter().find(|t| t.table == name).unwrap();
@@ -168,7 +165,7 @@ async fn tables_that_cannot_be_managed_say_why_and_stay_whole() {
             }
         }
     }
-    for (name, rows) in [("timeless", 10), ("unpartitioned", 10), ("fading", 10)] {
+    for (name, rows) in [("timeless", 10), ("fading", 10)] {
         assert_eq!(
             fixture.hot.number(&format!("SELECT count() FROM {HOT}.{name}")).await.unwrap(),
             rows,
@@ -191,15 +188,8 @@ async fn a_schema_that_changed_between_two_batches_stops_the_second() {
     fixture.hot.query(format!("ALTER TABLE {HOT}.daily ADD COLUMN note String")).await.unwrap();
     oracle.preload(1_000).await.unwrap();
     let asked = MigrationRequest { tables: vec!["daily".to_owned()], ..MigrationRequest::default() };
-    let said = match fixture.service.migrate(&asked).await {
-        Err(error) => refused(&error).message.clone(),
-        Ok(id) => {
-            let report = fixture.service.finished(id, LIMIT, |_| {}).await.unwrap();
-            assert_ne!(report.state, MigrationState::Done, "{report:#?}");
-            complaints(&report)
-        }
-    };
-    assert!(["schema", "column", "note"].iter().any(|w| said.contains(w)), "{said}");
+    fixture.service.migrate(&asked).await.unwrap();
+    complaint(&fixture, &["schema", "column", "note"]).await;
     // As soon as it fits again, everything is there and moves.
     fixture.hot.query(format!("ALTER TABLE {HOT}.daily DROP COLUMN note")).await.unwrap();
     fixture.migrate_table(Some("daily"), LIMIT).await.unwrap();

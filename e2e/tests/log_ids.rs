@@ -79,8 +79,8 @@ async fn one_id_leads_through_both_logs() {
         }
     }
     for (log, module, fields) in [
-        (&service, "storage_service::migrator::ship", &["move_id", "batch_id"][..]),
-        (&service, "storage_service::migrator::publish", &["move_id"]),
+        (&service, "moves::ship", &["move_id"][..]),
+        (&service, "moves::publish", &["move_id"]),
         (&service, "storage_service::router::cold", &["query_id", "cold_read"]),
         (&gateway, "storage_gateway::ingest::admit", &["move_id", "batch_id"]),
         (&gateway, "storage_gateway::ingest::prover", &["move_id", "batch_id"]),

@@ -9,6 +9,7 @@ mod line;
 mod link;
 mod migrate;
 mod query;
+mod simulate;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -66,6 +67,8 @@ pub enum Name {
     Link,
     /// Bytes and speed of the batch codec on real market data, beside other compressors.
     Codec,
+    /// Model worlds a minute in which the steps of a move run, on two threads.
+    Simulate,
     /// The embedded engine against its first version, built beside it: delay, throughput, memory, lines.
     Engine,
 }
@@ -94,6 +97,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Name::Codec => ("codec", runtime.block_on(codec::run(arguments))?),
         Name::Engine => ("engine", runtime.block_on(engine::run())?),
         Name::Line => ("line", runtime.block_on(line::run(arguments))?),
+        Name::Simulate => ("simulate", simulate::run(arguments)?),
         Name::Query => ("query", runtime.block_on(query::run(arguments))?),
     };
     if arguments.json {

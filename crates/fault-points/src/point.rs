@@ -47,39 +47,33 @@ macro_rules! points {
 
 points! {
     Service {
-        MoveSnapshotBeforeJournal = "move.snapshot.before_journal",
-        MoveSnapshotAfterJournal = "move.snapshot.after_journal",
-        MoveSnapshotAfterEffect = "move.snapshot.after_effect",
-        MoveSnapshotAfterResult = "move.snapshot.after_result",
-        MoveEncodeBeforeJournal = "move.encode.before_journal",
-        MoveEncodeAfterJournal = "move.encode.after_journal",
+        MoveOpenBefore = "move.open.before",
+        MoveOpenAfterJournal = "move.open.after_journal",
+        MoveEncodeBefore = "move.encode.before",
         MoveEncodeAfterEffect = "move.encode.after_effect",
-        MoveEncodeAfterResult = "move.encode.after_result",
-        MoveSendBeforeJournal = "move.send.before_journal",
-        MoveSendAfterJournal = "move.send.after_journal",
+        MoveEncodeAfterJournal = "move.encode.after_journal",
+        MoveSendBefore = "move.send.before",
         MoveSendAfterEffect = "move.send.after_effect",
-        MoveSendAfterResult = "move.send.after_result",
-        MoveCommitBeforeJournal = "move.commit.before_journal",
-        MoveCommitAfterJournal = "move.commit.after_journal",
-        MoveCommitAfterEffect = "move.commit.after_effect",
-        MoveCommitAfterResult = "move.commit.after_result",
-        MoveFenceBeforeJournal = "move.fence.before_journal",
-        MoveFenceAfterJournal = "move.fence.after_journal",
-        MoveFencePartDropped = "move.fence.part_dropped",
-        MoveFenceAfterEffect = "move.fence.after_effect",
-        MoveFenceAfterResult = "move.fence.after_result",
-        MovePublishBeforeJournal = "move.publish.before_journal",
+        MoveSendAfterJournal = "move.send.after_journal",
+        MoveProveBefore = "move.prove.before",
+        MoveProveAfterEffect = "move.prove.after_effect",
+        MoveProveAfterJournal = "move.prove.after_journal",
+        MovePublishBefore = "move.publish.before",
         MovePublishAfterJournal = "move.publish.after_journal",
-        MovePublishAfterEffect = "move.publish.after_effect",
-        MovePublishAfterResult = "move.publish.after_result",
-        MoveReproveBeforeJournal = "move.reprove.before_journal",
-        MoveReproveAfterJournal = "move.reprove.after_journal",
+        MoveTellBefore = "move.tell.before",
+        MoveTellAfterEffect = "move.tell.after_effect",
+        MoveTellAfterJournal = "move.tell.after_journal",
         MoveReproveAfterEffect = "move.reprove.after_effect",
-        MoveReproveAfterResult = "move.reprove.after_result",
-        MoveReclaimBeforeJournal = "move.reclaim.before_journal",
-        MoveReclaimAfterJournal = "move.reclaim.after_journal",
-        MoveReclaimAfterEffect = "move.reclaim.after_effect",
-        MoveReclaimAfterResult = "move.reclaim.after_result",
+        MoveDeleteBefore = "move.delete.before",
+        MoveDeleteBeforeEffect = "move.delete.before_effect",
+        MoveDeletePartDropped = "move.delete.part_dropped",
+        MoveDeleteAfterEffect = "move.delete.after_effect",
+        MoveDeleteAfterJournal = "move.delete.after_journal",
+        MoveFinishBefore = "move.finish.before",
+        MoveFinishAfterJournal = "move.finish.after_journal",
+        MoveRetireBefore = "move.retire.before",
+        MoveRetireAfterEffect = "move.retire.after_effect",
+        MoveRetireAfterJournal = "move.retire.after_journal",
     }
     Gateway {
         GatewayManifestBeforeJournal = "gateway.manifest.before_journal",
@@ -105,74 +99,76 @@ impl fmt::Display for Point {
 /// A step of a move in storage-service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Hard links to the rows.
-    Snapshot,
+    /// Which rows it means is fixed.
+    Open,
     /// A batch into the spool.
     Encode,
     /// A batch to the gateway.
     Send,
     /// The gateway's proof of a batch.
-    Commit,
-    /// The rows out of the head.
-    Fence,
+    Prove,
     /// Cold becomes the visible copy.
     Publish,
-    /// The second proof.
+    /// The gateway is told.
+    Tell,
+    /// The gateway's fresh proof before a deletion.
     Reprove,
-    /// The hot copy is dropped.
-    Reclaim,
+    /// The rows out of the head.
+    Delete,
+    /// None are left there.
+    Finish,
+    /// The gateway retires batches.
+    Retire,
 }
 
-/// A moment that every step of a move has.
+/// A moment of a step; not every step has each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Moment {
-    /// Before the intent is in the journal.
-    BeforeJournal,
+    /// Before its first look.
+    Before,
     /// The intent is in the journal, nothing is done.
-    AfterJournal,
+    BeforeEffect,
+    /// One part of several is dropped.
+    PartDropped,
     /// It is done.
     AfterEffect,
     /// That it is done is in the journal.
-    AfterResult,
+    AfterJournal,
 }
 
 impl Point {
-    /// The point of a step of a move.
+    /// The point of a step of a move, where it has one.
     #[must_use]
-    pub const fn of_move(step: Step, moment: Moment) -> Self {
+    pub const fn of_move(step: Step, moment: Moment) -> Option<Self> {
         match (step, moment) {
-            (Step::Snapshot, Moment::BeforeJournal) => Self::MoveSnapshotBeforeJournal,
-            (Step::Snapshot, Moment::AfterJournal) => Self::MoveSnapshotAfterJournal,
-            (Step::Snapshot, Moment::AfterEffect) => Self::MoveSnapshotAfterEffect,
-            (Step::Snapshot, Moment::AfterResult) => Self::MoveSnapshotAfterResult,
-            (Step::Encode, Moment::BeforeJournal) => Self::MoveEncodeBeforeJournal,
-            (Step::Encode, Moment::AfterJournal) => Self::MoveEncodeAfterJournal,
-            (Step::Encode, Moment::AfterEffect) => Self::MoveEncodeAfterEffect,
-            (Step::Encode, Moment::AfterResult) => Self::MoveEncodeAfterResult,
-            (Step::Send, Moment::BeforeJournal) => Self::MoveSendBeforeJournal,
-            (Step::Send, Moment::AfterJournal) => Self::MoveSendAfterJournal,
-            (Step::Send, Moment::AfterEffect) => Self::MoveSendAfterEffect,
-            (Step::Send, Moment::AfterResult) => Self::MoveSendAfterResult,
-            (Step::Commit, Moment::BeforeJournal) => Self::MoveCommitBeforeJournal,
-            (Step::Commit, Moment::AfterJournal) => Self::MoveCommitAfterJournal,
-            (Step::Commit, Moment::AfterEffect) => Self::MoveCommitAfterEffect,
-            (Step::Commit, Moment::AfterResult) => Self::MoveCommitAfterResult,
-            (Step::Fence, Moment::BeforeJournal) => Self::MoveFenceBeforeJournal,
-            (Step::Fence, Moment::AfterJournal) => Self::MoveFenceAfterJournal,
-            (Step::Fence, Moment::AfterEffect) => Self::MoveFenceAfterEffect,
-            (Step::Fence, Moment::AfterResult) => Self::MoveFenceAfterResult,
-            (Step::Publish, Moment::BeforeJournal) => Self::MovePublishBeforeJournal,
-            (Step::Publish, Moment::AfterJournal) => Self::MovePublishAfterJournal,
-            (Step::Publish, Moment::AfterEffect) => Self::MovePublishAfterEffect,
-            (Step::Publish, Moment::AfterResult) => Self::MovePublishAfterResult,
-            (Step::Reprove, Moment::BeforeJournal) => Self::MoveReproveBeforeJournal,
-            (Step::Reprove, Moment::AfterJournal) => Self::MoveReproveAfterJournal,
-            (Step::Reprove, Moment::AfterEffect) => Self::MoveReproveAfterEffect,
-            (Step::Reprove, Moment::AfterResult) => Self::MoveReproveAfterResult,
-            (Step::Reclaim, Moment::BeforeJournal) => Self::MoveReclaimBeforeJournal,
-            (Step::Reclaim, Moment::AfterJournal) => Self::MoveReclaimAfterJournal,
-            (Step::Reclaim, Moment::AfterEffect) => Self::MoveReclaimAfterEffect,
-            (Step::Reclaim, Moment::AfterResult) => Self::MoveReclaimAfterResult,
+            (Step::Open, Moment::Before) => Some(Self::MoveOpenBefore),
+            (Step::Open, Moment::AfterJournal) => Some(Self::MoveOpenAfterJournal),
+            (Step::Encode, Moment::Before) => Some(Self::MoveEncodeBefore),
+            (Step::Encode, Moment::AfterEffect) => Some(Self::MoveEncodeAfterEffect),
+            (Step::Encode, Moment::AfterJournal) => Some(Self::MoveEncodeAfterJournal),
+            (Step::Send, Moment::Before) => Some(Self::MoveSendBefore),
+            (Step::Send, Moment::AfterEffect) => Some(Self::MoveSendAfterEffect),
+            (Step::Send, Moment::AfterJournal) => Some(Self::MoveSendAfterJournal),
+            (Step::Prove, Moment::Before) => Some(Self::MoveProveBefore),
+            (Step::Prove, Moment::AfterEffect) => Some(Self::MoveProveAfterEffect),
+            (Step::Prove, Moment::AfterJournal) => Some(Self::MoveProveAfterJournal),
+            (Step::Publish, Moment::Before) => Some(Self::MovePublishBefore),
+            (Step::Publish, Moment::AfterJournal) => Some(Self::MovePublishAfterJournal),
+            (Step::Tell, Moment::Before) => Some(Self::MoveTellBefore),
+            (Step::Tell, Moment::AfterEffect) => Some(Self::MoveTellAfterEffect),
+            (Step::Tell, Moment::AfterJournal) => Some(Self::MoveTellAfterJournal),
+            (Step::Reprove, Moment::AfterEffect) => Some(Self::MoveReproveAfterEffect),
+            (Step::Delete, Moment::Before) => Some(Self::MoveDeleteBefore),
+            (Step::Delete, Moment::BeforeEffect) => Some(Self::MoveDeleteBeforeEffect),
+            (Step::Delete, Moment::PartDropped) => Some(Self::MoveDeletePartDropped),
+            (Step::Delete, Moment::AfterEffect) => Some(Self::MoveDeleteAfterEffect),
+            (Step::Delete, Moment::AfterJournal) => Some(Self::MoveDeleteAfterJournal),
+            (Step::Finish, Moment::Before) => Some(Self::MoveFinishBefore),
+            (Step::Finish, Moment::AfterJournal) => Some(Self::MoveFinishAfterJournal),
+            (Step::Retire, Moment::Before) => Some(Self::MoveRetireBefore),
+            (Step::Retire, Moment::AfterEffect) => Some(Self::MoveRetireAfterEffect),
+            (Step::Retire, Moment::AfterJournal) => Some(Self::MoveRetireAfterJournal),
+            _ => None,
         }
     }
 }
@@ -204,19 +200,19 @@ mod tests {
 
     #[test]
     fn steps_and_moments_are_the_service_s_points() {
-        use Moment::{AfterEffect, AfterJournal, AfterResult, BeforeJournal};
-        use Step::{Commit, Encode, Fence, Publish, Reclaim, Reprove, Send, Snapshot};
-        let mut points = BTreeSet::from([Point::MoveFencePartDropped]);
-        for step in [Snapshot, Encode, Send, Commit, Fence, Publish, Reprove, Reclaim] {
+        use Moment::{AfterEffect, AfterJournal, Before, BeforeEffect, PartDropped};
+        use Step::{Delete, Encode, Finish, Open, Prove, Publish, Reprove, Retire, Send, Tell};
+        let mut points = BTreeSet::new();
+        for step in [Open, Encode, Send, Prove, Publish, Tell, Reprove, Delete, Finish, Retire] {
             for (moment, ends) in [
-                (BeforeJournal, "before_journal"),
-                (AfterJournal, "after_journal"),
+                (Before, "before"),
+                (BeforeEffect, "before_effect"),
+                (PartDropped, "part_dropped"),
                 (AfterEffect, "after_effect"),
-                (AfterResult, "after_result"),
+                (AfterJournal, "after_journal"),
             ] {
-                let point = Point::of_move(step, moment);
-                let name = format!("move.{}.{ends}", format!("{step:?}").to_lowercase());
-                assert_eq!(point.name(), name);
+                let Some(point) = Point::of_move(step, moment) else { continue };
+                assert_eq!(point.name(), format!("move.{}.{ends}", format!("{step:?}").to_lowercase()));
                 points.insert(point);
             }
         }

@@ -5,10 +5,8 @@
 pub enum Skip {
     /// The gateway's proof of what it loaded and attached.
     GatewayProve,
-    /// The service's second proof, before the hot copy is dropped.
+    /// The service's second proof, before the hot copy is deleted.
     ServiceReprove,
-    /// The service's comparison of the head with what was shipped, before rows are dropped.
-    ServiceFenceCompare,
 }
 
 impl Skip {
@@ -18,7 +16,6 @@ impl Skip {
         match self {
             Self::GatewayProve => "gateway.prove",
             Self::ServiceReprove => "service.reprove",
-            Self::ServiceFenceCompare => "service.fence_compare",
         }
     }
 

@@ -14,6 +14,7 @@ const FEBRUARY: i64 = 1_769_904_000;
 
 fn catalog() -> CatalogVersion {
     let column = |name: &str, kind: &str| Column { name: name.into(), data_type: kind.into() };
+    let batch = BatchId::from_parts(1_770_000_000_000, 1);
     let trades = TableSnapshot {
         logical: "trades".into(),
         head: TableName::new("hot", "trades"),
@@ -24,12 +25,10 @@ fn catalog() -> CatalogVersion {
             column("quantity", "Decimal(18, 8)"),
         ],
         time_column: "ts".into(),
-        hot_parts: Vec::new(),
-        hides: Vec::new(),
-        batches: vec![VisibleBatch {
-            id: BatchId::from_parts(1_770_000_000_000, 1),
-            range: TimeRange::new(JANUARY, FEBRUARY),
-        }],
+        hidden: Vec::new(),
+        refused: Vec::new(),
+        batches: vec![VisibleBatch { id: batch, range: TimeRange::new(JANUARY, FEBRUARY) }],
+        batch_ids: vec![(batch, batch)],
     };
     CatalogVersion { version: 1, tables: vec![Arc::new(trades)] }
 }

@@ -20,8 +20,8 @@ pub struct CatalogVersion {
 
 /// What is visible of one logical table.
 ///
-/// Its rows are, each exactly once: the head's rows that no [`Hide`] covers, the rows of every
-/// [`HotPart`] (inside its window), and the rows of every [`VisibleBatch`] in cold.
+/// Its rows are, each exactly once: the head's rows that are in none of the `hidden` sets, and the rows of
+/// every [`VisibleBatch`] in cold.
 #[derive(Debug, Clone)]
 pub struct TableSnapshot {
     /// Logical name, as callers write it.
@@ -34,12 +34,15 @@ pub struct TableSnapshot {
     pub columns: Vec<Column>,
     /// Name of the time column; one of `columns`.
     pub time_column: String,
-    /// Visible snapshot, fence and delta tables.
-    pub hot_parts: Vec<HotPart>,
-    /// Rows of the head that are visible elsewhere.
-    pub hides: Vec<Hide>,
+    /// Rows of the head that are visible in cold.
+    pub hidden: Vec<HiddenRows>,
+    /// Windows in which it is not known which copy is right, and why: queries that touch them are refused.
+    pub refused: Vec<(TimeRange, String)>,
     /// Visible cold batches.
     pub batches: Vec<VisibleBatch>,
+    /// The same as ranges of ids, both ends inside. An id in a range that is no visible batch is no batch of
+    /// this table at all.
+    pub batch_ids: Vec<(BatchId, BatchId)>,
 }
 
 impl TableSnapshot {
@@ -49,27 +52,13 @@ impl TableSnapshot {
     }
 }
 
-/// A visible hot table beside the head, with the head's columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HotPart {
-    /// Where it is.
-    pub table: TableName,
-    /// No visible row lies outside.
+/// Rows of the head that are visible in cold: time in `range` and `_block_number <= watermark`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HiddenRows {
+    /// Their times.
     pub range: TimeRange,
-    /// When `Some`: only rows whose time is inside are visible.
-    pub window: Option<TimeRange>,
-}
-
-/// Head rows that are visible elsewhere: those in `range` (and in `partition_id`) whose
-/// `sipHash128(tuple(all columns))` is the hash of a row of `snapshot`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hide {
-    /// Time range of the hidden rows.
-    pub range: TimeRange,
-    /// ClickHouse partition id; `None`: any.
-    pub partition_id: Option<String>,
-    /// Table whose rows are hidden in the head; has the head's columns.
-    pub snapshot: TableName,
+    /// Highest block number among them.
+    pub watermark: u64,
 }
 
 /// A batch that cold reads may see.

@@ -28,7 +28,7 @@ mod syntax;
 
 pub use analysis::query::{Query, read};
 pub use analysis::survey::EXPLAIN_SETTINGS;
-pub use catalog::{CatalogVersion, Hide, HotPart, TableSnapshot, VisibleBatch};
+pub use catalog::{CatalogVersion, HiddenRows, TableSnapshot, VisibleBatch};
 pub use clickhouse_sql::{MAX_DEPTH, MAX_QUERY_BYTES, TableName};
 pub use plans::plan::{ColdScan, Plan, PlanKind, PlanRequest, Route, Template};
 pub use plans::planner::plan;

@@ -74,6 +74,16 @@ pub enum Refusal {
     /// The query reads a managed table by a way the planner cannot split (a view, for instance).
     #[error("the query reads {0} through a view or another table; ask the logical table itself")]
     HiddenRead(String),
+    /// Rows of the range asked for are in two places, and which copy is right is not known.
+    #[error("rows of {table} in {window} cannot be answered for: {reason}")]
+    Unsettled {
+        /// Logical table.
+        table: String,
+        /// The window concerned, Unix seconds.
+        window: storage_types::TimeRange,
+        /// What is wrong, and what would help.
+        reason: String,
+    },
     /// A structured query names a table that is not managed.
     #[error("no logical table {0:?}")]
     UnknownTable(String),
@@ -132,6 +142,7 @@ impl Refusal {
             Self::Setting(_) => "setting_unsupported",
             Self::Ambiguous { .. } => "ambiguous_name",
             Self::HiddenRead(_) => "hidden_read",
+            Self::Unsettled { .. } => "unsettled_range",
             Self::UnknownTable(_) => "unknown_table",
             Self::UnknownColumn { .. } => "unknown_column",
             Self::BadRequest(_) => "bad_request",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use engine::Engine;
 use hybrid_planner::{
-    CatalogVersion, ColdScan, EXPLAIN_SETTINGS, Hide, HotPart, Plan, PlanKind, PlanRequest, TableName,
+    CatalogVersion, ColdScan, EXPLAIN_SETTINGS, HiddenRows, Plan, PlanKind, PlanRequest, TableName,
     TableSnapshot, VisibleBatch,
 };
 use storage_types::{BatchId, Column, TimeRange};
@@ -97,14 +97,13 @@ enum Cut {
     AllCold,
     /// Days before the fourth are cold, a batch each.
     Mid,
-    /// As `Mid`; day 4 is published, but its rows are still in the head, hidden, with late rows among
-    /// them; day 5 is fenced into a table of its own, which holds rows outside its window too.
+    /// As `Mid`; day 4 is published, but its rows are still in the head, hidden, with late rows among them.
     Moving,
-    /// Nothing cold: one fence without a window, one hidden partition.
-    Fenced,
+    /// Nothing cold: rows of one day are in the head twice, the older ones hidden.
+    Hidden,
 }
 
-const CUTS: [Cut; 5] = [Cut::AllHot, Cut::AllCold, Cut::Mid, Cut::Moving, Cut::Fenced];
+const CUTS: [Cut; 5] = [Cut::AllHot, Cut::AllCold, Cut::Mid, Cut::Moving, Cut::Hidden];
 
 fn day(n: i64) -> TimeRange {
     TimeRange::new(FIRST_DAY + n * DAY, FIRST_DAY + (n + 1) * DAY)
@@ -141,12 +140,13 @@ fn spread_table(engine: &Engine, cut: Cut, hot: &str, cold: &str, table: &Table)
         cold: TableName::new(cold, name),
         columns: list,
         time_column: "timestamp".into(),
-        hot_parts: vec![],
-        hides: vec![],
+        hidden: vec![],
+        refused: vec![],
         batches: vec![],
+        batch_ids: vec![],
     };
     let cold_days = match cut {
-        Cut::AllHot | Cut::Fenced => 0,
+        Cut::AllHot | Cut::Hidden => 0,
         Cut::AllCold => DAYS,
         Cut::Mid | Cut::Moving => 4,
     };
@@ -158,34 +158,30 @@ fn spread_table(engine: &Engine, cut: Cut, hot: &str, cold: &str, table: &Table)
         ));
         snapshot.batches.push(VisibleBatch { id: BatchId::from_u64(id).unwrap(), range: day(n) });
     }
-    let mut in_head = format!("timestamp >= toDateTime({})", FIRST_DAY + cold_days * DAY);
-    let part = |suffix: &str, filter: String, sql: &mut Vec<String>| {
-        let full = format!("{hot}.{name}_{suffix}");
-        sql.push(create(&full, table.columns, ""));
-        sql.push(format!("INSERT INTO {full} ({names}) SELECT {names} FROM {whole} WHERE {filter}"));
-        TableName::new(hot, format!("{name}_{suffix}"))
+    let in_head = format!("timestamp >= toDateTime({})", FIRST_DAY + cold_days * DAY);
+    // What was inserted first has block number 1.
+    let first = |filter: &str| {
+        format!("INSERT INTO {hot}.{name} ({names}) SELECT {names} FROM {whole} WHERE {filter}")
     };
     if cut == Cut::Moving {
         // Day 4: rows with an even id were shipped; the odd ones came late and are the head's alone.
         let (shipped, id) = (format!("{} AND id % 2 = 0", within(day(4))), 2_000_000);
-        let snap = part("snap", shipped.clone(), &mut sql);
+        sql.push(first(&shipped));
         sql.push(format!(
             "INSERT INTO {cold}.{name} ({names}, _batch) SELECT {names}, {id} FROM {whole} WHERE {shipped}"
         ));
         snapshot.batches.push(VisibleBatch { id: BatchId::from_u64(id).unwrap(), range: day(4) });
-        snapshot.hides.push(Hide { range: day(4), partition_id: Some("202610".into()), snapshot: snap });
-        // Day 5 is fenced; its table holds day 4 too, outside the window.
-        let both = TimeRange::new(day(4).lo, day(5).hi);
-        let fence = part("fence", within(both), &mut sql);
-        snapshot.hot_parts.push(HotPart { table: fence, range: both, window: Some(day(5)) });
-        in_head = format!("{in_head} AND NOT ({})", within(day(5)));
+        snapshot.hidden.push(HiddenRows { range: day(4), watermark: 1 });
+        sql.push(first(&format!("{in_head} AND NOT ({shipped})")));
+    } else if cut == Cut::Hidden {
+        // A copy of day 2 that must not be seen.
+        sql.push(first(&within(day(2))));
+        snapshot.hidden.push(HiddenRows { range: day(2), watermark: 1 });
+        sql.push(first(&in_head));
+    } else {
+        sql.push(first(&in_head));
     }
-    if cut == Cut::Fenced {
-        let fence = part("fence", within(day(2)), &mut sql);
-        snapshot.hot_parts.push(HotPart { table: fence.clone(), range: day(2), window: None });
-        snapshot.hides.push(Hide { range: day(2), partition_id: None, snapshot: fence });
-    }
-    sql.push(format!("INSERT INTO {hot}.{name} ({names}) SELECT {names} FROM {whole} WHERE {in_head}"));
+    snapshot.batch_ids = snapshot.batches.iter().map(|batch| (batch.id, batch.id)).collect();
     engine.all(&sql);
     snapshot
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use hybrid_planner::{
-    CatalogVersion, HotPart, Plan, PlanKind, PlanRequest, QueryKind, Refusal, Route, TableName,
+    CatalogVersion, HiddenRows, Plan, PlanKind, PlanRequest, QueryKind, Refusal, Route, TableName,
     TableSnapshot, VisibleBatch, plan, read,
 };
 use proptest::prelude::*;
@@ -17,12 +17,13 @@ const DAY: i64 = 86_400;
 /// 2026-10-10 12:00:00 UTC.
 const NOW_NS: i64 = (FIRST + 9 * DAY + DAY / 2) * 1_000_000_000;
 
-/// Days 1 to 4 of October are cold, a batch each; a fence holds day 5.
+/// Days 1 to 4 of October are cold, a batch each; old rows of day 5 are hidden in the head.
 fn catalog() -> CatalogVersion {
-    let table = |name: &str, fenced: bool| {
+    let table = |name: &str, hides: bool| {
         let column = |name: &str, data_type: &str| Column { name: name.into(), data_type: data_type.into() };
         let range = |n: i64| TimeRange::new(FIRST + n * DAY, FIRST + (n + 1) * DAY);
-        let fence = HotPart { table: TableName::new("mp", "fence"), range: range(4), window: None };
+        let hidden = HiddenRows { range: range(4), watermark: 77 };
+        let id = |n: u64| BatchId::from_u64(100 + n).unwrap();
         Arc::new(TableSnapshot {
             logical: name.into(),
             head: TableName::new("mp", name),
@@ -35,11 +36,10 @@ fn catalog() -> CatalogVersion {
                 column("f", "Float64"),
             ],
             time_column: "timestamp".into(),
-            hot_parts: if fenced { vec![fence] } else { vec![] },
-            hides: vec![],
-            batches: (0..4)
-                .map(|n| VisibleBatch { id: BatchId::from_u64(100 + n as u64).unwrap(), range: range(n) })
-                .collect(),
+            hidden: if hides { vec![hidden] } else { vec![] },
+            refused: vec![],
+            batches: (0..4).map(|n| VisibleBatch { id: id(n as u64), range: range(n) }).collect(),
+            batch_ids: vec![(id(0), id(3))],
         })
     };
     CatalogVersion { version: 1, tables: vec![table("trades", true), table("quotes", false)] }
@@ -66,7 +66,7 @@ fn shape(sql: &str) -> String {
         Ok(Plan::Hot { .. }) => "hot".into(),
         Ok(Plan::Hybrid { kind, arms, route, .. }) => {
             let kind = if kind == PlanKind::Union { "union" } else { "partial" };
-            let batches: Vec<String> = arms.iter().map(|a| a.batches.len().to_string()).collect();
+            let batches: Vec<String> = arms.iter().map(|a| a.batches.to_string()).collect();
             let cold = if route == Route::Cold { " cold" } else { "" };
             format!("{kind} {}{cold}", batches.join("+"))
         }
@@ -116,7 +116,7 @@ fn each_query_gets_its_plan() {
         ("SHOW CREATE TABLE trades", "hot"),
         ("EXISTS TABLE trades", "hot"),
         ("EXPLAIN SELECT * FROM trades", "hot"),
-        // No cold rows, but a fence: spliced, still hot.
+        // No cold rows, but hidden ones: spliced, still hot.
         ("SELECT count() FROM trades WHERE timestamp >= '2026-10-05 00:00:00'", "hot"),
         // Rows of both.
         ("SELECT * FROM trades", "union 4"),
@@ -374,6 +374,37 @@ fn views_over_managed_tables_are_refused() {
 }
 
 #[test]
+fn a_window_that_is_not_settled_is_refused_and_no_other() {
+    let mut catalog = catalog();
+    let window = TimeRange::new(FIRST + 6 * DAY, FIRST + 7 * DAY);
+    Arc::make_mut(&mut catalog.tables[0]).refused.push((window, "its copies differ".into()));
+    let ask = |sql: &str| {
+        let query = read(sql).unwrap();
+        let request = PlanRequest {
+            query: &query,
+            catalog: &catalog,
+            explain: None,
+            database: "default",
+            timezone: "UTC",
+            now_unix_ns: NOW_NS,
+            allow_partial: true,
+            allow_float: false,
+        };
+        plan(&request).map(drop)
+    };
+    // Also where nothing of it is cold.
+    for touches in
+        ["SELECT count() FROM trades", "SELECT 1 FROM trades WHERE timestamp >= '2026-10-07 12:00:00'"]
+    {
+        let refusal = ask(touches).unwrap_err();
+        assert_eq!(refusal.code(), "unsettled_range");
+        assert!(refusal.to_string().contains("its copies differ"), "{refusal}");
+    }
+    assert_eq!(ask("SELECT count() FROM trades WHERE timestamp < '2026-10-07 00:00:00'"), Ok(()));
+    assert_eq!(ask("SELECT count() FROM quotes"), Ok(()));
+}
+
+#[test]
 fn limits_and_conditions_go_to_both_tiers() {
     let arm = |sql: &str| match planned(sql, None).unwrap() {
         Plan::Hybrid { arms, .. } => arms[0].sql.clone(),
@@ -383,7 +414,7 @@ fn limits_and_conditions_go_to_both_tiers() {
         "SELECT id FROM trades AS t WHERE t.symbol = 'A' -- c\n AND price * 2 > 5 ORDER BY id DESC LIMIT 5 OFFSET 2",
     );
     assert!(sql.ends_with("(`symbol` = 'A') AND (`price` * 2 > 5) ORDER BY `id` DESC LIMIT 7"), "{sql}");
-    assert!(sql.contains("_batch IN (100, 101, 102, 103)"), "{sql}");
+    assert!(sql.contains("(_batch BETWEEN 100 AND 103)"), "{sql}");
     for unsafe_limit in [
         "SELECT max(id) FROM trades WHERE f > 0 LIMIT 1",
         "WITH max(id) AS m SELECT m FROM trades LIMIT 1",

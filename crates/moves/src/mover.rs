@@ -118,11 +118,16 @@ impl<W: World> Mover<W> {
         due
     }
 
-    /// When something that waits is due, on the clock of `uptime_ms`; `None` when nothing waits.
-    pub fn next_due_ms(&self) -> Option<u64> {
+    /// When the next of the tasks that are not under way is due, on the clock of `uptime_ms`; `None` when there
+    /// is none.
+    pub fn next_due_ms(&self, idle: impl Fn(&Task) -> bool) -> Option<u64> {
         let tasks: Vec<Task> = self.candidates().into_iter().flat_map(|(_, _, tasks)| tasks).collect();
         let memory = self.memory.lock();
-        tasks.iter().map(|task| memory.pauses.get(task).map_or(0, |pause| pause.until_ms)).min()
+        tasks
+            .iter()
+            .filter(|task| idle(task))
+            .map(|task| memory.pauses.get(task).map_or(0, |pause| pause.until_ms))
+            .min()
     }
 
     /// `(logical table, whether it is a move that ships, its tasks)` for every open move.
@@ -140,6 +145,11 @@ impl<W: World> Mover<W> {
     /// Everything is due: something has changed outside.
     pub fn wake(&self) {
         self.memory.lock().pauses.clear();
+    }
+
+    /// A batch is due: the NAS has told of it.
+    pub fn wake_batch(&self, id: BatchId) {
+        self.memory.lock().pauses.retain(|task, _| !matches!(task, Task::Batch(_, batch) if *batch == id));
     }
 
     /// Wants a move given up. It is, unless its rows are only in cold by now.
@@ -460,6 +470,7 @@ impl<W: World> Mover<W> {
             grown_to: Vec::new(),
             opened: false,
             changed_in: 0,
+            deleted_in: 0,
             published_at: 0,
             sent: None,
             told: false,

@@ -158,14 +158,16 @@ impl<W: World> Mover<W> {
             Err(found) => return self.on_difference(record, found),
         };
         if record.state == MoveState::Published {
+            // The witness first: without it nothing may be deleted, and it alone does no harm.
             let journal = world.journal();
-            let witness = Witness {
-                catalog: journal.catalog(),
-                version: journal.read(|book| book.version),
-                before: record.rows.window.hi,
-            };
+            let deleted_in = journal.read(|book| book.version);
+            let witness =
+                Witness { catalog: journal.catalog(), version: deleted_in, before: record.rows.window.hi };
             world.head().witness(witness).await?;
-            self.advance(record, [], |m| m.state = MoveState::Reclaiming)?;
+            self.advance(record, [], |m| {
+                m.state = MoveState::Reclaiming;
+                m.deleted_in = deleted_in;
+            })?;
         }
         if !now.is_empty() {
             world.head().delete(what).await?;

@@ -144,6 +144,9 @@ pub struct Move {
     /// Catalog version in which what queries see of it changed last.
     #[serde(default)]
     pub changed_in: u64,
+    /// Catalog version in which the head's rows began to be deleted; 0: they were not.
+    #[serde(default)]
+    pub deleted_in: u64,
     /// Unix seconds of its publishing.
     #[serde(default)]
     pub published_at: i64,

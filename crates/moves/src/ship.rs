@@ -161,6 +161,8 @@ impl<W: World> Mover<W> {
                     b.manifest = None;
                 })?;
                 self.world.spool().remove(batch.id);
+                let (rows, bytes) = (batch.proof.map_or(0, |proof| proof.rows), batch.encoded_bytes);
+                tracing::info!(move_id = %batch.move_id, batch_id = %batch.id, rows, bytes, "batch proven");
                 Ok(())
             }
         }

@@ -149,14 +149,12 @@ pub struct MigrationConfig {
     pub verification_enabled: bool,
     /// Most rows of one batch.
     pub batch_rows: u64,
-    /// Time between publish and the second proof.
+    /// Time between publish and the deletion of the hot rows.
     pub grace: Duration,
     /// Chunks sent at the same time at first; how many is then found by measurement.
     pub connections: u32,
     /// The longest absence of the NAS that must not cost rows, for the TTL guard.
     pub longest_outage_days: u32,
-    /// Longest wait for running queries before a fence is given up and tried later.
-    pub fence_drain: Duration,
 }
 
 /// One of `tables`.

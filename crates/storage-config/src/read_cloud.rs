@@ -232,8 +232,9 @@ fn migration(root: &Section<'_>) -> MigrationConfig {
         grace: section.or("grace", Duration::from_secs(600), values::duration(0..=30 * DAY_SECONDS)),
         connections: section.or("connections", 2, values::int(1..=16)),
         longest_outage_days: section.or("longest_outage_days", 2, values::int(0..=3650)),
-        fence_drain: section.or("fence_drain", Duration::from_secs(10), values::duration(0..=3600)),
     };
+    // Of earlier releases; nothing is drained any more.
+    let _: Duration = section.or("fence_drain", Duration::ZERO, values::duration(0..=3600));
     section.finish();
     migration
 }

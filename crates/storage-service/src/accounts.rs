@@ -13,7 +13,7 @@ use clickhouse_http::{
 use storage_config::{Account, CloudConfig};
 use supervisor::Supervisor;
 
-use crate::catalog::INTERNAL_DATABASE;
+use crate::hot::INTERNAL_DATABASE;
 
 /// The hot ClickHouse, as queries ask it.
 #[derive(Clone, Debug)]

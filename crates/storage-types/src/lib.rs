@@ -14,7 +14,7 @@ pub mod time_sql;
 
 pub use ids::{BatchId, CatalogId, GatewayId, MigrationId, MoveId};
 pub use lifecycle::{BatchState, MoveState};
-pub use manifest::{ChunkEntry, Column, ContentHash, Manifest, Proof, schema_hash};
+pub use manifest::{ChunkEntry, Column, ContentHash, Manifest, Origin, Proof, schema_hash};
 pub use secret::Secret;
 pub use sender::{InvalidSender, SENDER_HEADER, Sender};
 pub use time_range::TimeRange;

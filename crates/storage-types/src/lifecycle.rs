@@ -1,19 +1,13 @@
-//! The life of a move and of its batches.
+//! The life of a move, and of a batch on the receiver's side.
 //!
-//! A **move** takes the rows of one partition, or of one time window inside a coarse partition, to
-//! cold. It is cut into **batches** of bounded size; each is sent and proven alone, then all of them
-//! are fenced, published, reproven and reclaimed together, in the states of the move:
-//!
-//! ```text
-//! planned → snapshotted → sending → proven → fencing → fenced → published → reproven → reclaimed
-//!     ╰───────── aborted: only before `fencing` ─────────╯
-//! ```
-//!
-//! `fencing` is the recorded intent (the fence may or may not have happened: reconcile by looking at
-//! the tables). One batch, on the sender's side:
+//! A **move** takes the rows of one time window that existed at a watermark to cold. It is cut into **batches**
+//! of bounded size; each is sent and proven alone, then all of them are published, and reclaimed together:
 //!
 //! ```text
-//! planned → encoded → sending → received → proven → (as the move)
+//! planned ──▶ published ──▶ reclaiming ──▶ reclaimed
+//!    │  ▲            │
+//!    ▼  ╰───╮        │
+//!     withdrawing ◀──╯ ──▶ withdrawn
 //! ```
 //!
 //! The receiver's side of a proven batch ends in `retired`, never in nothing: see [`BatchState`].
@@ -80,39 +74,44 @@ macro_rules! states {
 states!(
     /// Where a move stands (see the module's diagram).
     MoveState, "move", {
-        /// Chosen; nothing has happened.
+        /// Its rows are being read, sent and proven. Queries read the head.
         Planned = "planned",
-        /// The snapshot table holds its rows, counted and hashed.
-        Snapshotted = "snapshotted",
-        /// Batches are being encoded and sent.
-        Sending = "sending",
-        /// Every batch is proven by the gateway.
-        Proven = "proven",
-        /// Intent: the head's copy is being set aside.
-        Fencing = "fencing",
-        /// The head's copy is set aside; late rows are accounted for.
-        Fenced = "fenced",
-        /// Cold is the visible copy.
+        /// Its batches are what queries read; the head still holds the rows, hidden.
         Published = "published",
-        /// Count and hash were read back from the NAS after the grace time.
-        Reproven = "reproven",
-        /// The hot copy is gone. The end.
+        /// Intent: the head's rows are being deleted. From here on cold is the truth.
+        Reclaiming = "reclaiming",
+        /// The head's rows are gone. The end.
         Reclaimed = "reclaimed",
-        /// Given up before the fence; hot is untouched. The end.
-        Aborted = "aborted",
+        /// Queries read the head again; the batches are still on the NAS.
+        Withdrawing = "withdrawing",
+        /// Given up: the head has the rows, the NAS has retired the batches. The end.
+        Withdrawn = "withdrawn",
     }, {
-        Planned => [Snapshotted, Aborted],
-        Snapshotted => [Sending, Aborted],
-        Sending => [Proven, Aborted],
-        Proven => [Fencing, Aborted],
-        Fencing => [Fenced, Proven],
-        Fenced => [Published],
-        Published => [Reproven],
-        Reproven => [Reclaimed],
+        Planned => [Published, Withdrawing, Withdrawn],
+        Published => [Reclaiming, Withdrawing],
+        Reclaiming => [Reclaimed],
         Reclaimed => [],
-        Aborted => [],
+        Withdrawing => [Withdrawn, Planned],
+        Withdrawn => [],
     }
 );
+
+impl MoveState {
+    /// Nothing is left to do.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Reclaimed | Self::Withdrawn)
+    }
+
+    /// The head's rows of the move are hidden, and its batches visible.
+    pub const fn is_visible_in_cold(self) -> bool {
+        matches!(self, Self::Published | Self::Reclaiming | Self::Reclaimed)
+    }
+
+    /// The head holds rows of the move that queries must not read there.
+    pub const fn hides(self) -> bool {
+        matches!(self, Self::Published | Self::Reclaiming)
+    }
+}
 
 states!(
     /// Where a batch stands: on the sender up to `proven`, on the receiver from `sending`.
@@ -153,22 +152,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn abort_is_possible_only_before_the_fence() {
-        for state in MoveState::ALL {
-            let may = matches!(
-                state,
-                MoveState::Planned | MoveState::Snapshotted | MoveState::Sending | MoveState::Proven
-            );
-            assert_eq!(state.next().contains(&MoveState::Aborted), may, "{state}");
-        }
-    }
-
-    #[test]
-    fn names_round_trip_and_steps_may_repeat() {
+    fn once_rows_are_being_deleted_there_is_no_way_back() {
+        assert_eq!(MoveState::Reclaiming.next(), [MoveState::Reclaimed]);
         for state in MoveState::ALL {
             assert_eq!(MoveState::parse(state.as_str()), Some(*state));
             assert_eq!(state.advance(*state), Ok(*state));
         }
-        assert!(MoveState::Published.advance(MoveState::Fenced).is_err());
     }
 }

@@ -6,7 +6,8 @@
 //! POST   /api/v1/migrations               MigrationRequest → 202 MigrationAccepted, 200 DryRun
 //! GET    /api/v1/migrations               Vec<MigrationReport>, newest first
 //! GET    /api/v1/migrations/{id}          MigrationReport, 404
-//! DELETE /api/v1/migrations/{id}          202: cancel (moves not yet fenced are aborted)
+//! DELETE /api/v1/migrations/{id}          202: cancel (moves whose rows are still in the head are given up)
+//! POST   /api/v1/moves/{id}/decision      MoveDecision → 202: what an operator decides about a move that waits for it
 //! GET    /api/v1/catalog                  CatalogReport
 //! GET    /api/v1/status                   ServiceStatus
 //! PUT    /api/v1/link/limit               LinkLimit → 204
@@ -203,30 +204,12 @@ pub struct DryRun {
 pub struct PlannedMove {
     /// Logical table.
     pub table: String,
-    /// ClickHouse partition id.
-    pub partition_id: String,
-    /// The partition's value, as `system.parts.partition` prints it.
-    pub partition: String,
     /// Rows of this range move.
     pub range: TimeRange,
-    /// `partition` (whole), `window` or `delta`.
-    pub fence: FenceKind,
     /// Rows that would move.
     pub rows: u64,
     /// Estimated bytes on disk.
     pub bytes: u64,
-}
-
-/// How the head's copy is set aside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FenceKind {
-    /// The whole partition, part by part.
-    Partition,
-    /// Delete of exactly the shipped rows of a window.
-    Window,
-    /// Late copies that an earlier move left aside: nothing is left to fence.
-    Delta,
 }
 
 /// A migration and its moves.
@@ -264,7 +247,7 @@ pub enum MigrationState {
     Done,
     /// Some move failed; it is tried again by the next migration.
     Failed,
-    /// Cancelled: moves not yet fenced were aborted.
+    /// Cancelled: moves whose rows were still in the head were given up.
     Cancelled,
 }
 
@@ -275,15 +258,15 @@ pub struct MoveReport {
     pub id: MoveId,
     /// Logical table.
     pub table: String,
-    /// ClickHouse partition id.
-    pub partition_id: String,
-    /// Rows of this range.
+    /// Its rows' times.
     pub range: TimeRange,
-    /// How it is fenced.
-    pub fence: FenceKind,
+    /// Highest block number of its rows; later ones stay in the head. 0: not opened yet.
+    pub watermark: u64,
     /// Where it stands.
     pub state: MoveState,
-    /// Count and hash of its rows, once every batch is proven.
+    /// Its rows, as planned until they are proven.
+    pub rows: u64,
+    /// Count and hash of its rows, once published.
     pub proof: Option<Proof>,
     /// Its batches.
     pub batches: Vec<BatchId>,
@@ -293,10 +276,41 @@ pub struct MoveReport {
     pub raw_bytes: u64,
     /// Encoded bytes.
     pub encoded_bytes: u64,
-    /// Rows that came in late and stayed hot.
-    pub late_rows: u64,
-    /// Why it was aborted or last failed.
-    pub error: Option<String>,
+    /// What it waits for.
+    pub waits_for: Option<WaitReport>,
+    /// Why it was withdrawn last.
+    pub reason: Option<String>,
+}
+
+/// What a move waits for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WaitReport {
+    /// In words.
+    pub what: String,
+    /// Unix seconds.
+    pub since: i64,
+    /// What would help; empty: time.
+    pub help: String,
+    /// An operator has to decide.
+    pub operator: bool,
+}
+
+/// `POST /api/v1/moves/{id}/decision`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveDecision {
+    /// Which copy of the move's rows is right.
+    pub keep: KeptCopy,
+}
+
+/// A copy of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptCopy {
+    /// The head's: the batches become invisible, and stay on the NAS.
+    Hot,
+    /// The NAS's, whatever the head has.
+    Cold,
 }
 
 /// What is visible where.

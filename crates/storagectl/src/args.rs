@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use storage_types::{BatchId, MigrationId};
+use storage_types::{BatchId, MigrationId, MoveId};
 use url::Url;
 use wireguard::{CLOUD_ADDRESS, Cidr, DEFAULT_PORT, NAS_ADDRESS, NotAnEndpoint, PeerEndpoint};
 
@@ -49,11 +49,14 @@ pub enum Command {
         /// Its id.
         id: MigrationId,
     },
-    /// Cancel a migration: moves not yet fenced are given up, the others are finished.
+    /// Cancel a migration: moves whose rows are all in the hot table are given up, the others are finished.
     Cancel {
         /// Its id.
         id: MigrationId,
     },
+    /// Decide about a move that waits for you (see `migration ID`).
+    #[command(subcommand)]
+    Move(MoveCommand),
     /// Ask both tiers: one SELECT.
     Query(QueryArgs),
     /// What is visible where.
@@ -66,6 +69,21 @@ pub enum Command {
     /// The gateway itself; --url is then the gateway's, e.g. http://127.0.0.1:9000.
     #[command(subcommand)]
     Gateway(GatewayCommand),
+}
+
+/// A move that cannot decide for itself which copy of its rows is right.
+#[derive(Debug, Subcommand)]
+pub enum MoveCommand {
+    /// The hot table's rows are right: the batches become invisible, and stay on the NAS.
+    KeepHot {
+        /// The move's id.
+        id: MoveId,
+    },
+    /// The NAS's rows are right, whatever the hot table has: its rows of the move are deleted.
+    KeepCold {
+        /// The move's id.
+        id: MoveId,
+    },
 }
 
 /// One managed table.

@@ -6,14 +6,16 @@ use futures::StreamExt;
 use link::Peer;
 use serde::{Serialize, de::DeserializeOwned};
 use storage_types::{
+    MoveId,
     gateway_api::{Accept, BatchPage, GatewayStatus},
     service_api::{
-        AdoptReport, CatalogReport, LinkLimit, MigrationReport, QueryReport, QueryRequest, ServiceStatus,
+        AdoptReport, CatalogReport, KeptCopy, LinkLimit, MigrationReport, MoveDecision, QueryReport,
+        QueryRequest, ServiceStatus,
     },
 };
 
 use crate::{
-    args::{Command, GatewayCommand, LinkCommand, QueryArgs, TableCommand},
+    args::{Command, GatewayCommand, LinkCommand, MoveCommand, QueryArgs, TableCommand},
     failure::Failure,
     migrate, pair, report, text,
 };
@@ -42,9 +44,11 @@ pub async fn run(peer: &Peer, command: Command, json: bool, out: &mut impl Write
         }
         Command::Cancel { id } => {
             peer.delete(&format!("/api/v1/migrations/{id}")).await?;
-            writeln!(out, "migration {id} is being cancelled: moves not yet fenced are given up")?;
+            writeln!(out, "migration {id} is being cancelled: moves whose rows are all in hot are given up")?;
             Ok(())
         }
+        Command::Move(MoveCommand::KeepHot { id }) => decide(peer, id, KeptCopy::Hot, out).await,
+        Command::Move(MoveCommand::KeepCold { id }) => decide(peer, id, KeptCopy::Cold, out).await,
         Command::Table(TableCommand::Adopt { name }) => adopt(peer, &name, json, out).await,
         Command::Migrate(args) => migrate::run(peer, args, json, out).await,
         Command::Query(args) => query(peer, args, out).await,
@@ -76,6 +80,12 @@ pub async fn run(peer: &Peer, command: Command, json: bool, out: &mut impl Write
             show::<BatchPage, _>(peer, &path, json, out, report::batches).await
         }
     }
+}
+
+async fn decide(peer: &Peer, id: MoveId, keep: KeptCopy, out: &mut impl Write) -> Result<(), Failure> {
+    peer.post_no_content(&format!("/api/v1/moves/{id}/decision"), &MoveDecision { keep }).await?;
+    writeln!(out, "move {id}: decided")?;
+    Ok(())
 }
 
 async fn show<T: DeserializeOwned + Serialize, W: Write>(

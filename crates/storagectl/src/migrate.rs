@@ -99,11 +99,11 @@ impl Progress {
 
     fn show(&mut self, report: &MigrationReport) {
         let total = report.moves.len() as u64;
-        let ended = |state: MoveState| matches!(state, MoveState::Reclaimed | MoveState::Aborted);
+        let ended = |state: MoveState| state.is_over();
         let done = report.moves.iter().filter(|m| ended(m.state)).count() as u64;
         let current = report.moves.iter().find(|m| !ended(m.state));
-        let step =
-            current.map_or_else(String::new, |m| format!("{} {}: {}", m.table, m.partition_id, m.state));
+        let step = current
+            .map_or_else(String::new, |m| format!("{} {}: {}", m.table, text::range(m.range), m.state));
         let rows = text::count(report.rows_published);
         let message =
             format!("{rows} rows published, {} on the wire  {step}", text::bytes(report.wire_bytes));

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use storage_types::{
     gateway_api::{BatchFacts, BatchPage, ColdTableState, ColdTableStatus, GatewayStatus},
     service_api::{
-        CatalogReport, DryRun, FenceKind, LinkStatus, MigrationReport, MigrationState, ServiceStatus,
+        CatalogReport, DryRun, LinkStatus, MigrationReport, MigrationState, ServiceStatus, WaitReport,
     },
 };
 
@@ -131,17 +131,10 @@ pub fn dry_run(out: &mut impl Write, plan: &DryRun) -> io::Result<()> {
         .iter()
         .map(|m| {
             let rows = text::count(m.rows);
-            vec![
-                m.table.clone(),
-                m.partition.clone(),
-                text::range(m.range),
-                fence(m.fence),
-                rows,
-                text::bytes(m.bytes),
-            ]
+            vec![m.table.clone(), text::range(m.range), rows, text::bytes(m.bytes)]
         })
         .collect();
-    text::table(out, &["table", "partition", "range (UTC)", "fence", "rows", "bytes"], &rows)?;
+    text::table(out, &["table", "range (UTC)", "rows", "bytes"], &rows)?;
     writeln!(
         out,
         "rows before {} UTC: {} in {} moves, {}, about {:.0} s",
@@ -183,19 +176,17 @@ pub fn migration(out: &mut impl Write, report: &MigrationReport) -> io::Result<(
         .iter()
         .map(|m| {
             vec![
+                m.id.to_string(),
                 m.table.clone(),
-                m.partition_id.clone(),
                 text::range(m.range),
-                fence(m.fence),
                 m.state.to_string(),
-                m.proof.map_or_else(|| "-".into(), |p| text::count(p.rows)),
+                text::count(m.rows),
                 format!("{}/{}", m.batches_proven, m.batches.len()),
-                text::count(m.late_rows),
-                m.error.clone().unwrap_or_default(),
+                m.waits_for.as_ref().map(waits_for).or_else(|| m.reason.clone()).unwrap_or_default(),
             ]
         })
         .collect();
-    let header = ["table", "partition", "range (UTC)", "fence", "state", "rows", "proven", "late", "error"];
+    let header = ["move", "table", "range (UTC)", "state", "rows", "proven", "waits for"];
     text::table(out, &header, &rows)?;
     for error in &report.errors {
         writeln!(out, "error: {error}")?;
@@ -213,10 +204,8 @@ pub fn state(state: MigrationState) -> &'static str {
     }
 }
 
-fn fence(kind: FenceKind) -> String {
-    match kind {
-        FenceKind::Partition => "partition".into(),
-        FenceKind::Window => "window".into(),
-        FenceKind::Delta => "delta".into(),
-    }
+/// What a move waits for, since when, and what would help.
+fn waits_for(wait: &WaitReport) -> String {
+    let help = if wait.help.is_empty() { String::new() } else { format!("; {}", wait.help) };
+    format!("{} (since {}{help})", wait.what, text::time(wait.since))
 }

@@ -33,6 +33,9 @@ enum Command {
     /// Measure; prints a table, or with --json one object.
     #[command(disable_help_flag = true)]
     Bench(Rest),
+    /// Run the steps of a move in model worlds with random faults; --sabotage all leaves out one rule after the other.
+    #[command(disable_help_flag = true)]
+    Simulate(Rest),
     /// Two engines and two daemons on this machine, in the background.
     #[command(disable_help_flag = true)]
     Stack(Rest),
@@ -96,12 +99,13 @@ fn dispatch() -> Result<()> {
             forward::to("testbed", &["stack"], &rest.arguments)
         }
         Command::Bench(rest) => {
-            // The link's benchmark starts the ends of a tunnel only.
-            if !rest.begins_with("link") {
+            // The link's benchmark starts the ends of a tunnel only, the simulation's nothing.
+            if !rest.begins_with("link") && !rest.begins_with("simulate") {
                 engine::ensure_installed()?;
             }
             forward::to("bench", &[], &rest.arguments)
         }
+        Command::Simulate(rest) => forward::to("simulation", &[], &rest.arguments),
         Command::DeploySql(rest) => forward::to("testbed", &["deploy-sql"], &rest.arguments),
         Command::Fit(rest) => forward::to("testbed", &["fit"], &rest.arguments),
         Command::Impair(rest) => forward::to("testbed", &["impair"], &rest.arguments),

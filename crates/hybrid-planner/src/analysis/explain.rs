@@ -111,7 +111,7 @@ fn managed(catalog: &CatalogVersion, name: &str) -> Option<String> {
     let is = |t: &crate::TableName| {
         name.strip_prefix(&t.database).and_then(|r| r.strip_prefix('.')) == Some(&t.table)
     };
-    let ours = |t: &TableSnapshot| is(&t.head) || t.hot_parts.iter().any(|p| is(&p.table));
+    let ours = |t: &TableSnapshot| is(&t.head);
     catalog.tables.iter().find(|t| ours(t)).map(|t| t.logical.clone())
 }
 
@@ -254,8 +254,9 @@ mod tests {
             cold: TableName::new("cold", "trades"),
             columns: vec![Column { name: "timestamp".into(), data_type: "DateTime64(3, 'UTC')".into() }],
             time_column: "timestamp".into(),
-            hot_parts: vec![],
-            hides: vec![],
+            hidden: vec![],
+            refused: vec![],
+            batch_ids: vec![],
             batches: vec![],
         }
     }

@@ -105,7 +105,7 @@ fn check_shape(query: &Query, reading: &Scan, block: &Block) -> Result<(), Strin
             return Err(format!("{name} clause"));
         }
     }
-    if reading.batches.is_empty() {
+    if reading.batches == 0 {
         return Err("no cold rows".into());
     }
     if !reading.whole_where {
@@ -381,10 +381,6 @@ impl Partial<'_> {
         let mut union = Template::default();
         union.text("(");
         union.text(&select(reading.table().head.to_string(), reading.head_filter()));
-        for part in &reading.parts {
-            union.text(" UNION ALL ");
-            union.text(&select(part.table.to_string(), reading.part_filter(part)));
-        }
         union.text(&format!(" UNION ALL SELECT {} FROM ", names.join(", ")));
         union.arm(0);
         union.text(")");
@@ -392,8 +388,9 @@ impl Partial<'_> {
         let arm = ColdScan {
             sql: select(reading.table().cold.to_string(), reading.cold_filter()),
             structure: structure.join(", "),
-            batches: reading.batches.clone(),
-            range: reading.range,
+            logical: reading.table().logical.clone(),
+            batches: reading.batches,
+            range: reading.held.intersect(reading.range),
         };
         let text = self.query.statement();
         Plan::Hybrid {

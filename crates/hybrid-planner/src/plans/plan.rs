@@ -1,6 +1,6 @@
 //! What the planner answers with: SQL texts, and where the cold streams go into them.
 
-use storage_types::{BatchId, TimeRange};
+use storage_types::TimeRange;
 
 use crate::{CatalogVersion, Query};
 
@@ -82,9 +82,11 @@ pub struct ColdScan {
     /// What it returns, as `url()` wants it: `` `name` Type, … ``.
     pub structure: String,
     /// Batches it may read.
-    pub batches: Vec<BatchId>,
-    /// Time range it reads, as far as known.
+    pub batches: u64,
+    /// Time range of the rows it may read: asked for, and in batches.
     pub range: TimeRange,
+    /// Logical table.
+    pub logical: String,
 }
 
 /// A statement with holes for cold arms.

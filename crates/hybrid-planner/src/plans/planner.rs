@@ -46,6 +46,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Refusal> {
             Scan::of(query, r.clone(), own.intersect(theirs), clock)
         })
         .collect();
+    scans.iter().try_for_each(scan::check_settled)?;
     if scans.iter().all(Scan::head_only) {
         return Ok(Plan::Hot { sql: union::hot(query, &refs), tables });
     }

@@ -2,10 +2,10 @@
 //! rows are, and which conditions each place may apply for itself.
 
 use clickhouse_sql::{Tokens, quote};
-use storage_types::{BatchId, Column, TimeRange};
+use storage_types::{Column, TimeRange};
 
 use crate::{
-    Hide, HotPart, Refusal, TableSnapshot,
+    HiddenRows, Refusal, TableSnapshot,
     analysis::{
         conjuncts,
         expression::{Portable, portable},
@@ -24,9 +24,10 @@ pub(crate) struct Scan {
     pub r: LogicalRef,
     pub range: TimeRange,
     pub columns: Vec<Column>,
-    pub batches: Vec<BatchId>,
-    pub parts: Vec<HotPart>,
-    pub hides: Vec<Hide>,
+    /// How many visible batches may have rows of it, and the hull of their ranges.
+    pub batches: u64,
+    pub held: TimeRange,
+    pub hidden: Vec<HiddenRows>,
     /// Conditions every place applies.
     pub conditions: Vec<String>,
     /// Those conditions are the block's whole WHERE.
@@ -38,17 +39,17 @@ pub(crate) struct Scan {
 impl Scan {
     pub fn of(query: &Query, r: LogicalRef, range: TimeRange, clock: Clock<'_>) -> Self {
         let table = r.table.clone();
-        let batches = table.batches.iter().filter(|b| b.range.overlaps(range)).map(|b| b.id).collect();
-        let visible = |p: &&HotPart| p.window.map_or(p.range, |w| w.intersect(p.range)).overlaps(range);
-        let parts = table.hot_parts.iter().filter(visible).cloned().collect();
-        let hides = table.hides.iter().filter(|h| h.range.overlaps(range)).cloned().collect();
+        let overlapping = table.batches.iter().filter(|b| b.range.overlaps(range));
+        let (batches, held) = overlapping
+            .fold((0, TimeRange::new(0, 0)), |(count, hull), batch| (count + 1, hull.hull(batch.range)));
+        let hidden = table.hidden.iter().filter(|h| h.range.overlaps(range)).copied().collect();
         let mut reading = Self {
             columns: columns(query, &r),
             r,
             range,
             batches,
-            parts,
-            hides,
+            held,
+            hidden,
             conditions: Vec::new(),
             whole_where: false,
             tail: String::new(),
@@ -59,7 +60,7 @@ impl Scan {
 
     /// The rows are the head's and nothing else.
     pub fn head_only(&self) -> bool {
-        self.batches.is_empty() && self.parts.is_empty() && self.hides.is_empty()
+        self.batches == 0 && self.hidden.is_empty()
     }
 
     pub fn table(&self) -> &TableSnapshot {
@@ -93,42 +94,30 @@ impl Scan {
         if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) }
     }
 
-    /// The head, without the rows that are visible elsewhere.
+    /// The head, without the rows that are visible in cold.
     pub fn head_filter(&self) -> String {
-        let table = self.table();
-        let hash = row_hash(table);
-        let extra = self.hides.iter().map(|hide| {
-            let mut hidden = Vec::new();
-            hidden.extend(time_condition(table, hide.range));
-            hidden
-                .extend(hide.partition_id.iter().map(|id| format!("_partition_id = {}", quote::string(id))));
-            hidden.push(format!("{hash} IN (SELECT {hash} FROM {})", hide.snapshot));
-            format!("NOT ({})", hidden.join(" AND "))
+        let hidden = self.hidden.iter().map(|rows| {
+            let number = format!("_block_number <= {}", rows.watermark);
+            match time_condition(self.table(), rows.range) {
+                Some(time) => format!("NOT ({time} AND {number})"),
+                None => format!("NOT ({number})"),
+            }
         });
-        self.filter(extra.collect())
+        self.filter(hidden.collect())
     }
 
-    pub fn part_filter(&self, part: &HotPart) -> String {
-        let window = part.window.and_then(|w| time_condition(self.table(), w));
-        self.filter(window.into_iter().collect())
-    }
-
+    /// The visible batches by ranges of their ids: a text that does not grow with them.
     pub fn cold_filter(&self) -> String {
-        let ids: Vec<String> = self.batches.iter().map(ToString::to_string).collect();
-        self.filter(vec![format!("_batch IN ({})", ids.join(", "))])
+        let ranges = self.table().batch_ids.iter();
+        let ids: Vec<String> =
+            ranges.map(|(first, last)| format!("_batch BETWEEN {first} AND {last}")).collect();
+        self.filter(vec![format!("({})", ids.join(" OR "))])
     }
 
-    /// The whole range asked for lies in cold batches and no hot part has rows of it.
+    /// The whole range asked for lies in cold batches, and the head is not asked for any of it.
     pub fn cold_covers(&self) -> bool {
-        let wanted = self.table().batches.iter().filter(|b| self.batches.contains(&b.id));
-        let hull = wanted.map(|b| b.range).reduce(TimeRange::hull);
-        self.parts.is_empty() && self.hides.is_empty() && hull.is_some_and(|h| h.contains(self.range))
+        self.batches > 0 && self.held.contains(self.range)
     }
-}
-
-/// The hash by which a row is known, over all ordinary columns.
-pub(crate) fn row_hash(table: &TableSnapshot) -> String {
-    storage_types::hash_sql::row_hash(&column_list(&table.columns))
 }
 
 pub(crate) fn column_list(columns: &[Column]) -> String {
@@ -248,6 +237,17 @@ fn limit(t: &Tokens, span: Span) -> Option<u64> {
             first.checked_add(number(span.start + 3)?)
         }
         _ => None,
+    }
+}
+
+/// Refuses a range in which it is not known which copy of its rows is right.
+pub(crate) fn check_settled(reading: &Scan) -> Result<(), Refusal> {
+    let table = reading.table();
+    match table.refused.iter().find(|(window, _)| window.overlaps(reading.range)) {
+        Some((window, reason)) => {
+            Err(Refusal::Unsettled { table: table.logical.clone(), window: *window, reason: reason.clone() })
+        }
+        None => Ok(()),
     }
 }
 

@@ -92,18 +92,15 @@ fn union(query: &Query, reading: &Scan, arms: &mut Vec<ColdScan>) -> Template {
     let wrap = reading.r.source.is_none();
     out.text(if wrap { "(SELECT * FROM (" } else { "(" });
     out.text(&one(reading.table().head.to_string(), reading.head_filter()));
-    for part in &reading.parts {
-        out.text(" UNION ALL ");
-        out.text(&one(part.table.to_string(), reading.part_filter(part)));
-    }
-    if !reading.batches.is_empty() {
+    if reading.batches > 0 {
         out.text(&format!(" UNION ALL SELECT {columns} FROM "));
         out.arm(arms.len());
         arms.push(ColdScan {
             sql: format!("SELECT {columns} FROM {}{}{tail}", reading.table().cold, reading.cold_filter()),
             structure: structure(&reading.columns),
-            batches: reading.batches.clone(),
-            range: reading.range,
+            logical: reading.table().logical.clone(),
+            batches: reading.batches,
+            range: reading.held.intersect(reading.range),
         });
     }
     out.text(if wrap { "))" } else { ")" });

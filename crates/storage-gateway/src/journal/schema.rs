@@ -34,7 +34,7 @@ UPDATE batches SET cold_database = json_extract(manifest, '$.cold_database'),
 DROP INDEX batches_held;
 CREATE INDEX batches_held ON batches (id)
     WHERE state IN ('proven', 'published', 'retired') AND removal IS NULL;
-CREATE INDEX batches_by_cold_table ON batches (cold_database, cold_table, rows)
+CREATE INDEX batches_by_cold_table ON batches (cold_database, cold_table, state, rows)
     WHERE state IN ('proven', 'published', 'retired') AND removal IS NULL;
 CREATE TABLE cold_tables (
     database  TEXT NOT NULL,

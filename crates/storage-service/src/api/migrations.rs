@@ -10,7 +10,9 @@ use axum::{
 };
 use storage_types::{
     MigrationId,
-    service_api::{AdoptReport, CatalogReport, MigrationAccepted, MigrationReport, MigrationRequest},
+    service_api::{
+        AdoptReport, CatalogReport, MigrationAccepted, MigrationReport, MigrationRequest, MoveDecision,
+    },
 };
 
 use super::{ApiError, App, JsonBody};
@@ -41,9 +43,21 @@ pub async fn get(
     app.migrator.report(id).map(Json).ok_or_else(|| unknown(id))
 }
 
-/// Cancels: moves not yet fenced are aborted, the others are finished.
+/// Cancels: moves whose rows are all in the head are given up, the others are finished.
 pub async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     app.migrator.cancel(migration_id(&id)?).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// An operator decides about a move that waits for it.
+pub async fn decide(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    JsonBody(decision): JsonBody<MoveDecision>,
+) -> Result<StatusCode, ApiError> {
+    let id = id.parse();
+    let id = id.map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "invalid_id", format!("{error}")))?;
+    app.migrator.decide(id, decision.keep)?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -79,6 +79,7 @@ pub fn routes(app: Arc<App>, token: Option<BearerToken>) -> Router {
         .route("/api/v1/queries/{query_id}", get(query::report))
         .route("/api/v1/migrations", post(migrations::start).get(migrations::list))
         .route("/api/v1/migrations/{id}", get(migrations::get).delete(migrations::cancel))
+        .route("/api/v1/moves/{id}/decision", post(migrations::decide))
         .route("/api/v1/catalog", get(migrations::catalog))
         .route("/api/v1/status", get(status::status))
         .route("/metrics", get(metrics::metrics))

@@ -1,9 +1,10 @@
 //! The journal of migrations, and the reports made from it.
 
+use moves::{BatchState, Move};
 use rusqlite::{OptionalExtension, Row};
 use storage_types::{
-    BatchState, MigrationId, MoveState,
-    service_api::{MigrationReport, MigrationState, MoveReport},
+    MigrationId,
+    service_api::{MigrationReport, MigrationState, MoveReport, WaitReport},
 };
 
 use super::{Catalog, CatalogError, decode, encode};
@@ -35,6 +36,10 @@ pub struct MigrationRecord {
 
 /// Errors kept of one migration; more say nothing new.
 const MAX_ERRORS: usize = 50;
+
+fn cancelled(id: MigrationId) -> String {
+    format!("cancelled {id}")
+}
 
 const fn state_name(state: MigrationState) -> &'static str {
     match state {
@@ -90,31 +95,24 @@ const COLUMNS: &str =
     "id, trigger, state, before, started_at, finished_at, wire_bytes, errors, tables, planned";
 
 impl Catalog {
-    /// Starts a migration, unless one is running.
+    /// Starts a migration. Others may be running: each is a label on moves, no lock.
     pub fn start_migration(&self, new: &MigrationRecord) -> Result<(), CatalogError> {
-        let running = self.write(|txn| {
-            let running: Option<i64> = txn
-                .query_row("SELECT id FROM migrations WHERE state = 'running' LIMIT 1", [], |row| row.get(0))
-                .optional()?;
-            if running.is_none() {
-                txn.execute(
-                    "INSERT INTO migrations (id, trigger, state, before, started_at, tables) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                    (
-                        new.id.to_sql(),
-                        &new.trigger,
-                        state_name(new.state),
-                        new.before,
-                        new.started_at,
-                        encode(&new.tables)?,
-                    ),
-                )?;
-            }
-            Ok(running)
-        })?;
-        match running.and_then(|id| MigrationId::from_u64(id.unsigned_abs())) {
-            Some(id) => Err(CatalogError::Busy(id)),
-            None => Ok(()),
-        }
+        self.write(|txn| {
+            txn.execute(
+                "INSERT INTO migrations (id, trigger, state, before, planned, started_at, tables) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                (
+                    new.id.to_sql(),
+                    &new.trigger,
+                    state_name(new.state),
+                    new.before,
+                    new.planned,
+                    new.started_at,
+                    encode(&new.tables)?,
+                ),
+            )?;
+            Ok(())
+        })
     }
 
     /// The migration with this id.
@@ -132,11 +130,23 @@ impl Catalog {
         found.into_iter().map(record).collect()
     }
 
-    /// The one that is running.
-    pub fn running_migration(&self) -> Result<Option<MigrationRecord>, CatalogError> {
-        let sql = format!("SELECT {COLUMNS} FROM migrations WHERE state = 'running' LIMIT 1");
-        let found = self.db().query_row(&sql, [], raw).optional()?;
-        found.map(record).transpose()
+    /// Those that are running, oldest first.
+    pub fn running_migrations(&self) -> Result<Vec<MigrationRecord>, CatalogError> {
+        let sql = format!("SELECT {COLUMNS} FROM migrations WHERE state = 'running' ORDER BY id");
+        let db = self.db();
+        let found: Vec<Raw> = db.prepare(&sql)?.query_map([], raw)?.collect::<Result<_, _>>()?;
+        found.into_iter().map(record).collect()
+    }
+
+    /// Somebody has cancelled it; no further moves of it are chosen.
+    pub fn cancel_migration(&self, id: MigrationId) -> Result<(), CatalogError> {
+        self.set_note(&cancelled(id), "1")?;
+        self.migration_planned(id)
+    }
+
+    /// Whether somebody has.
+    pub fn is_cancelled(&self, id: MigrationId) -> Result<bool, CatalogError> {
+        Ok(self.note(&cancelled(id))?.is_some())
     }
 
     /// Its moves have been chosen and written down.
@@ -189,45 +199,47 @@ impl Catalog {
 
     /// A migration as callers see it.
     pub fn report(&self, migration: MigrationRecord) -> Result<MigrationReport, CatalogError> {
-        let mut moves = Vec::new();
-        let mut rows_published = 0;
-        for record in self.moves_of(migration.id)? {
-            let batches = self.batches_of(record.id)?;
-            let live: Vec<_> = batches.iter().filter(|b| b.state != BatchState::Aborted).collect();
-            let published =
-                matches!(record.state, MoveState::Published | MoveState::Reproven | MoveState::Reclaimed);
-            if published {
-                rows_published += record.proof.map_or(0, |proof| proof.rows);
-            }
-            let proven =
-                |b: &&&super::BatchRecord| matches!(b.state, BatchState::Proven | BatchState::Published);
-            moves.push(MoveReport {
-                id: record.id,
-                table: record.table.logical.clone(),
-                partition_id: record.partition_id.clone(),
-                range: record.range,
-                fence: record.kind.fence(),
-                state: record.state,
-                proof: record.proof,
-                batches: live.iter().map(|b| b.id).collect(),
-                batches_proven: u32::try_from(live.iter().filter(proven).count()).unwrap_or(u32::MAX),
-                raw_bytes: live.iter().map(|b| b.raw_bytes).sum(),
-                encoded_bytes: live.iter().map(|b| b.encoded_bytes).sum(),
-                late_rows: record.late_rows,
-                error: record.error.clone(),
-            });
-        }
+        let moves: Vec<MoveReport> =
+            self.moves_of(migration.id)?.iter().map(|record| self.move_report(record)).collect();
+        let published = moves.iter().filter(|m| m.state.is_visible_in_cold());
         Ok(MigrationReport {
             id: migration.id,
             state: migration.state,
             trigger: migration.trigger,
             started_at: migration.started_at,
             finished_at: migration.finished_at,
-            rows_published,
+            rows_published: published.map(|m| m.proof.map_or(0, |proof| proof.rows)).sum(),
             raw_bytes: moves.iter().map(|m| m.raw_bytes).sum(),
             wire_bytes: migration.wire_bytes,
             errors: migration.errors,
             moves,
         })
+    }
+
+    fn move_report(&self, record: &Move) -> MoveReport {
+        let mut live = self.batches_of(record.id);
+        live.retain(|batch| batch.state != BatchState::Dropped);
+        let proven =
+            live.iter().filter(|b| matches!(b.state, BatchState::Proven | BatchState::Published)).count();
+        MoveReport {
+            id: record.id,
+            table: record.table.logical.clone(),
+            range: record.rows.window,
+            watermark: record.rows.watermark,
+            state: record.state,
+            rows: record.sent.map_or(record.planned_rows, |sent| sent.rows),
+            proof: record.sent,
+            batches: live.iter().map(|b| b.id).collect(),
+            batches_proven: u32::try_from(proven).unwrap_or(u32::MAX),
+            raw_bytes: live.iter().map(|b| b.raw_bytes).sum(),
+            encoded_bytes: live.iter().map(|b| b.encoded_bytes).sum(),
+            waits_for: record.waiting.as_ref().map(|waiting| WaitReport {
+                what: waiting.what.clone(),
+                since: waiting.since,
+                help: waiting.help.clone(),
+                operator: waiting.operator,
+            }),
+            reason: record.reason.clone(),
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The shape of `catalog.sqlite`. [`daemon::sqlite`] opens the file: versions, damage, durability.
 
 /// One entry per version; never edited once released, only added to.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 INSERT INTO meta VALUES ('version', '1');
 CREATE TABLE tables (
@@ -76,4 +77,56 @@ CREATE TABLE hides (
     partition_id TEXT,
     snapshot     TEXT NOT NULL
 ) STRICT;
-"];
+",
+    // Moves without a fence: one record each. Only what is over can be taken along (`book.rs` has made sure).
+    "
+DROP TABLE hot_parts;
+DROP TABLE hides;
+ALTER TABLE moves RENAME TO old_moves;
+ALTER TABLE batches RENAME TO old_batches;
+DROP INDEX moves_by_migration;
+DROP INDEX moves_by_table;
+DROP INDEX batches_by_move;
+CREATE TABLE moves (
+    id        INTEGER PRIMARY KEY,
+    migration INTEGER NOT NULL REFERENCES migrations(id),
+    logical   TEXT NOT NULL,
+    lo        INTEGER NOT NULL,
+    hi        INTEGER NOT NULL,
+    state     TEXT NOT NULL,
+    over      INTEGER NOT NULL,
+    record    TEXT NOT NULL
+) STRICT;
+CREATE INDEX moves_by_migration ON moves(migration);
+CREATE INDEX moves_open ON moves(id) WHERE over = 0;
+CREATE TABLE batches (
+    id      INTEGER PRIMARY KEY,
+    move    INTEGER NOT NULL,
+    logical TEXT NOT NULL,
+    state   TEXT NOT NULL,
+    rows    INTEGER NOT NULL,
+    record  TEXT NOT NULL
+) STRICT;
+CREATE INDEX batches_by_move ON batches(move);
+INSERT INTO moves SELECT id, migration, logical, lo, hi,
+    CASE state WHEN 'reclaimed' THEN 'reclaimed' ELSE 'withdrawn' END, 1,
+    json_object('id', CAST(id AS TEXT), 'migration', CAST(migration AS TEXT), 'table', json(definition),
+        'place', json('{\"server\":\"\",\"table\":\"\"}'),
+        'rows', json_object('window', json_object('lo', lo, 'hi', hi), 'watermark', 0),
+        'state', CASE state WHEN 'reclaimed' THEN 'reclaimed' ELSE 'withdrawn' END,
+        'planned_rows', coalesce(rows, 0), 'reason', error)
+    FROM old_moves;
+INSERT INTO batches SELECT id, move, logical,
+    CASE visible WHEN 1 THEN 'published' ELSE 'dropped' END, rows,
+    json_object('id', CAST(id AS TEXT), 'move_id', CAST(move AS TEXT), 'logical', logical,
+        'slice', json_object('range', json_object('lo', lo, 'hi', hi), 'rows', rows),
+        'proof', json_object('rows', rows, 'content_hash', content_hash),
+        'state', CASE visible WHEN 1 THEN 'published' ELSE 'dropped' END,
+        'proven', json(CASE visible WHEN 1 THEN 'true' ELSE 'false' END),
+        'raw_bytes', raw_bytes, 'encoded_bytes', encoded_bytes)
+    FROM old_batches;
+INSERT OR REPLACE INTO meta SELECT 'last_batch', CAST(coalesce(max(id), 0) AS TEXT) FROM old_batches;
+DROP TABLE old_batches;
+DROP TABLE old_moves;
+",
+];

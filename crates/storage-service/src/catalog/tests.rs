@@ -1,8 +1,6 @@
 use daemon::sqlite::OpenError;
-use storage_types::{
-    BatchId, BatchState, Column, ContentHash, MigrationId, MoveId, MoveState, Proof,
-    service_api::MigrationState,
-};
+use moves::{Batch, BatchState, Move, MoveState, RowSet};
+use storage_types::{BatchId, Column, ContentHash, MigrationId, MoveId, Proof, service_api::MigrationState};
 
 use super::*;
 
@@ -35,144 +33,160 @@ fn migration(id: u64) -> MigrationRecord {
     }
 }
 
-fn planned(kind: MoveKind) -> MoveRecord {
-    MoveRecord {
+fn record() -> Move {
+    Move {
         id: MoveId::from_u64(7).unwrap(),
         migration: MigrationId::from_u64(1).unwrap(),
-        kind,
-        partition_id: "p".into(),
-        partition: "202601".into(),
-        range: TimeRange::new(0, 100),
-        source_delta: None,
+        table: Arc::new(table()),
+        place: moves::Place::default(),
+        rows: RowSet { window: TimeRange::new(0, 100), watermark: 5 },
         state: MoveState::Planned,
-        table: table(),
-        rows: 0,
-        proof: None,
-        late_rows: 0,
-        fence_parts: Vec::new(),
-        published: None,
-        error: None,
+        planned_rows: 20,
+        parts: Vec::new(),
+        left: false,
+        grown_to: Vec::new(),
+        opened: true,
+        changed_in: 0,
+        deleted_in: 0,
+        published_at: 0,
+        sent: None,
+        told: false,
+        cancelled: false,
+        decision: None,
+        waiting: None,
+        reason: None,
     }
 }
 
-fn batch(id: u64, lo: i64, hi: i64) -> BatchRecord {
-    BatchRecord {
+fn batch(id: u64, lo: i64, hi: i64) -> Batch {
+    Batch {
         id: BatchId::from_u64(id).unwrap(),
         move_id: MoveId::from_u64(7).unwrap(),
-        range: TimeRange::new(lo, hi),
-        proof: Proof { rows: 10, content_hash: ContentHash(u128::MAX) },
-        state: BatchState::Planned,
+        logical: "trades".into(),
+        slice: moves::Slice { range: TimeRange::new(lo, hi), class: None, ranks: None, rows: 10 },
+        proof: Some(Proof { rows: 10, content_hash: ContentHash(u128::MAX) }),
+        state: BatchState::Proven,
+        proven: true,
         raw_bytes: 0,
         encoded_bytes: 0,
         manifest: None,
+        refuted: 0,
+        retired: false,
     }
 }
 
-/// A catalog with one move, proven.
-fn proven(dir: &Path, kind: MoveKind) -> (Arc<Catalog>, MoveRecord) {
+/// A catalog with a move whose two batches are proven.
+fn proven(dir: &Path) -> Arc<Catalog> {
     let catalog = Catalog::open_with(dir, Duration::from_millis(20)).unwrap();
     catalog.describe_table(&table()).unwrap();
     catalog.start_migration(&migration(1)).unwrap();
-    let record = planned(kind);
-    catalog.plan_move(&record).unwrap();
-    catalog.snapshotted(&record, record.range, &[batch(70, 0, 50), batch(71, 50, 100)]).unwrap();
-    catalog.set_move_state(record.id, MoveState::Sending).unwrap();
-    for id in [70, 71] {
-        let id = BatchId::from_u64(id).unwrap();
-        for to in [BatchState::Encoded, BatchState::Sending, BatchState::Received, BatchState::Proven] {
-            catalog.set_batch_state(id, to).unwrap();
-        }
+    catalog.commit(vec![record().into(), batch(70, 0, 50).into(), batch(72, 50, 100).into()]).unwrap();
+    catalog
+}
+
+fn published() -> Vec<Change> {
+    let shown = [batch(70, 0, 50), batch(72, 50, 100)];
+    let shown = shown.into_iter().map(|b| Batch { state: BatchState::Published, ..b }.into());
+    std::iter::once(Move { state: MoveState::Published, ..record() }.into()).chain(shown).collect()
+}
+
+#[tokio::test]
+async fn publishing_shows_the_batches_and_hides_their_rows_in_one_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = proven(dir.path());
+    let refs = [("trades".to_owned(), TimeRange::new(0, 1))];
+    let old = catalog.lease(&refs).await.unwrap();
+    let version = catalog.commit(published()).unwrap();
+    assert!(version > old.snapshot.version);
+    assert!(!catalog.is_drained("trades", TimeRange::new(0, 100), version));
+    let before = &old.snapshot.tables[0];
+    assert_eq!((before.hidden.len(), before.batches.len()), (0, 0));
+    drop(old);
+    assert!(catalog.is_drained("trades", TimeRange::new(0, 100), version));
+    let mut catalog = Some(catalog);
+    for _ in ["as committed", "opened again"] {
+        let catalog = catalog.take().unwrap_or_else(|| Catalog::open(dir.path()).unwrap());
+        let view = catalog.current();
+        assert_eq!(
+            (view.version, view.tables[0].hidden.len(), view.tables[0].batches.len()),
+            (version, 1, 2)
+        );
+        assert_eq!(catalog.cold_totals("trades"), (2, 20));
+        let changed_in = catalog.read(|book| book.get(MoveId::from_u64(7).unwrap()).unwrap().changed_in);
+        assert_eq!(changed_in, version);
     }
-    let whole = Proof { rows: 20, content_hash: ContentHash(u128::MAX - 1) };
-    catalog.proven(record.id, whole).unwrap();
-    let record = catalog.move_record(record.id).unwrap().unwrap();
-    (catalog, record)
 }
 
-fn refs(lo: i64, hi: i64) -> Vec<(String, TimeRange)> {
-    vec![("trades".into(), TimeRange::new(lo, hi))]
-}
-
-#[tokio::test]
-async fn a_partition_is_seen_in_exactly_one_place_at_every_step() {
+#[test]
+fn ranges_of_visible_ids_hold_no_other_batch() {
     let dir = tempfile::tempdir().unwrap();
-    let (catalog, record) = proven(dir.path(), MoveKind::Partition);
-    assert_eq!(record.proof, Some(Proof { rows: 20, content_hash: ContentHash(u128::MAX - 1) }));
-    let part = FencePart {
-        head: "p_1_1_0".into(),
-        snapshot: "p_1_1_0".into(),
-        hash: "x".into(),
-        blocks: (1, 1),
-        dropped: false,
-    };
-    catalog.begin_fence(&record, std::slice::from_ref(&part)).unwrap();
-    assert!(matches!(catalog.lease(&refs(0, 1)).await, Err(CatalogError::Fencing { .. })));
-    assert!(catalog.lease(&refs(100, 200)).await.is_ok());
-
-    // The gate outlives the process.
-    drop(catalog);
-    let catalog = Catalog::open_with(dir.path(), Duration::from_millis(20)).unwrap();
-    assert!(catalog.lease(&refs(0, 1)).await.is_err());
-    let record = catalog.move_record(record.id).unwrap().unwrap();
-    assert_eq!(record.fence_parts, [part]);
-
-    catalog.partition_fenced(&record).unwrap();
-    let lease = catalog.lease(&refs(0, 1)).await.unwrap();
-    let view = &lease.snapshot.tables[0];
-    assert_eq!((view.hot_parts.len(), view.batches.len(), view.hides.len()), (1, 0, 0));
-    assert_eq!(view.hot_parts[0].window, None);
-
-    let version = catalog.publish(&record, 5).unwrap();
-    assert_eq!(catalog.move_record(record.id).unwrap().unwrap().published, Some((version, 5)));
-    assert!(!catalog.drained("trades", record.range, version, Duration::from_millis(5)).await);
-    drop(lease);
-    assert!(catalog.drained("trades", record.range, version, Duration::from_millis(5)).await);
-    let view = catalog.current();
-    assert_eq!(view.version, version);
-    assert_eq!((view.tables[0].hot_parts.len(), view.tables[0].batches.len()), (0, 2));
-    assert_eq!(catalog.cold_totals("trades").unwrap(), (2, 20));
-}
-
-#[tokio::test]
-async fn a_window_hides_its_rows_and_keeps_surplus_copies() {
-    let dir = tempfile::tempdir().unwrap();
-    let (catalog, record) = proven(dir.path(), MoveKind::Partition);
-    catalog.begin_fence(&record, &[]).unwrap();
-    // A partition whose parts were merged falls back to hiding; that opens its gate.
-    catalog.hide_window(&record, 3).unwrap();
-    let record = catalog.move_record(record.id).unwrap().unwrap();
-    assert_eq!((record.kind, record.late_rows), (MoveKind::Window, 3));
-    let view = Arc::clone(&catalog.lease(&refs(0, 1)).await.unwrap().snapshot.tables[0]);
-    assert_eq!((view.hot_parts.len(), view.hides.len()), (2, 1));
-    catalog.window_fenced(&record).unwrap();
-    catalog.publish(&record, 5).unwrap();
-    let view = catalog.current();
-    assert_eq!((view.tables[0].hot_parts.len(), view.tables[0].hides.len()), (1, 0));
-    assert_eq!(catalog.idle_deltas("trades").unwrap()[0].rows, 3);
+    let catalog = proven(dir.path());
+    let dropped = Batch { state: BatchState::Dropped, ..batch(71, 0, 50) };
+    catalog.commit(vec![dropped.into()]).unwrap();
+    catalog.commit(published()).unwrap();
+    let ids = |n| BatchId::from_u64(n).unwrap();
+    assert_eq!(catalog.current().tables[0].batch_ids, [(ids(70), ids(70)), (ids(72), ids(72))]);
 }
 
 #[test]
 fn steps_out_of_order_are_refused_and_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (catalog, record) = proven(dir.path(), MoveKind::Partition);
+    let catalog = proven(dir.path());
     let before = catalog.current().version;
-    assert!(matches!(catalog.publish(&record, 1), Err(CatalogError::Illegal(_))));
-    assert!(matches!(catalog.partition_fenced(&record), Err(CatalogError::Illegal(_))));
-    assert!(catalog.set_move_state(record.id, MoveState::Fencing).is_err());
+    let jump = Move { state: MoveState::Reclaimed, ..record() };
+    assert!(matches!(catalog.commit(vec![jump.into()]), Err(CatalogError::Illegal(_))));
     assert_eq!(catalog.current().version, before);
-    assert!(catalog.current().tables[0].hot_parts.is_empty());
-    catalog.begin_fence(&record, &[]).unwrap();
-    assert!(catalog.abort_move(record.id, "too late").is_err());
+    catalog.commit(published()).unwrap();
+    catalog.commit(vec![Move { state: MoveState::Reclaiming, ..record() }.into()]).unwrap();
+    let back = Move { state: MoveState::Withdrawing, ..record() };
+    assert!(catalog.commit(vec![back.into()]).is_err(), "rows are being deleted");
 }
 
+/// What an earlier release moved is visible as before; what it had under way it must finish itself.
 #[test]
-fn one_migration_at_a_time() {
-    let dir = tempfile::tempdir().unwrap();
-    let catalog = Catalog::open(dir.path()).unwrap();
-    catalog.start_migration(&migration(1)).unwrap();
-    assert!(matches!(catalog.start_migration(&migration(2)), Err(CatalogError::Busy(id)) if id.get() == 1));
-    catalog.finish_migration(MigrationId::from_u64(1).unwrap(), MigrationState::Done, 9).unwrap();
-    catalog.start_migration(&migration(2)).unwrap();
+fn a_journal_of_the_old_life_is_taken_along_or_refused() {
+    for (state, delta, opens) in
+        [("reclaimed", false, true), ("fencing", false, false), ("reclaimed", true, false)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Connection::open(dir.path().join(FILE_NAME)).unwrap();
+        db.execute_batch(schema::STEPS[0]).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        let definition = serde_json::to_string(&table()).unwrap();
+        db.execute("INSERT INTO tables VALUES ('trades', ?1)", [&definition]).unwrap();
+        db.execute("INSERT INTO migrations VALUES (1, 'api', 'done', '[]', 0, 1, 0, 0, 0, '[]')", [])
+            .unwrap();
+        db.execute(
+            "INSERT INTO moves (id, migration, logical, kind, partition_id, partition, lo, hi, state, definition, \
+             rows, content_hash) VALUES (7, 1, 'trades', 'partition', 'p', 'p', 0, 100, ?1, ?2, 20, '5')",
+            [state, &definition],
+        )
+        .unwrap();
+        let batches = "INSERT INTO batches (id, move, logical, lo, hi, rows, content_hash, state, visible) VALUES \
+            (70, 7, 'trades', 0, 50, 10, '340282366920938463463374607431768211455', 'published', 1), \
+            (71, 7, 'trades', 0, 50, 10, '1', 'aborted', 0)";
+        db.execute_batch(batches).unwrap();
+        if delta {
+            let row = "INSERT INTO hot_parts VALUES ('_delta_7', 'trades', 7, 'delta', 'p', 0, 1, 0, 3)";
+            db.execute_batch(row).unwrap();
+        }
+        drop(db);
+        match Catalog::open(dir.path()) {
+            Ok(catalog) => {
+                assert!(opens, "{state}");
+                assert_eq!(catalog.cold_totals("trades"), (1, 10));
+                let batch = catalog.read(|book| book.batch(BatchId::from_u64(70).unwrap()).cloned()).unwrap();
+                assert_eq!(batch.proof.unwrap().content_hash, ContentHash(u128::MAX));
+                assert_eq!(catalog.moves_of(MigrationId::from_u64(1).unwrap()).unwrap().len(), 1);
+                assert_eq!(catalog.read(|book| book.open_moves().count()), 0);
+                let fresh = catalog.read(|book| book.fresh_batch_id(0, 0, 0)).unwrap();
+                assert!(fresh.get() > 71);
+            }
+            Err(error) => {
+                assert!(!opens && error.to_string().contains("start that release again"), "{error}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -207,7 +221,7 @@ fn a_damaged_file_gives_way_to_an_empty_catalog() {
     catalog.describe_table(&table()).unwrap();
     drop(catalog);
     std::fs::write(dir.path().join(FILE_NAME), [0xa5; 8_192]).unwrap();
-    assert!(Catalog::open(dir.path()).unwrap().managed_tables().unwrap().is_empty());
+    assert!(Catalog::open(dir.path()).unwrap().managed_tables().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

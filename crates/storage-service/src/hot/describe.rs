@@ -6,7 +6,7 @@ use storage_config::TableConfig;
 use storage_types::{Column, time_sql};
 
 use super::{EngineText, Hot, HotError, METADATA, in_system_table, shortest_ttl_rule};
-use crate::catalog::ManagedTable;
+use moves::ManagedTable;
 
 /// A table and what of it matters beyond [`ManagedTable`].
 #[derive(Debug, Clone)]
@@ -119,9 +119,6 @@ fn judge(config: &TableConfig, row: TableRow, columns: Vec<ColumnRow>) -> Result
             row.engine
         ));
     }
-    if row.partition_key.is_empty() {
-        return Err(format!("{head} has no partition key"));
-    }
     let engine = EngineText::parse(&row.engine_full)
         .map_err(|why| format!("the definition of {head} cannot be read: {why}"))?;
     let ttls = row.create_table_query.matches(" TTL ").count();
@@ -233,7 +230,6 @@ mod tests {
         {
             cases.push((TableRow { engine: engine.into(), ..row() }, good(), word));
         }
-        cases.push((TableRow { partition_key: String::new(), ..row() }, good(), "no partition key"));
         cases.push((
             TableRow { create_table_query: "(`v` UInt8 TTL ts + 1)".replace("TTL", " TTL "), ..row() },
             good(),

@@ -1,4 +1,4 @@
-//! The hot engine, as the migrator asks it: describe a table, take a snapshot, prove, fence, drop.
+//! The hot engine, as the migrator asks it: describe a table, number its rows, count, prove and delete them.
 //!
 //! Everything here is one statement or a few, and each may be repeated: the callers reconcile by
 //! looking, never by remembering. A statement whose answer was lost ([`clickhouse_http::Error::Unknown`])
@@ -6,28 +6,33 @@
 //!
 //! Row-wise work (hashing, comparing, sorting) is the engine's; nothing here holds rows.
 
+mod block_numbers;
+mod changes;
+mod deletion;
 mod describe;
 mod engine_text;
-mod fence;
-mod internal;
-mod partitions;
-mod proof;
-mod surplus;
+mod head_proof;
+mod identity;
+mod row_set;
+mod slices;
+mod witness;
 
 use std::time::Duration;
 
 use clickhouse_http::Client;
 use clickhouse_sql::{TableName, quote};
 use serde::de::DeserializeOwned;
-use storage_types::{Column, hash_sql};
+use storage_types::Column;
 
+pub use changes::Changes;
+pub use deletion::Deletion;
 pub use describe::Described;
 pub use engine_text::{EngineText, shortest_ttl_rule};
-pub use fence::{Deletion, HeadPart};
-pub use internal::InternalTable;
-pub use partitions::PartitionStats;
-pub use proof::{Slice, slice_predicate};
-pub use surplus::{Comparison, Difference};
+pub use head_proof::PartProof;
+pub use identity::Place;
+pub use row_set::predicate;
+pub use slices::slice_source;
+pub use witness::Witness;
 
 /// Longest wait for a statement about metadata.
 const METADATA: Duration = Duration::from_secs(60);
@@ -72,6 +77,9 @@ impl HotError {
         }
     }
 }
+
+/// Database of the tables the service keeps beside the user's own.
+pub const INTERNAL_DATABASE: &str = "storage_internal";
 
 /// Asks one hot engine. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -123,11 +131,6 @@ impl Hot {
 /// `c1, c2, …`, quoted.
 pub fn column_list(columns: &[Column]) -> String {
     columns.iter().map(|column| quote::ident(&column.name)).collect::<Vec<_>>().join(", ")
-}
-
-/// Which row a row is: see [`storage_types::hash_sql`].
-pub fn row_hash(columns: &[Column]) -> String {
-    hash_sql::row_hash(&column_list(columns))
 }
 
 /// `database = '…' AND table = '…'` for the system tables.

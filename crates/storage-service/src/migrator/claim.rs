@@ -13,25 +13,21 @@
 //! An older copy may have been started as often as the file it is a copy of. So that their epochs are
 //! never the same, the lower bits are random.
 //!
-//! A gateway that is away is asked again later; what needs no gateway, like a fence that is half done,
-//! goes on meanwhile.
+//! A gateway that is away is asked again later; what needs no gateway goes on meanwhile.
 
 use std::sync::atomic::Ordering;
 
-use link::PeerError;
 use storage_types::{CatalogId, Sender, gateway_api::Claim};
 
-use super::{Inner, StepError, mover::now_ms};
-use crate::catalog::{Catalog, CatalogError};
+use super::{Inner, MigrationError, world::now_ms};
+use crate::catalog::{CATALOG_ID, Catalog, CatalogError};
 
-const CATALOG_ID: &str = "catalog_id";
 /// Epochs that the gateway may know: of the last claim that was answered, and of all starts since.
 const EPOCHS: &str = "epochs";
 const RANDOM_BITS: u32 = 20;
 /// So many starts in a row without an answer of the gateway are remembered.
 const MOST_EPOCHS: usize = 1_000;
-/// The sender whose batches this catalog is being rebuilt from, then: was.
-const REBUILDING_FROM: &str = "rebuilding_from";
+/// The sender whose batches this catalog has learnt all of.
 const SUCCEEDS: &str = "succeeds";
 
 /// Who this start of the service is: noted before it is answered.
@@ -44,12 +40,17 @@ pub(super) fn next_sender(catalog: &Catalog) -> Result<Sender, CatalogError> {
             id
         }
     };
+    Ok(Sender { catalog: id, epoch: next_epoch(catalog, 0)? })
+}
+
+/// An epoch above all that were noted, and above this one.
+fn next_epoch(catalog: &Catalog, above: u64) -> Result<u64, CatalogError> {
     let mut epochs = noted_epochs(catalog)?;
-    let count = (epochs.iter().max().copied().unwrap_or(0) >> RANDOM_BITS) + 1;
+    let count = (epochs.iter().max().copied().unwrap_or(0).max(above) >> RANDOM_BITS) + 1;
     let epoch = (count << RANDOM_BITS) | u64::from(rand::random::<u32>() >> (32 - RANDOM_BITS));
     epochs.push(epoch);
     note_epochs(catalog, &epochs)?;
-    Ok(Sender { catalog: id, epoch })
+    Ok(epoch)
 }
 
 fn noted_epochs(catalog: &Catalog) -> Result<Vec<u64>, CatalogError> {
@@ -63,81 +64,74 @@ fn note_epochs(catalog: &Catalog, epochs: &[u64]) -> Result<(), CatalogError> {
     catalog.set_note(EPOCHS, &text.join(" "))
 }
 
-/// An answer that says that the claim does not hold (any more).
-pub(super) fn is_not_claimed(error: &PeerError) -> bool {
-    matches!(error.code(), Some("stale_sender" | "unclaimed"))
-}
-
 impl Inner {
     /// Makes sure that the gateway takes this catalog's batches. At once where it was asked before.
     ///
     /// # Errors
-    /// `Failed` when it may not be claimed, `Retry` when that could not be found out.
-    pub(super) async fn claim(&self) -> Result<(), StepError> {
+    /// When it may not be claimed, or that could not be found out.
+    pub(super) async fn claim(&self) -> Result<(), MigrationError> {
         if self.claimed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let (gateway, sender) = (&self.mover.gateway, self.sender);
+        let gateway = &self.world().gateway;
         let known = gateway.gateway_status().await?.sender;
         if let Some(known) = known
-            && let Err(error) = self.may_replace(known).await
+            && let Some(why) = self.may_not_replace(known).await?
         {
-            let failed = matches!(error, StepError::Failed(_));
-            if failed && self.refused_by.lock().replace(known) != Some(known) {
-                tracing::error!("{error}; nothing is moved");
+            if self.refused_by.lock().replace(known) != Some(known) {
+                tracing::error!("{why}; nothing is moved");
             }
-            return Err(error);
+            return Err(MigrationError::Gateway(why));
         }
+        let sender = self.sender_above(known)?;
         let claimed = gateway.claim(&Claim { sender, replaces: known }).await?;
-        note_epochs(&self.mover.catalog, &[sender.epoch])?;
+        note_epochs(&self.world().catalog, &[sender.epoch])?;
         tracing::info!(%sender, gateway = %claimed.gateway, "the gateway takes this catalog's batches");
         *self.refused_by.lock() = None;
         self.claimed.store(true, Ordering::Release);
+        self.mover.wake();
+        self.work.notify_one();
         Ok(())
     }
 
-    /// The next look at the gateway asks again.
-    pub(super) fn doubt_claim(&self) {
-        self.claimed.store(false, Ordering::Release);
+    /// Who we are; an older copy of the catalog has counted on from an older epoch than the gateway knows.
+    fn sender_above(&self, known: Option<Sender>) -> Result<Sender, MigrationError> {
+        let mut sender = *self.sender.lock();
+        let behind = |known: &Sender| known.catalog == sender.catalog && known.epoch > sender.epoch;
+        if let Some(known) = known.filter(behind) {
+            sender.epoch = next_epoch(&self.world().catalog, known.epoch)?;
+            *self.sender.lock() = sender;
+        }
+        Ok(sender)
     }
 
-    async fn may_replace(&self, known: Sender) -> Result<(), StepError> {
-        let (catalog, sender) = (&self.mover.catalog, self.sender);
-        let noted = |key| Ok::<_, CatalogError>(catalog.note(key)? == Some(known.to_string()));
-        if known == sender || noted(SUCCEEDS)? {
-            return Ok(());
+    /// Why the gateway must not be claimed from `known`.
+    async fn may_not_replace(&self, known: Sender) -> Result<Option<String>, MigrationError> {
+        let (catalog, sender) = (&self.world().catalog, *self.sender.lock());
+        if known == sender || catalog.note(SUCCEEDS)? == Some(known.to_string()) {
+            return Ok(None);
         }
         if known.catalog == sender.catalog {
             if noted_epochs(catalog)?.contains(&known.epoch) {
-                return Ok(());
+                return Ok(None);
             }
-            let text = format!(
+            return Ok(Some(format!(
                 "the gateway knows epoch {} of this catalog, which this file never had: it is an older copy, or \
                  another service runs on a copy of it",
                 known.epoch
-            );
-            return Err(StepError::Failed(text));
+            )));
         }
         if catalog.has_moves()? {
-            // Rebuilding is one transaction: what is there then is whole.
-            if !noted(REBUILDING_FROM)? {
-                let text = format!("the gateway's batches are those of another catalog, {known}");
-                return Err(StepError::Failed(text));
-            }
-        } else {
-            self.note_rebuilding_from(Some(known))?;
-            catalog.set_rebuilding(true);
-            self.rebuild().await?;
-            catalog.set_rebuilding(false);
+            return Ok(Some(format!("the gateway's batches are those of another catalog, {known}")));
         }
-        catalog.set_note(SUCCEEDS, &known.to_string())?;
-        Ok(())
+        self.learn().await?;
+        Ok(None)
     }
 
-    /// From here on moves in the catalog may be those found at the gateway of this sender.
-    pub(super) fn note_rebuilding_from(&self, known: Option<Sender>) -> Result<(), StepError> {
+    /// Everything that the gateway has of this sender is in the catalog.
+    pub(super) fn note_succeeds(&self, known: Option<Sender>) -> Result<(), MigrationError> {
         if let Some(known) = known {
-            self.mover.catalog.set_note(REBUILDING_FROM, &known.to_string())?;
+            self.world().catalog.set_note(SUCCEEDS, &known.to_string())?;
         }
         Ok(())
     }

@@ -1,238 +1,131 @@
-//! The one loop: it selects what to do next and does it. Nothing else changes a move.
+//! The two loops. One keeps house: it describes the tables, finds out whether the catalog can be trusted, plans
+//! migrations and ends them. The other runs the steps of moves that are due, several at a time, and nothing
+//! else changes a move.
 //!
-//! ```text
-//! run_loop: describe the tables ─▶ (catalog lost? rebuild) ─▶ (moves left over? a recovery migration)
-//!           ─▶ run the migration in force ─▶ sleep until woken, scheduled, or a while has passed
-//! ```
-//!
-//! A migration runs its moves one after the other, each as far as it goes: to its end, to a wait
-//! (the grace time), or to an error. What may pass is tried again with a growing pause; what will not
-//! aborts a move before its fence and, after it, leaves it for a person and the next migration. The
-//! loop itself never ends on an error. Dropping it anywhere is a crash, and handled as one.
+//! A step that fails or waits holds up no other. Neither loop ever ends on an error. Dropping them anywhere is a
+//! crash, and handled as one.
+
+use std::{collections::HashMap, time::Duration};
 
 use fault_points::{Moment, Step};
-use std::time::Duration;
-
-use storage_types::{
-    BatchState, MigrationId, MoveState, gateway_api::BatchFacts, service_api::MigrationState,
+use futures::{
+    StreamExt as _,
+    future::{AbortHandle, Abortable},
+    stream::FuturesUnordered,
 };
+use moves::{BatchState, ManagedTable, MoveState, Progress, Task};
+use storage_types::{MoveId, service_api::MigrationState};
 use tokio::time::Instant;
 
 use super::{
-    Inner, MigrationError, StepError,
-    mover::{StepOutcome, new_migration_id, now},
-    plan,
-    rebuild::{Rebuild, rebuild},
+    Inner, MigrationError, plan,
+    world::{at, now},
 };
-use crate::catalog::{ManagedTable, MigrationRecord, MoveRecord};
+use crate::catalog::MigrationRecord;
 
-/// Pauses between attempts at something that may pass.
-const FIRST_BACKOFF: Duration = Duration::from_millis(200);
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// How often the tables are looked at while nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
 /// The same while a table is refused or the gateway has not been reached.
 const UNSETTLED: Duration = Duration::from_secs(2);
-/// Remembered once the catalog has been checked against its gateway.
-pub(super) const MET_GATEWAY: &str = "met_gateway";
-
-/// How far a move went.
-enum MoveOutcome {
-    /// To its end, or given up.
-    Over,
-    /// To a pause of this length.
-    Waiting(Duration),
-    /// To an error that may pass.
-    Blocked,
-    /// To an error that will not pass, after the fence.
-    Stuck,
-}
+/// Steps under way at a time, over all tables.
+const AT_ONCE: usize = 32;
+/// Longest pause between two looks at what is due.
+const LOOK: Duration = Duration::from_secs(10);
+/// Fewer rows say nothing about how fast a move is.
+const ENOUGH_ROWS: u64 = 10_000;
 
 impl Inner {
-    pub(super) async fn run_loop(&self) {
+    pub(super) async fn run(&self) {
+        tokio::join!(self.keep_house(), self.run_moves());
+    }
+
+    async fn keep_house(&self) {
         loop {
             let settled = self.settle().await;
-            if settled && let Err(error) = self.run_migration().await {
-                tracing::error!("migration: {error}");
+            let planned = settled && self.plan_migrations().await;
+            if let Err(error) = self.end_migrations() {
+                tracing::error!("end a migration: {error}");
             }
-            self.sleep(if settled && !self.any_refused() { IDLE } else { UNSETTLED }).await;
+            let rests = planned && !self.any_refused() && !self.any_migration_runs();
+            self.sleep(if rests { IDLE } else { UNSETTLED }).await;
         }
     }
 
-    /// Tables described, catalog whole, left-over moves taken up. `false`: to be tried again soon.
+    /// Tables described, catalog trusted, gateway claimed. `false`: to be tried again soon.
     async fn settle(&self) -> bool {
         let described = self.refresh_tables().await;
-        if !described && self.mover.catalog.is_rebuilding() {
+        if !described && self.world().catalog.is_rebuilding() {
+            self.world().catalog.set_hot_away();
             return false;
         }
-        let whole = match self.ensure_whole().await {
-            Ok(()) => self.may_move().await,
-            Err(error) => {
-                tracing::debug!("the catalog is not settled yet: {error}");
-                false
+        if !self.is_trusted() {
+            if let Err(error) = self.establish_trust().await {
+                tracing::debug!("the catalog is not trusted yet: {error}");
+                return false;
             }
-        };
-        if whole && let Err(error) = self.take_up_leftovers() {
-            tracing::error!("take up unfinished moves: {error}");
-            return false;
+            self.sweep_spool();
+            self.work.notify_one();
         }
-        described && whole
+        let claimed = self.claim().await;
+        if let Err(error) = &claimed {
+            tracing::debug!("the gateway is not claimed yet: {error}");
+        }
+        described && claimed.is_ok()
     }
 
-    /// A catalog that has never met its gateway may be one that was lost.
-    async fn ensure_whole(&self) -> Result<(), StepError> {
-        let mover = &self.mover;
-        if mover.catalog.note(MET_GATEWAY)?.is_some() {
-            mover.catalog.set_rebuilding(false);
-            return Ok(());
-        }
-        // Where no move was ever made nothing can have been lost: queries need not wait for the NAS.
-        if mover.catalog.is_rebuilding() && !mover.hot.has_internal_database().await? {
-            mover.catalog.set_rebuilding(false);
-        }
-        if !mover.catalog.has_moves()? {
-            self.note_rebuilding_from(mover.gateway.gateway_status().await?.sender)?;
-        }
-        self.rebuild().await?;
-        mover.catalog.set_note(MET_GATEWAY, "1")?;
-        // Before queries and callers come in: what was found again is taken up at once then.
-        self.may_move().await;
-        mover.catalog.set_rebuilding(false);
-        Ok(())
-    }
-
-    /// The gateway is claimed, or does not answer: `false` when it is not to be claimed.
-    async fn may_move(&self) -> bool {
-        match self.claim().await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::debug!("the gateway is not claimed: {error}");
-                !matches!(error, StepError::Failed(_))
-            }
-        }
-    }
-
-    /// Fills the catalog with what the gateway and the internal tables hold.
-    pub(super) async fn rebuild(&self) -> Result<(), StepError> {
-        let mover = &self.mover;
-        let with = Rebuild {
-            catalog: &mover.catalog,
-            hot: &mover.hot,
-            gateway: &mover.gateway,
-            tables: &mover.tables,
-            migration: new_migration_id(),
-            now: now(),
-        };
-        let visible = rebuild(&with).await?;
-        if visible > 0 {
-            tracing::warn!(batches = visible, "the catalog was empty and has been rebuilt from the gateway");
-        }
-        Ok(())
-    }
-
-    fn take_up_leftovers(&self) -> Result<(), MigrationError> {
-        let catalog = &self.mover.catalog;
-        let swept = !self.swept.swap(true, std::sync::atomic::Ordering::AcqRel);
-        if swept && let Err(error) = self.mover.spool.sweep(&catalog.spooled_batches()?) {
+    fn sweep_spool(&self) {
+        let world = self.world();
+        if let Err(error) = world.files.sweep(&world.catalog.spooled_batches()) {
             tracing::warn!("sweep the spool: {error}");
         }
-        let left = catalog.unfinished_moves()?;
-        // Only at start: a move that a migration of this process left stuck waits for the next one.
-        if !swept || left.is_empty() || catalog.running_migration()?.is_some() {
-            return Ok(());
-        }
-        let mut names: Vec<String> = left.iter().map(|m| m.table.logical.clone()).collect();
-        names.dedup();
-        let id = self.begin(names, 0, "recovery")?;
-        catalog.migration_planned(id)?;
-        Ok(())
     }
 
-    /// Runs the migration in force, if there is one, to its end.
-    async fn run_migration(&self) -> Result<(), MigrationError> {
-        let Some(migration) = self.mover.catalog.running_migration()? else { return Ok(()) };
-        self.tidy().await;
-        if !self.plan_migration(&migration).await? {
-            return Ok(());
-        }
-        let mut backoff = FIRST_BACKOFF;
-        loop {
-            let (mut pause, mut blocked, mut waiting) = (Duration::MAX, false, false);
-            if !self.may_move().await {
-                self.sleep(MAX_BACKOFF).await;
-                continue;
+    fn any_migration_runs(&self) -> bool {
+        self.world().catalog.running_migrations().is_ok_and(|running| !running.is_empty())
+    }
+
+    /// Chooses the moves of migrations that have none yet. `false`: not now, or not for all tables.
+    async fn plan_migrations(&self) -> bool {
+        let running = match self.world().catalog.running_migrations() {
+            Ok(running) => running,
+            Err(error) => {
+                tracing::error!("list the migrations: {error}");
+                return false;
             }
-            for record in self.unfinished(migration.id)? {
-                match self.advance(&record).await? {
-                    MoveOutcome::Over => backoff = FIRST_BACKOFF,
-                    MoveOutcome::Waiting(left) => {
-                        waiting = true;
-                        pause = pause.min(left);
-                    }
-                    MoveOutcome::Blocked => blocked = true,
-                    MoveOutcome::Stuck => {}
+        };
+        let mut complete = true;
+        for migration in running.iter().filter(|migration| !migration.planned) {
+            match self.plan_migration(migration).await {
+                Ok(whole) => complete &= whole,
+                Err(error) => {
+                    tracing::error!(migration = %migration.id, "plan: {error}");
+                    complete = false;
                 }
             }
-            if !blocked && !waiting {
-                break;
-            }
-            if blocked {
-                pause = pause.min(backoff);
-                backoff = (backoff * 2).min(MAX_BACKOFF);
-            }
-            self.sleep(pause).await;
         }
-        self.finish(migration.id)
+        complete
     }
 
-    fn unfinished(&self, id: MigrationId) -> Result<Vec<MoveRecord>, MigrationError> {
-        let all = self.mover.catalog.moves_of(id)?;
-        Ok(all
-            .into_iter()
-            .filter(|m| !matches!(m.state, MoveState::Reclaimed | MoveState::Aborted))
-            .collect())
-    }
-
-    fn finish(&self, id: MigrationId) -> Result<(), MigrationError> {
-        let catalog = &self.mover.catalog;
-        let failed = catalog.migration(id)?.is_some_and(|m| !m.errors.is_empty());
-        let state = match (self.is_cancelled(id), failed) {
-            (true, _) => MigrationState::Cancelled,
-            (false, true) => MigrationState::Failed,
-            (false, false) => MigrationState::Done,
-        };
-        catalog.finish_migration(id, state, now())?;
-        tracing::info!(migration = %id, ?state, "migration ended");
-        Ok(())
-    }
-
-    /// Chooses the moves, once. `false`: not now.
     async fn plan_migration(&self, migration: &MigrationRecord) -> Result<bool, MigrationError> {
-        if migration.planned {
-            return Ok(true);
-        }
-        let catalog = &self.mover.catalog;
-        for left in catalog.unfinished_moves()? {
-            if left.migration != migration.id {
-                catalog.adopt_move(left.id, migration.id)?;
-            }
-        }
-        for table in self.allowed(&migration.tables)? {
+        let catalog = &self.world().catalog;
+        let mut complete = true;
+        for table in self.allowed(&migration.tables) {
             match self.plan_table(migration, &table).await {
                 Ok(()) => {}
-                Err(MigrationError::Hot(error)) if error.is_passing() => {
-                    tracing::warn!(migration = %migration.id, "plan: {error}; later again");
-                    self.sleep(UNSETTLED).await;
-                    self.wake.notify_one();
-                    return Ok(false);
+                Err(MigrationError::Hot(text)) => {
+                    tracing::warn!(migration = %migration.id, "plan: {text}; later again");
+                    complete = false;
                 }
                 Err(error) => {
-                    catalog.migration_error(migration.id, &format!("{}: {error}", table.logical))?
+                    catalog.migration_error(migration.id, &format!("{}: {error}", table.logical))?;
                 }
             }
         }
-        catalog.migration_planned(migration.id)?;
-        Ok(true)
+        if complete {
+            catalog.migration_planned(migration.id)?;
+        }
+        self.work.notify_one();
+        Ok(complete)
     }
 
     async fn plan_table(
@@ -240,136 +133,140 @@ impl Inner {
         migration: &MigrationRecord,
         table: &ManagedTable,
     ) -> Result<(), MigrationError> {
-        for candidate in self.mover.candidates(table, migration.before).await? {
-            let record = self.mover.planned(migration.id, table, candidate);
-            super::mover::at(Step::Snapshot, Moment::BeforeJournal).await;
-            self.mover.catalog.plan_move(&record)?;
+        let windows = self.mover.windows(table, migration.before).await?;
+        let moves: Vec<_> = windows
+            .into_iter()
+            .map(|window| self.mover.planned(migration.id, table, window).into())
+            .collect();
+        if !moves.is_empty() {
+            tracing::info!(migration = %migration.id, table = table.logical, moves = moves.len(), "planned");
+            self.world().catalog.commit(moves)?;
         }
         Ok(())
     }
 
-    /// Takes a move as far as it goes.
-    #[tracing::instrument(level = "error", name = "move", skip_all, fields(move_id = %record.id))]
-    async fn advance(&self, record: &MoveRecord) -> Result<MoveOutcome, MigrationError> {
-        let (mover, id) = (&self.mover, record.id);
-        let begun = Instant::now();
-        let from_start = record.state == MoveState::Planned;
-        loop {
-            let Some(record) = mover.catalog.move_record(id)? else { return Ok(MoveOutcome::Over) };
-            let abortable = record.state.next().contains(&MoveState::Aborted);
-            let stepped = tokio::select! {
-                stepped = mover.step(&record) => stepped,
-                () = self.cancelled(record.migration), if abortable => {
-                    self.give_up(&record, "cancelled").await?;
-                    return Ok(MoveOutcome::Over);
-                }
+    /// Ends migrations none of whose moves is open.
+    fn end_migrations(&self) -> Result<(), MigrationError> {
+        let catalog = &self.world().catalog;
+        for migration in catalog.running_migrations()? {
+            let open = catalog.read(|book| book.open_moves().any(|m| m.migration == migration.id));
+            if open || !migration.planned {
+                continue;
+            }
+            let state = match (catalog.is_cancelled(migration.id)?, migration.errors.is_empty()) {
+                (true, _) => MigrationState::Cancelled,
+                (false, false) => MigrationState::Failed,
+                (false, true) => MigrationState::Done,
             };
-            match stepped {
-                Ok(StepOutcome::Stepped) => {
-                    if record.error.is_some() {
-                        mover.catalog.set_move_error(id, None)?;
+            catalog.finish_migration(migration.id, state, now())?;
+            tracing::info!(migration = %migration.id, ?state, "migration ended");
+        }
+        Ok(())
+    }
+
+    /// Runs what is due, as long as the catalog is trusted.
+    async fn run_moves(&self) {
+        let mut under_way = FuturesUnordered::new();
+        let mut handles: HashMap<Task, AbortHandle> = HashMap::new();
+        let mut begun: HashMap<MoveId, Instant> = HashMap::new();
+        loop {
+            self.stop_cancelled(&mut handles);
+            if self.is_trusted() {
+                for task in self.mover.due() {
+                    if handles.len() >= AT_ONCE || handles.contains_key(&task) {
+                        continue;
                     }
-                    if record.state == MoveState::Fenced && from_start {
-                        self.note_rate(&record, begun)?;
-                    }
+                    let (Task::Move(id) | Task::Batch(id, _)) = task;
+                    begun.entry(id).or_insert_with(Instant::now);
+                    let (handle, registration) = AbortHandle::new_pair();
+                    handles.insert(task, handle);
+                    under_way.push(async move {
+                        (task, Abortable::new(self.run_task(task), registration).await.is_ok())
+                    });
                 }
-                Ok(StepOutcome::Wait(left)) => return Ok(MoveOutcome::Waiting(left)),
-                Ok(StepOutcome::Over) => return Ok(MoveOutcome::Over),
-                Err(error) => return self.stopped(&record, error, abortable).await,
+            }
+            tokio::select! {
+                Some((task, _)) = under_way.next(), if !under_way.is_empty() => {
+                    handles.remove(&task);
+                    self.note_rate(task, &mut begun);
+                }
+                () = self.work.notified() => {}
+                () = tokio::time::sleep(self.until_due(&handles)) => {}
             }
         }
     }
 
-    async fn stopped(
-        &self,
-        record: &MoveRecord,
-        error: StepError,
-        abortable: bool,
-    ) -> Result<MoveOutcome, MigrationError> {
-        let catalog = &self.mover.catalog;
-        let text = error.to_string();
-        let line = format!("{} {}: {text}", record.table.logical, record.partition_id);
-        match error {
-            StepError::Retry(_) => {
-                self.doubt_claim();
-                if record.error.as_deref() != Some(text.as_str()) {
-                    tracing::warn!(state = %record.state, "{line}; tried again");
-                    catalog.set_move_error(record.id, Some(&text))?;
-                }
-                Ok(MoveOutcome::Blocked)
-            }
-            StepError::Nothing => {
-                self.give_up(record, &text).await?;
-                Ok(MoveOutcome::Over)
-            }
-            StepError::Failed(_) => {
-                catalog.migration_error(record.migration, &line)?;
-                if abortable {
-                    self.give_up(record, &text).await?;
-                    return Ok(MoveOutcome::Over);
-                }
-                tracing::error!(state = %record.state, "{line}; nothing is dropped");
-                catalog.set_move_error(record.id, Some(&text))?;
-                Ok(MoveOutcome::Stuck)
-            }
-        }
+    fn until_due(&self, handles: &HashMap<Task, AbortHandle>) -> Duration {
+        let now = moves::world::World::uptime_ms(self.world());
+        let next = self.mover.next_due_ms(|task| !handles.contains_key(task));
+        next.map_or(LOOK, |at| Duration::from_millis(at.saturating_sub(now).max(1)).min(LOOK))
     }
 
-    async fn give_up(&self, record: &MoveRecord, reason: &str) -> Result<(), MigrationError> {
-        match self.mover.abort(record, reason).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                tracing::error!("abort: {error}");
-                Ok(())
+    async fn run_task(&self, task: Task) -> Progress {
+        let step = self.step_of(task);
+        if let Some(step) = step {
+            at(step, Moment::Before).await;
+        }
+        let progress = self.mover.run(task).await;
+        if let (Some(step), Progress::Stepped) = (step, progress) {
+            at(step, Moment::AfterJournal).await;
+        }
+        progress
+    }
+
+    /// The step that a task is about to take, for tests that hold it there.
+    fn step_of(&self, task: Task) -> Option<Step> {
+        self.world().catalog.read(|book| {
+            let (Task::Move(id) | Task::Batch(id, _)) = task;
+            let record = book.get(id)?;
+            Some(match (task, record.state) {
+                (Task::Batch(_, batch), _) => match book.batch(batch)?.state {
+                    BatchState::Planned => Step::Encode,
+                    BatchState::Encoded => Step::Send,
+                    _ => Step::Prove,
+                },
+                (_, MoveState::Planned) if !record.opened => Step::Open,
+                (_, MoveState::Planned) => Step::Publish,
+                (_, MoveState::Published) if !record.told => Step::Tell,
+                (_, MoveState::Published) => Step::Delete,
+                (_, MoveState::Reclaiming) => Step::Finish,
+                (_, MoveState::Withdrawing) => Step::Retire,
+                _ => return None,
+            })
+        })
+    }
+
+    /// A cancelled move is not shipped any further.
+    fn stop_cancelled(&self, handles: &mut HashMap<Task, AbortHandle>) {
+        let ships = |id: MoveId| {
+            let look = |book: &moves::Book| {
+                book.get(id).is_some_and(|record| record.state == MoveState::Planned && !record.cancelled)
+            };
+            self.world().catalog.read(look)
+        };
+        for (task, handle) in handles.iter() {
+            if let Task::Batch(id, _) = task
+                && !ships(*id)
+            {
+                handle.abort();
             }
         }
     }
 
     /// Rows a second of a whole move, for the estimate of the next dry run.
-    fn note_rate(&self, record: &MoveRecord, begun: Instant) -> Result<(), MigrationError> {
-        const ENOUGH_ROWS: u64 = 10_000;
-        let rows = record.proof.map_or(0, |proof| proof.rows);
+    fn note_rate(&self, task: Task, begun: &mut HashMap<MoveId, Instant>) {
+        let (Task::Move(id) | Task::Batch(id, _)) = task;
+        let catalog = &self.world().catalog;
+        let published = catalog.read(|book| {
+            let record = book.get(id)?;
+            (record.state == MoveState::Published).then_some(record.sent?.rows)
+        });
+        let Some(rows) = published else { return };
+        let Some(begun) = begun.remove(&id) else { return };
         if rows >= ENOUGH_ROWS {
             let rate = rows as f64 / begun.elapsed().as_secs_f64().max(0.001);
-            self.mover.catalog.set_note("rows_per_second", &format!("{rate:.0}"))?;
+            let _ = catalog.set_note("rows_per_second", &format!("{rate:.0}"));
         }
-        Ok(())
-    }
-
-    /// What given-up moves may have left: on the gateway, and among the internal tables.
-    async fn tidy(&self) {
-        if let Err(error) = self.try_tidy().await {
-            tracing::debug!("tidy up: {error}");
-        }
-    }
-
-    async fn try_tidy(&self) -> Result<(), StepError> {
-        let mover = &self.mover;
-        let aborted = mover.catalog.aborted_batches()?;
-        let mut after = None;
-        while !aborted.is_empty() {
-            let page = mover.gateway.batches(after).await?;
-            for BatchFacts { state, manifest } in page.batches {
-                if state != BatchState::Retired && aborted.contains(&manifest.batch) {
-                    mover.gateway.delete(manifest.batch).await?;
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        for table in mover.hot.internal_tables().await? {
-            let Some(id) = table.name.strip_prefix("_snap_").and_then(|id| id.parse().ok()) else { continue };
-            let ended = mover
-                .catalog
-                .move_record(id)?
-                .is_some_and(|m| matches!(m.state, MoveState::Reclaimed | MoveState::Aborted));
-            if ended {
-                mover.hot.drop_internal(&crate::catalog::internal_table("_snap", id)).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Until woken, scheduled, or `longest` has passed.

@@ -1,16 +1,13 @@
-//! How a request to the migrator fails, and how a step of a move does.
+//! How a request to the migrator fails.
 
-use storage_types::MigrationId;
+use moves::Trouble;
+use storage_types::{MigrationId, MoveId};
 
-use super::claim::is_not_claimed;
 use crate::{catalog::CatalogError, hot::HotError};
 
 /// A request was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
-    /// One at a time.
-    #[error("migration {0} is running; cancel it or wait for its end")]
-    Busy(MigrationId),
     /// Not in the configuration.
     #[error("table {0:?} is not managed")]
     UnknownTable(String),
@@ -25,27 +22,41 @@ pub enum MigrationError {
     /// `before` is no time.
     #[error("before: {0:?} is neither RFC 3339 nor YYYY-MM-DD[ hh:mm:ss]")]
     InvalidBefore(String),
+    /// Rows that are yet to come would be moved as soon as they are there.
+    #[error("before: {0:?} lies in the future")]
+    FutureBefore(String),
     /// No such migration.
     #[error("no migration {0}")]
     NotFound(MigrationId),
+    /// No such move, or it is over.
+    #[error("no open move {0}")]
+    NoSuchMove(MoveId),
+    /// The move decides for itself.
+    #[error("move {0} does not wait for an operator's decision")]
+    NothingToDecide(MoveId),
     /// The hot engine does not answer, or refuses.
     #[error("hot engine: {0}")]
-    Hot(#[from] HotError),
+    Hot(String),
+    /// The gateway, or what was found there.
+    #[error("{0}")]
+    Gateway(String),
     /// The catalog.
     #[error(transparent)]
-    Catalog(CatalogError),
+    Catalog(#[from] CatalogError),
 }
 
 impl MigrationError {
     /// Stable name for callers.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Busy(_) => "migration_running",
             Self::UnknownTable(_) => "unknown_table",
             Self::Refused { .. } => "table_refused",
-            Self::InvalidBefore(_) => "invalid_before",
+            Self::InvalidBefore(_) | Self::FutureBefore(_) => "invalid_before",
             Self::NotFound(_) => "unknown_migration",
+            Self::NoSuchMove(_) => "unknown_move",
+            Self::NothingToDecide(_) => "nothing_to_decide",
             Self::Hot(_) => "hot_unavailable",
+            Self::Gateway(_) => "gateway_unavailable",
             Self::Catalog(_) => "catalog_failed",
         }
     }
@@ -53,65 +64,32 @@ impl MigrationError {
     /// HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Busy(_) | Self::Refused { .. } => 409,
-            Self::UnknownTable(_) | Self::NotFound(_) => 404,
-            Self::InvalidBefore(_) => 400,
-            Self::Hot(_) => 503,
+            Self::Refused { .. } | Self::NothingToDecide(_) => 409,
+            Self::UnknownTable(_) | Self::NotFound(_) | Self::NoSuchMove(_) => 404,
+            Self::InvalidBefore(_) | Self::FutureBefore(_) => 400,
+            Self::Hot(_) | Self::Gateway(_) => 503,
             Self::Catalog(_) => 500,
         }
     }
 }
 
-impl From<CatalogError> for MigrationError {
-    fn from(error: CatalogError) -> Self {
-        match error {
-            CatalogError::Busy(id) => Self::Busy(id),
-            other => Self::Catalog(other),
-        }
-    }
-}
-
-/// Why a step did not come to its end. What it means depends on the fence: before it, a move that
-/// cannot go on is aborted; after it, nothing is given up, and a person must look.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    /// It may pass: an engine or the gateway is away, an outcome is unknown, queries are still
-    /// running. The step is done again, from looking at the tables.
-    #[error("{0}")]
-    Retry(String),
-    /// It will not pass by itself.
-    #[error("{0}")]
-    Failed(String),
-    /// There is nothing to move after all.
-    #[error("no rows are left to move")]
-    Nothing,
-}
-
-impl From<HotError> for StepError {
+impl From<HotError> for MigrationError {
     fn from(error: HotError) -> Self {
-        if error.is_passing() { Self::Retry(error.to_string()) } else { Self::Failed(error.to_string()) }
+        Self::Hot(error.to_string())
     }
 }
 
-impl From<CatalogError> for StepError {
-    fn from(error: CatalogError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<link::PeerError> for StepError {
-    fn from(error: link::PeerError) -> Self {
-        // Who may speak to the gateway is no word on the rows of a move.
-        if error.is_retryable() || is_not_claimed(&error) {
-            Self::Retry(error.to_string())
-        } else {
-            Self::Failed(error.to_string())
+impl From<Trouble> for MigrationError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::HotAway(text) | Trouble::HotRefuses(text) => Self::Hot(text),
+            other => Self::Gateway(other.to_string()),
         }
     }
 }
 
-impl From<clickhouse_http::Error> for StepError {
-    fn from(source: clickhouse_http::Error) -> Self {
-        HotError::Engine { what: "read the snapshot", source }.into()
+impl From<link::PeerError> for MigrationError {
+    fn from(error: link::PeerError) -> Self {
+        Self::Gateway(error.to_string())
     }
 }

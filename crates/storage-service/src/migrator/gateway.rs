@@ -2,9 +2,13 @@
 //! migrator does next. A lost answer is never a failure: the status is asked instead.
 
 use link::{Peer, PeerError, RateLimiter};
+use moves::world::Commit;
 use storage_types::{
     BatchId, BatchState, Manifest, Proof, SENDER_HEADER,
-    gateway_api::{BatchPage, BatchStatus, Claim, Claimed, EnsureTable, GatewayStatus},
+    gateway_api::{
+        BatchPage, BatchStatus, Batches, Claim, Claimed, EnsureTable, GatewayStatus, ProofProgress,
+        ProofRequest,
+    },
 };
 use tokio::io::AsyncRead;
 
@@ -14,19 +18,21 @@ pub struct GatewayClient {
     peer: Peer,
 }
 
-/// What became of a commit.
+/// Batches of one request.
+const PAGE: usize = storage_types::gateway_api::MAX_BATCH_PAGE as usize;
+
+/// What became of a question for fresh proofs.
 #[derive(Debug)]
-pub enum Outcome {
-    /// Ask again.
-    Proving,
-    /// In cold, under the batch's id, with this count and hash.
-    Proven(Proof),
-    /// Chunks are missing.
-    Incomplete(BatchStatus),
-    /// The gateway computed another count or hash, or has given the batch up: its id is spent.
-    Refuted(String),
-    /// The gateway has never heard of it.
-    Unknown,
+pub enum Proofs {
+    /// So many are computed; what keeps the rest, if something does.
+    Running {
+        /// Batches that are proven.
+        done: u64,
+        /// In words.
+        error: Option<String>,
+    },
+    /// All.
+    Done(Vec<(BatchId, Proof)>),
 }
 
 impl GatewayClient {
@@ -52,13 +58,9 @@ impl GatewayClient {
         Ok(self.peer.post("/v1/tables", table).await?.1)
     }
 
-    /// Announces a batch. `Ok(Err(reason))`: its id is spent.
-    pub async fn announce(&self, manifest: &Manifest) -> Result<Result<BatchStatus, String>, PeerError> {
-        match self.peer.post("/v1/batches", manifest).await {
-            Ok((_, status)) => Ok(Ok(status)),
-            Err(PeerError::Status { status: 409, body, .. }) if is_spent(&body.code) => Ok(Err(body.message)),
-            Err(error) => Err(error),
-        }
+    /// Announces a batch.
+    pub async fn announce(&self, manifest: &Manifest) -> Result<BatchStatus, PeerError> {
+        Ok(self.peer.post("/v1/batches", manifest).await?.1)
     }
 
     /// How a batch stands; `None` when the gateway does not know it.
@@ -81,34 +83,71 @@ impl GatewayClient {
         self.peer.put_from(&path, &[("content-digest", digest)], length, bytes, limiter).await.map(drop)
     }
 
-    /// Asks for the proof. A lost answer is `Outcome::Proving`: the next question tells.
-    pub async fn commit(&self, batch: BatchId) -> Result<Outcome, PeerError> {
+    /// Asks for the proof. A lost answer is `Commit::Proving`: the next question tells.
+    pub async fn commit(&self, batch: BatchId) -> Result<Commit, PeerError> {
         match self.peer.post::<_, BatchStatus>(&format!("/v1/batches/{batch}/commit"), &()).await {
             Ok((_, status)) => Ok(judge(status)),
-            Err(PeerError::Status { status: 404, .. }) => Ok(Outcome::Unknown),
+            Err(error) if is_unknown_batch(&error) => Ok(Commit::Incomplete),
             Err(PeerError::Status { status: 422, body, .. }) if body.code == "refuted" => {
-                Ok(Outcome::Refuted(body.message))
+                Ok(Commit::Spent(body.message))
             }
-            Err(PeerError::Status { status: 409, .. }) => {
-                Ok(self.status(batch).await?.map_or(Outcome::Unknown, judge))
+            Err(PeerError::Status { status: 409, body, .. }) if body.code == "chunks_missing" => {
+                Ok(self.status(batch).await?.map_or(Commit::Incomplete, judge))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Count and hash computed afresh from the live cold table.
-    pub async fn proof(&self, batch: BatchId) -> Result<Proof, PeerError> {
-        self.peer.get(&format!("/v1/batches/{batch}/proof")).await
+    /// Counts and hashes, computed afresh from the live cold table after the question `nonce` first came.
+    pub async fn prove(&self, nonce: u64, batches: &[BatchId]) -> Result<Proofs, PeerError> {
+        let mut proofs = Vec::with_capacity(batches.len());
+        for (n, page) in (0_u64..).zip(batches.chunks(PAGE)) {
+            let request = ProofRequest { id: nonce.wrapping_add(n) >> 1, batches: page.to_vec() };
+            let (status, answer): (u16, serde_json::Value) = self.peer.post("/v1/proofs", &request).await?;
+            let unread = |error: serde_json::Error| PeerError::Protocol {
+                url: "/v1/proofs".into(),
+                reason: error.to_string(),
+            };
+            if status == 200 {
+                let found: Vec<(BatchId, Proof)> = serde_json::from_value(answer).map_err(unread)?;
+                proofs.extend(found);
+            } else {
+                let progress: ProofProgress = serde_json::from_value(answer).map_err(unread)?;
+                return Ok(Proofs::Running {
+                    done: proofs.len() as u64 + progress.done,
+                    error: progress.error,
+                });
+            }
+        }
+        Ok(Proofs::Done(proofs))
     }
 
-    /// Its batch may no longer be deleted.
-    pub async fn published(&self, batch: BatchId) -> Result<(), PeerError> {
-        self.peer.post_no_content(&format!("/v1/batches/{batch}/published"), &()).await.map(drop)
+    /// These batches may no longer be given up.
+    pub async fn published(&self, batches: &[BatchId]) -> Result<(), PeerError> {
+        for page in batches.chunks(PAGE) {
+            self.peer.post_no_content("/v1/batches/published", &Batches { batches: page.to_vec() }).await?;
+        }
+        Ok(())
     }
 
-    /// Deletes the batch; that the gateway does not know it is success.
-    pub async fn delete(&self, batch: BatchId) -> Result<(), PeerError> {
-        absent_is_none(self.peer.delete(&format!("/v1/batches/{batch}")).await).map(drop)
+    /// These batches are not read again: what was proven is retired, the rest given up. That the gateway does
+    /// not know one is success.
+    pub async fn retire(&self, batches: &[BatchId]) -> Result<(), PeerError> {
+        for batch in batches {
+            let retired =
+                self.peer.post_no_content("/v1/batches/retire", &Batches { batches: vec![*batch] }).await;
+            match retired {
+                Ok(_) => {}
+                // Never proven: nothing of it is in the table.
+                Err(error)
+                    if matches!(error.code(), Some("unknown_batch" | "not_proven" | "wrong_state")) =>
+                {
+                    absent_is_none(self.peer.delete(&format!("/v1/batches/{batch}")).await)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Batches whose rows are in cold, those after `after`.
@@ -118,26 +157,26 @@ impl GatewayClient {
     }
 }
 
-/// Codes of a 409 after which the id can never be used again.
-fn is_spent(code: &str) -> bool {
-    matches!(code, "aborted" | "retired" | "manifest_differs" | "refuted")
+/// Its own word, not that of something in between that knows no such path.
+fn is_unknown_batch(error: &PeerError) -> bool {
+    error.status() == Some(404) && error.code() == Some("unknown_batch")
 }
 
-fn judge(status: BatchStatus) -> Outcome {
+fn judge(status: BatchStatus) -> Commit {
     match (status.state, status.proof) {
-        (BatchState::Proven | BatchState::Published, Some(proof)) => Outcome::Proven(proof),
+        (BatchState::Proven | BatchState::Published, Some(proof)) => Commit::Proven(proof),
         (BatchState::Aborted | BatchState::Retired, _) => {
-            Outcome::Refuted(status.error.unwrap_or_else(|| "given up".into()))
+            Commit::Spent(status.error.unwrap_or_else(|| "given up".into()))
         }
-        _ if !status.missing.is_empty() => Outcome::Incomplete(status),
-        _ => Outcome::Proving,
+        _ if !status.missing.is_empty() => Commit::Incomplete,
+        _ => Commit::Proving(status.error),
     }
 }
 
 fn absent_is_none<T>(answer: Result<T, PeerError>) -> Result<Option<T>, PeerError> {
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(PeerError::Status { status: 404, .. }) => Ok(None),
+        Err(error) if is_unknown_batch(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }

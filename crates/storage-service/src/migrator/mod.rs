@@ -1,62 +1,40 @@
-//! The migrator: moves expired rows to the NAS, exactly once.
+//! The migrator: moves expired rows to the NAS, exactly once. What a move is, its states and its steps are in
+//! the crate [`moves`]; here is what they touch, and what decides that rows are to move.
 //!
-//! ```text
-//! planned ─▶ snapshotted ─▶ sending ─▶ proven ─▶ fencing ─▶ fenced ─▶ published ─▶ reproven ─▶ reclaimed
-//!    1. snapshot   2. encode  3. send  4. prove      5. fence       6. publish    7. reprove    8. reclaim
-//! ```
+//! - [`world`](self): the traits of [`moves::world`] over ClickHouse, the spool, the gateway and the catalog.
+//! - `drive`: the loops that plan migrations and run the steps that are due.
+//! - `trust`: whether this catalog knows what was deleted from the head, and what it learns from the NAS if not.
+//! - `claim`: that this service is the one that the gateway obeys.
 //!
-//! 1. **snapshot** ([`snapshot`](self)): hard links to the head's parts in a table of our own; counted, hashed,
-//!    cut into batches of bounded size, in one scan.
-//! 2. **encode**, 3. **send**, 4. **prove**: each batch streams through the codec into the spool, goes
-//!    over in chunks, and is counted and hashed by the NAS's own engine. A few batches are under way at
-//!    a time.
-//! 5. **fence**: the head's copy is set aside. A whole partition: its parts are dropped by name behind a
-//!    gate. A window, or parts that were merged meanwhile: by content, hidden first and then deleted.
-//!    Rows that came late stay in the head; copies of shipped rows that came late go into a delta, which
-//!    stays visible and is a move of its own in the next migration.
-//! 6. **publish**: one transaction in the catalog.
-//! 7. **reprove**: after the grace time, count and hash come back from the NAS's live table.
-//! 8. **reclaim**: the snapshot is dropped.
-//!
-//! - **Consistency**: what queries see changes only in the catalog's transactions; see
-//!   [`crate::catalog`]. At every moment each row is seen in exactly one place.
-//! - **Crash**: intent is journalled before an effect and the result after it; each step begins by
-//!   looking at the tables, so any of them can be done again.
-//! - **Retries**: an engine or gateway that is away is waited for; an unknown outcome is looked up.
-//! - **Cancellation**: the loop is one future; dropping it is a crash like any other.
+//! A migration is a label on moves: any number may run, and a move that is blocked holds up no other.
 
 mod claim;
-mod cut;
 mod drive;
-mod encode;
 mod error;
-mod fence;
 mod gateway;
-mod mover;
 mod plan;
-mod publish;
-mod rebuild;
-mod reprove;
 mod schedule;
-mod ship;
-mod snapshot;
 mod spool;
 mod tables;
-mod window;
+mod trust;
+mod world;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
 use chrono::{DateTime, Utc};
 use clickhouse_http::Client;
 use link::Peer;
+use moves::{Mover, Settings, record::Decision};
 use parking_lot::{Mutex, RwLock};
 use storage_config::CloudConfig;
 use storage_types::{
-    MigrationId, Sender,
+    MigrationId, MoveId, Sender,
     gateway_api::Confirmation,
-    service_api::{AdoptReport, DryRun, MigrationReport, MigrationRequest, MigrationState, TableReport},
+    service_api::{
+        AdoptReport, DryRun, KeptCopy, MigrationReport, MigrationRequest, MigrationState, TableReport,
+    },
 };
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -64,15 +42,20 @@ use crate::{
     hot::Hot,
     link::{AdaptiveConcurrency, BandwidthMonitor, BandwidthSchedule},
 };
-use mover::{Mover, new_migration_id, now};
 use schedule::Schedule;
 use spool::Spool;
+use world::{Real, now, now_ms};
 
-pub use error::{MigrationError, StepError};
+pub use error::MigrationError;
 pub use gateway::GatewayClient;
 
 /// Most chunks sent at the same time.
 const MOST_CONNECTIONS: u32 = 16;
+/// Most rows and uncompressed bytes of a move.
+const MOVE_ROWS: u64 = 20_000_000;
+const MOVE_BYTES: u64 = 20 << 30;
+/// Batches of one move under way at a time.
+const PIPELINE: usize = 4;
 /// Migrations in a list.
 const LISTED: u32 = 100;
 
@@ -83,22 +66,24 @@ pub struct Migrator {
 }
 
 struct Inner {
-    mover: Mover,
+    mover: Mover<Real>,
+    retention_days: u32,
     outage_days: u32,
     schedule: Option<Schedule>,
     next_run: Mutex<Option<DateTime<Utc>>>,
     refused: RwLock<tables::Refusals>,
+    /// Keeping house has something to do.
     wake: Notify,
-    /// The migration that was cancelled last.
-    cancelled: watch::Sender<Option<MigrationId>>,
+    /// A step may be due.
+    work: Notify,
+    /// The catalog knows what was deleted from the head.
+    trusted: AtomicBool,
     /// Who this start of the service is.
-    sender: Sender,
+    sender: Mutex<Sender>,
     /// The gateway takes this sender's batches.
     claimed: AtomicBool,
     /// The sender because of which it may not, once that was logged.
     refused_by: Mutex<Option<Sender>>,
-    /// The spool was swept and left-over moves were taken up, once.
-    swept: AtomicBool,
 }
 
 impl Migrator {
@@ -112,7 +97,7 @@ impl Migrator {
         monitor: BandwidthMonitor,
     ) -> anyhow::Result<Self> {
         let spool = Spool::open(
-            mover::spool_dir(&config.service.data_dir),
+            config.service.data_dir.join("spool"),
             config.service.spool_max_bytes,
             config.service.min_free_bytes,
         )?;
@@ -121,39 +106,44 @@ impl Migrator {
             migration.schedule.as_deref().map(Schedule::parse).transpose().map_err(anyhow::Error::msg)?;
         let next = schedule.as_ref().and_then(|schedule| schedule.after(plan::utc_now()));
         catalog.forget_tables_except(&config.tables.iter().map(|t| t.logical.clone()).collect::<Vec<_>>())?;
-        // Until the loop has found out whether anything was lost, and what each table is.
-        let known = catalog.managed_tables()?.len() == config.tables.len();
-        catalog.set_rebuilding(!known || catalog.note(drive::MET_GATEWAY)?.is_none());
+        // Until it is known what each table is, and whether anything was lost.
+        catalog.set_rebuilding(true);
         let sender = claim::next_sender(&catalog)?;
-        let cancelled = catalog.note("cancelled")?.and_then(|id| id.parse().ok());
         let parallel = Mutex::new(AdaptiveConcurrency::new(migration.connections, MOST_CONNECTIONS));
+        let settings = Settings {
+            batch_rows: migration.batch_rows,
+            move_rows: MOVE_ROWS,
+            move_bytes: MOVE_BYTES,
+            grace_s: migration.grace.as_secs(),
+            pipeline: PIPELINE,
+        };
+        let world = Real {
+            catalog,
+            hot: Hot::new(hot),
+            gateway: GatewayClient::new(gateway),
+            files: spool,
+            limiter: pace.up().clone(),
+            config: migration.clone(),
+            tables: config.tables.clone(),
+            monitor,
+            parallel,
+            started: std::time::Instant::now(),
+            encoder: Semaphore::new(1),
+            sender: Semaphore::new(1),
+        };
         let inner = Inner {
+            retention_days: config.hot.retention_days,
             outage_days: migration.longest_outage_days,
             schedule,
             next_run: Mutex::new(next),
             refused: RwLock::default(),
             wake: Notify::new(),
-            cancelled: watch::channel(cancelled).0,
-            sender,
+            work: Notify::new(),
+            trusted: AtomicBool::new(false),
+            sender: Mutex::new(sender),
             claimed: AtomicBool::new(false),
             refused_by: Mutex::default(),
-            swept: AtomicBool::new(false),
-            mover: Mover {
-                catalog,
-                hot: Hot::new(hot),
-                gateway: GatewayClient::new(gateway),
-                spool,
-                limiter: pace.up().clone(),
-                config: migration,
-                tables: config.tables.clone(),
-                retention_days: config.hot.retention_days,
-                monitor,
-                parallel,
-                started: std::time::Instant::now(),
-                encoder: Semaphore::new(1),
-                sender: Semaphore::new(1),
-                confirmed: Notify::new(),
-            },
+            mover: Mover::new(world, settings),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -162,7 +152,7 @@ impl Migrator {
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.inner.run_loop() => {}
+            () = self.inner.run() => {}
         }
     }
 
@@ -181,13 +171,12 @@ impl Migrator {
     /// What a migration would do now.
     pub async fn dry_run(&self, request: MigrationRequest) -> Result<DryRun, MigrationError> {
         let (names, before) = self.inner.judge(&request).await?;
-        let tables = self.inner.allowed(&names)?;
-        self.inner.mover.dry_run(&tables, before).await
+        self.inner.dry_run_of(&self.inner.allowed(&names), before).await
     }
 
     /// One migration and its moves.
     pub fn report(&self, id: MigrationId) -> Option<MigrationReport> {
-        let catalog = &self.inner.mover.catalog;
+        let catalog = &self.inner.world().catalog;
         let report = catalog.migration(id).and_then(|found| found.map(|m| catalog.report(m)).transpose());
         report.unwrap_or_else(|error| {
             tracing::error!(migration = %id, "report: {error}");
@@ -197,7 +186,7 @@ impl Migrator {
 
     /// The latest migrations, newest first.
     pub fn reports(&self) -> Vec<MigrationReport> {
-        let catalog = &self.inner.mover.catalog;
+        let catalog = &self.inner.world().catalog;
         let found =
             catalog.migrations(LISTED).and_then(|all| all.into_iter().map(|m| catalog.report(m)).collect());
         found.unwrap_or_else(|error| {
@@ -206,22 +195,49 @@ impl Migrator {
         })
     }
 
-    /// Moves that are not fenced yet are aborted, the others finished. Fine when it has ended already.
+    /// Moves whose rows are all in the head are given up, the others finished. Fine when it has ended already.
     pub async fn cancel(&self, id: MigrationId) -> Result<(), MigrationError> {
-        let catalog = &self.inner.mover.catalog;
+        let inner = &self.inner;
+        let catalog = &inner.world().catalog;
         let migration = catalog.migration(id)?.ok_or(MigrationError::NotFound(id))?;
         if migration.state == MigrationState::Running {
-            catalog.set_note("cancelled", &id.to_string())?;
-            self.inner.cancelled.send_replace(Some(id));
-            self.inner.wake.notify_one();
+            catalog.cancel_migration(id)?;
+            let open: Vec<MoveId> =
+                catalog.read(|book| book.open_moves().filter(|m| m.migration == id).map(|m| m.id).collect());
+            for record in open {
+                inner.mover.cancel(record)?;
+            }
+            inner.work.notify_one();
+            inner.wake.notify_one();
         }
+        Ok(())
+    }
+
+    /// What an operator decides about a move that waits for it.
+    pub fn decide(&self, id: MoveId, keep: KeptCopy) -> Result<(), MigrationError> {
+        let catalog = &self.inner.world().catalog;
+        let waits = catalog.read(|book| {
+            book.get(id).map(|record| record.waiting.as_ref().is_some_and(|waiting| waiting.operator))
+        });
+        match waits {
+            None => return Err(MigrationError::NoSuchMove(id)),
+            Some(false) => return Err(MigrationError::NothingToDecide(id)),
+            Some(true) => {}
+        }
+        let decision = match keep {
+            KeptCopy::Hot => Decision::KeepHot,
+            KeptCopy::Cold => Decision::KeepCold,
+        };
+        self.inner.mover.decide(id, decision)?;
+        self.inner.work.notify_one();
         Ok(())
     }
 
     /// The gateway tells how a batch ended; whoever waits for one asks again.
     pub fn confirm(&self, confirmation: Confirmation) {
         tracing::debug!(batch_id = %confirmation.status.batch, state = %confirmation.status.state, "confirmed");
-        self.inner.mover.confirmed.notify_waiters();
+        self.inner.mover.wake_batch(confirmation.status.batch);
+        self.inner.work.notify_one();
     }
 
     /// When the schedule starts the next one, Unix seconds.
@@ -241,9 +257,13 @@ impl Migrator {
 }
 
 impl Inner {
+    fn world(&self) -> &Real {
+        self.mover.world()
+    }
+
     fn begin(&self, tables: Vec<String>, before: i64, trigger: &str) -> Result<MigrationId, MigrationError> {
-        let id = new_migration_id();
-        self.mover.catalog.start_migration(&MigrationRecord {
+        let id = MigrationId::from_parts(now_ms(), rand::random());
+        self.world().catalog.start_migration(&MigrationRecord {
             id,
             trigger: trigger.to_owned(),
             state: MigrationState::Running,
@@ -259,18 +279,6 @@ impl Inner {
         Ok(id)
     }
 
-    fn is_cancelled(&self, id: MigrationId) -> bool {
-        *self.cancelled.borrow() == Some(id)
-    }
-
-    /// Resolves once the migration is cancelled.
-    async fn cancelled(&self, id: MigrationId) {
-        let mut cancelled = self.cancelled.subscribe();
-        if cancelled.wait_for(|last| *last == Some(id)).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
     /// Starts the scheduled migration when its time has come.
     fn run_if_due(&self) {
         let Some(schedule) = &self.schedule else { return };
@@ -282,10 +290,9 @@ impl Inner {
                 _ => return,
             }
         }
-        let names = self.mover.tables.iter().map(|table| table.logical.clone()).collect();
-        let before = plan::default_before(now.timestamp(), self.mover.retention_days);
+        let names = self.world().tables.iter().map(|table| table.logical.clone()).collect();
+        let before = plan::default_before(now.timestamp(), self.retention_days);
         match self.begin(names, before, "schedule") {
-            // The loop is awake and looks for it next, unless it is in the middle of one.
             Ok(_) => self.wake.notify_one(),
             Err(error) => tracing::warn!("scheduled migration: {error}"),
         }

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
-use hybrid_planner::TableSnapshot;
+use hybrid_planner::{TableName, TableSnapshot};
+use moves::ManagedTable;
 use storage_config::TableConfig;
 use storage_types::{
     TimeRange,
     service_api::{AdoptReport, MigrationRequest, TableReport},
 };
 
-use super::{Inner, MigrationError, mover::now, plan};
+use super::{Inner, MigrationError, plan, world::now};
 use crate::{
-    catalog::ManagedTable,
     consistency::{TtlVerdict, judge_ttl},
     hot::{Described, HotError},
 };
@@ -26,10 +26,10 @@ impl Inner {
     /// Describes and judges every configured table. `false` when one could not be asked about.
     pub(super) async fn refresh_tables(&self) -> bool {
         let mut complete = true;
-        for config in &self.mover.tables {
+        for config in &self.world().tables {
             let refusal = match self.refresh_table(config).await {
                 Ok(refusal) => refusal,
-                Err(MigrationError::Hot(error)) if error.is_passing() => {
+                Err(MigrationError::Hot(_)) => {
                     complete = false;
                     continue;
                 }
@@ -42,19 +42,19 @@ impl Inner {
 
     /// Why the table is not managed; `None` when it is.
     async fn refresh_table(&self, config: &TableConfig) -> Result<Option<String>, MigrationError> {
-        let described = match self.mover.hot.describe(config).await? {
+        let described = match self.world().hot.describe(config).await? {
             Ok(described) => described,
             Err(reason) => return Ok(Some(reason)),
         };
         let refusal = self.verdict(&described, config).await?;
         // The verdict first: a table that is known and not refused counts as managed.
         self.set_refusal(&config.logical, refusal.clone());
-        self.mover.catalog.describe_table(&described.table)?;
+        self.world().catalog.describe_table(&described.table)?;
         Ok(refusal)
     }
 
     async fn verdict(&self, described: &Described, config: &TableConfig) -> Result<Option<String>, HotError> {
-        let (hot, days) = (&self.mover.hot, self.mover.retention_days);
+        let (hot, days) = (&self.world().hot, self.retention_days);
         Ok(match judge_ttl(hot, described, config, days, self.outage_days).await? {
             TtlVerdict::Safe => None,
             TtlVerdict::Deletes(reason) => Some(reason),
@@ -87,7 +87,7 @@ impl Inner {
     }
 
     fn config(&self, logical: &str) -> Result<&TableConfig, MigrationError> {
-        self.mover
+        self.world()
             .tables
             .iter()
             .find(|table| table.logical == logical)
@@ -105,9 +105,9 @@ impl Inner {
         }
         let before = match &request.before {
             Some(text) => plan::parse_before(text)?,
-            None => plan::default_before(now(), self.mover.retention_days),
+            None => plan::default_before(now(), self.retention_days),
         };
-        let all = || self.mover.tables.iter().map(|table| table.logical.clone()).collect();
+        let all = || self.world().tables.iter().map(|table| table.logical.clone()).collect();
         let names: Vec<String> = if request.tables.is_empty() { all() } else { request.tables.clone() };
         self.refresh_tables().await;
         let refusals: Vec<_> = request.tables.iter().filter_map(|n| Some((n, self.refusal(n)?))).collect();
@@ -118,25 +118,24 @@ impl Inner {
     }
 
     /// Those of `names` that are described and not refused.
-    pub(super) fn allowed(&self, names: &[String]) -> Result<Vec<ManagedTable>, MigrationError> {
-        let known = self.mover.catalog.managed_tables()?;
-        Ok(known
-            .into_iter()
-            .filter(|t| names.contains(&t.logical) && self.refusal(&t.logical).is_none())
-            .collect())
+    pub(super) fn allowed(&self, names: &[String]) -> Vec<ManagedTable> {
+        let mut known = self.world().catalog.managed_tables();
+        known.retain(|t| names.contains(&t.logical) && self.refusal(&t.logical).is_none());
+        known
     }
 
     pub(super) async fn adopt_ttl(&self, logical: &str) -> Result<AdoptReport, MigrationError> {
         let config = self.config(logical)?;
         let described = self
-            .mover
+            .world()
             .hot
             .describe(config)
             .await?
             .map_err(|reason| MigrationError::Refused { table: logical.to_owned(), reason })?;
         let removed_ttl = described.engine.ttl.clone();
         if removed_ttl.is_some() {
-            self.mover.hot.remove_ttl(&described.table.head()).await?;
+            let head = TableName::new(&described.table.head.0, &described.table.head.1);
+            self.world().hot.remove_ttl(&head).await?;
             tracing::info!(table = logical, ttl = removed_ttl.as_deref(), "TTL taken over");
         }
         let refusal = self.refresh_table(config).await?;
@@ -145,8 +144,8 @@ impl Inner {
     }
 
     pub(super) fn table_reports(&self) -> Vec<TableReport> {
-        let view = self.mover.catalog.current();
-        self.mover
+        let view = self.world().catalog.current();
+        self.world()
             .tables
             .iter()
             .map(|config| {
@@ -157,11 +156,7 @@ impl Inner {
     }
 
     fn table_report(&self, config: &TableConfig, seen: Option<&TableSnapshot>) -> TableReport {
-        let (cold_batches, cold_rows) =
-            self.mover.catalog.cold_totals(&config.logical).unwrap_or_else(|error| {
-                tracing::error!("count cold rows: {error}");
-                (0, 0)
-            });
+        let (cold_batches, cold_rows) = self.world().catalog.cold_totals(&config.logical);
         let hull = seen.map(|s| s.batches.iter().fold(TimeRange::new(0, 0), |hull, b| hull.hull(b.range)));
         let unseen = || seen.is_none().then(|| UNSEEN.to_owned());
         TableReport {

@@ -1,5 +1,6 @@
 //! Why a query is not answered, and what that looks like over HTTP.
 
+use crate::catalog::CatalogError;
 use hybrid_planner::Refusal;
 use storage_types::TimeRange;
 
@@ -66,7 +67,7 @@ pub enum QueryError {
         /// The limit.
         limit: usize,
     },
-    /// A fence is being set on the range; it should have been over by now.
+    /// What is cold is not known yet, and that took longer than a query may wait.
     #[error("{0}")]
     Catalog(String),
     /// Too many queries run, and none ended in time.
@@ -125,6 +126,15 @@ impl QueryError {
         match self {
             Self::Engine { code, .. } => Some(*code),
             _ => None,
+        }
+    }
+}
+
+impl From<CatalogError> for QueryError {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::HotAway => Self::HotUnavailable("engine does not answer".into()),
+            other => Self::Catalog(other.to_string()),
         }
     }
 }

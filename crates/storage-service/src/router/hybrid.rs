@@ -1,12 +1,12 @@
 //! Running a plan on the hot engine, with its cold reads flowing in.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use clickhouse_http::client::{Client, Query as Request};
 use clickhouse_sql::quote;
 use futures::{StreamExt, TryStreamExt};
-use hybrid_planner::{CatalogVersion, ColdScan, Plan, TableSnapshot};
-use storage_types::{BatchId, TimeRange, gateway_api::ColdQuery};
+use hybrid_planner::{ColdScan, Plan};
+use storage_types::gateway_api::ColdQuery;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -51,8 +51,6 @@ pub(super) struct Run<'a> {
     pub format: &'a AnswerFormat,
     /// The caller's harmless settings.
     pub settings: &'a [(String, String)],
-    /// What was leased.
-    pub catalog: &'a CatalogVersion,
     pub record: &'a Arc<QueryRecord>,
     /// Where the hot engine fetches cold rows by `url()`; `None`: they go to it as external tables.
     pub base: Option<&'a Url>,
@@ -158,8 +156,7 @@ impl Run<'_> {
     }
 
     fn read(&self, n: u32, arm: &ColdScan, timezone: &str) -> ColdRead {
-        let (table, range) = self.what_is_cold(arm);
-        let progress = ColdProgress::new(table, range, Arc::clone(self.record));
+        let progress = ColdProgress::new(arm.logical.clone(), arm.range, Arc::clone(self.record));
         let query = ColdQuery {
             sql: arm.sql.clone(),
             format: "Native".to_owned(),
@@ -167,20 +164,6 @@ impl Run<'_> {
             session_timezone: Some(timezone.to_owned()),
         };
         ColdRead::new(self.router.gateway.clone(), query, progress, self.stop.clone())
-    }
-
-    /// Logical table of a cold read, and the range in which its rows lie: asked for, and in batches.
-    fn what_is_cold(&self, arm: &ColdScan) -> (String, TimeRange) {
-        let reads = |table: &&Arc<TableSnapshot>| {
-            table.batches.iter().any(|batch| Some(&batch.id) == arm.batches.first())
-        };
-        let Some(table) = self.catalog.tables.iter().find(reads) else {
-            return ("a cold table".to_owned(), arm.range);
-        };
-        let ids: HashSet<BatchId> = arm.batches.iter().copied().collect();
-        let held = table.batches.iter().filter(|batch| ids.contains(&batch.id)).map(|batch| batch.range);
-        let hull = held.reduce(TimeRange::hull).unwrap_or(TimeRange::ALL);
-        (table.logical.clone(), hull.intersect(arm.range))
     }
 
     fn request(&self, client: &Client, sql: &str) -> Request {

@@ -137,7 +137,7 @@ impl Router {
         tracing::Span::current().record("query_id", &query_id);
         let permit = self.place().await?;
         // Before that, a managed table may not be known as one, and would be read from hot alone.
-        self.catalog.settled().await.map_err(|error| QueryError::Catalog(error.to_string()))?;
+        self.catalog.settled().await.map_err(QueryError::from)?;
         let (query, format) = self.read(&request)?;
         let (query, settings) = settings::lift(query)?;
         let Planned { plan, catalog, lease, by_url } = self.plan(&query, &settings).await?;
@@ -152,7 +152,6 @@ impl Router {
             query_id: &query_id,
             format: &format,
             settings: &settings,
-            catalog: &catalog,
             record: opening.record(),
             base: self.internal_url.as_ref().filter(|_| by_url),
             stop: &stop,
@@ -215,8 +214,7 @@ impl Router {
         let timezone = self.facts.timezone().await?;
         let now_unix_ns = now_unix_ns();
         let refs = query.time_ranges(&current, database, &timezone, now_unix_ns)?;
-        let lease =
-            self.catalog.lease(&refs).await.map_err(|error| QueryError::Catalog(error.to_string()))?;
+        let lease = self.catalog.lease(&refs).await.map_err(QueryError::from)?;
         let catalog = Arc::clone(&lease.snapshot);
         let judge = query.judge_sql(&catalog, database)?;
         let (mut explain, mut judged) = (None, false);
@@ -267,7 +265,7 @@ fn facts(query_id: &str, plan: &Plan, catalog_version: u64) -> QueryFacts {
                 Route::Cold => "cold",
                 Route::Hybrid => "hybrid",
             };
-            let batches = arms.iter().map(|arm| arm.batches.len() as u64).sum();
+            let batches = arms.iter().map(|arm| arm.batches).sum();
             (route, shape, why_not_partial.clone(), batches)
         }
     };

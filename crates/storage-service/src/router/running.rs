@@ -5,7 +5,7 @@
 //! only then does the body end cleanly. With an error: the body breaks off, so that the caller's
 //! HTTP client sees a truncated answer, never a short one that looks whole. By the caller hanging
 //! up: the body is dropped. Or by the watch: a caller that does not read for [`CALLER_STALL`], or a
-//! query older than [`QUERY_LIMIT`], is cut off, because its lease would hold up every fence.
+//! query older than [`QUERY_LIMIT`], is cut off, because its lease would hold up every deletion.
 //! However it ends, dropping [`RunningQuery`] closes the connections, which cancels the query in both
 //! engines, revokes the unused tickets and returns the lease.
 

@@ -3,8 +3,9 @@
 use std::net::TcpListener;
 
 use clickhouse_http::client::{Client, NodeList};
+use moves::ManagedTable;
 use storage_config::TableConfig;
-use storage_service::{catalog::ManagedTable, hot::Hot};
+use storage_service::hot::Hot;
 use testbed::{clients::ClickHouse, engine};
 
 #[path = "../clickhouse_25_8/server.rs"]

@@ -138,11 +138,6 @@ impl Scene {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    /// Tables that moves keep beside the user's own.
-    pub async fn internal_tables(&self) -> String {
-        self.sql("SELECT groupArray(name) FROM system.tables WHERE database = 'storage_internal'").await
-    }
-
     /// Stops a daemon at a named point.
     pub fn arm(&self, point: Point) {
         std::fs::write(self.stack.faults().join(point.name()), b"").unwrap();

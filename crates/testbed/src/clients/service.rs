@@ -94,6 +94,14 @@ impl Service {
         text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("row {line:?}"))).collect()
     }
 
+    /// Cancels a migration.
+    pub async fn cancel(&self, id: MigrationId) -> Result<()> {
+        let path = format!("/api/v1/migrations/{id}");
+        let response =
+            self.request(reqwest::Method::DELETE, &path).send().await.context("cancel a migration")?;
+        refuse(response).await.map(drop)
+    }
+
     /// Starts a migration.
     pub async fn migrate(&self, request: &MigrationRequest) -> Result<MigrationId> {
         let accepted: MigrationAccepted =

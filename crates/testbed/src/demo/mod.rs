@@ -140,10 +140,7 @@ async fn on_stack(stack: &Stack, arguments: &Arguments) -> Result<Outcome> {
     let plan = service.dry_run(&request).await.context("dry run")?;
     log(format!("a migration will move {} rows in {} moves", plan.rows, plan.moves.len()));
     for planned in &plan.moves {
-        log(format!(
-            "  {:<20} {:<24} {:>9} rows, fence: {:?}",
-            planned.table, planned.partition, planned.rows, planned.fence
-        ));
+        log(format!("  {:<20} {:>9} rows of {}", planned.table, planned.rows, planned.range));
     }
     ensure!(plan.rows > 0, "the dry run finds nothing to move");
     let begun = Instant::now();

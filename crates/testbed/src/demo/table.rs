@@ -9,7 +9,6 @@ pub(super) fn print(outcome: &Outcome) {
     let batches: usize = report.moves.iter().map(|m| m.batches.len()).sum();
     let proven: u32 = report.moves.iter().map(|m| m.batches_proven).sum();
     let reclaimed = report.moves.iter().filter(|m| m.state.as_str() == "reclaimed").count();
-    let late: u64 = report.moves.iter().map(|m| m.late_rows).sum();
     let ratio = report.raw_bytes as f64 / (report.wire_bytes.max(1)) as f64;
     let equal = |asked: &[Asked]| asked.iter().filter(|a| a.equal).count();
     let routes = |asked: &[Asked]| {
@@ -20,14 +19,7 @@ pub(super) fn print(outcome: &Outcome) {
     let during = &outcome.during;
     let lines = [
         ("rows loaded", outcome.loaded.rows().to_string()),
-        (
-            "rows moved",
-            format!(
-                "{} in {} moves ({late} late rows stayed hot)",
-                report.rows_published,
-                report.moves.len()
-            ),
-        ),
+        ("rows moved", format!("{} in {} moves", report.rows_published, report.moves.len())),
         ("batches", batches.to_string()),
         ("bytes raw", megabytes(report.raw_bytes)),
         ("bytes on the wire", megabytes(report.wire_bytes)),

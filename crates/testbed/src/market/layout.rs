@@ -83,7 +83,7 @@ const HOT_HEAD: &str = "\
 
 const HOT_FRESH_HEAD: &str = "\
 -- The layout to take when nothing is there yet: partitions of a day and no TTL. Whole days leave\n\
--- the hot table at once (a partition fence, no mutation), and nothing deletes what was not archived.\n";
+-- the hot table at once (part by part, no mutation), and nothing deletes what was not archived.\n";
 
 const COLD_HEAD: &str = "\
 -- MarketPrism's eight cold tables as they run today: the hot tables' columns, no TTL.\n\

@@ -54,8 +54,6 @@ pub struct StackConfig {
     pub batch_rows: u64,
     /// `migration.grace`.
     pub grace: String,
-    /// `migration.fence_drain`.
-    pub fence_drain: String,
     /// `service.min_free_bytes` of the service.
     pub service_min_free: String,
     /// `limits.min_free_bytes` of the gateway.
@@ -82,7 +80,6 @@ impl Default for StackConfig {
             chunk_size: "50MB".to_owned(),
             batch_rows: 4_000_000,
             grace: "0s".to_owned(),
-            fence_drain: "10s".to_owned(),
             service_min_free: "1GiB".to_owned(),
             gateway_min_free: "1GiB".to_owned(),
             max_body: "16MiB".to_owned(),
@@ -241,7 +238,6 @@ hot_storage:
   verification_enabled: true
   batch_rows: {batch_rows}
   grace: {grace}
-  fence_drain: {drain}
 tables:
 ",
         port = ports.of(Role::Service),
@@ -263,7 +259,6 @@ tables:
         chunk = quoted(&config.chunk_size),
         batch_rows = config.batch_rows,
         grace = quoted(&config.grace),
-        drain = quoted(&config.fence_drain),
     );
     for table in &config.tables {
         let order = table

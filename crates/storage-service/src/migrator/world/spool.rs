@@ -1,9 +1,11 @@
-//! Step 2, encoding: the rows of one batch, in the cold table's order, from the engine through the
-//! codec into the spool, in bounded memory.
+//! Encoding: the rows of one batch, straight from the head in the cold table's order, through the codec into
+//! the spool, in bounded memory.
 //!
-//! The engine's stream ends either whole or with an error; only a whole one is sealed. The codec and
-//! the disk work on a blocking thread, fed through a short queue; when either side stops, the other
-//! ends with it and the half-written file is removed.
+//! The engine's stream ends either whole or with an error; only a whole one is sealed. The codec and the disk
+//! work on a blocking thread, fed through a short queue; when either side stops, the other ends with it and
+//! the half-written file is removed. The engine counts and hashes the same rows meanwhile: should the head
+//! change between the two reads, the NAS finds that its rows are not what the manifest says, and the batch is
+//! read again.
 
 use fault_points::{Moment, Step};
 use std::io::{self, Write as _};
@@ -11,21 +13,21 @@ use std::io::{self, Write as _};
 use batch_codec::{CODEC, ChunkCutter, Cut, Encoder};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use moves::{
+    Batch, Move, Trouble,
+    world::{Answer, Spool as SpoolOfMoves},
+};
 use storage_types::{
-    Manifest,
+    BatchId, Manifest,
     manifest::{MANIFEST_VERSION, Origin},
     schema_hash,
 };
 use tokio::sync::mpsc;
 
-use super::{
-    StepError,
-    mover::{Mover, at},
-    spool::Draft,
-};
+use super::{Real, at, head::trouble};
 use crate::{
-    catalog::{BatchRecord, MoveRecord},
-    hot::{column_list, slice_predicate},
+    hot::{HotError, column_list, slice_source},
+    migrator::spool::Draft,
 };
 
 /// Pieces of the engine's stream between it and the encoder.
@@ -49,56 +51,25 @@ enum Piece {
     End,
 }
 
-impl Mover {
-    /// Encodes one batch into the spool and journals its manifest.
-    pub(super) async fn encode(
-        &self,
-        record: &MoveRecord,
-        batch: &BatchRecord,
-        order_by: &str,
-    ) -> Result<Manifest, StepError> {
-        at(Step::Encode, Moment::BeforeJournal).await;
-        let engine_version = self.hot.version().await?;
-        at(Step::Encode, Moment::AfterJournal).await;
+impl SpoolOfMoves for Real {
+    async fn encode(&self, record: &Move, batch: &Batch, order_by: &str) -> Answer<Manifest> {
+        let turn = self.encoder.acquire().await;
+        let _one = turn.map_err(|error| Trouble::Local(error.to_string()))?;
+        let engine_version = self.hot.version().await.map_err(trouble)?;
         let chunk_bytes = self.monitor.goodput().chunk_bytes(self.config.chunk_bytes).min(MAX_CHUNK_BYTES);
-        let sql = format!(
-            "SELECT {}, toUInt64({}) AS _batch FROM {} WHERE 1{} ORDER BY {order_by} FORMAT Native",
-            column_list(&record.table.columns),
-            batch.id,
-            record.snapshot(),
-            slice_predicate(&record.table, batch.range),
-        );
-        let block_rows = self.hot.row_bytes(&record.snapshot()).await?;
-        let block_rows = (BLOCK_BYTES / block_rows.max(1)).clamp(1024, MAX_BLOCK_ROWS);
-        let query = self
-            .hot
-            .client()
-            .query(sql)
-            .setting("optimize_read_in_order", 1)
-            .setting("max_block_size", block_rows)
-            .setting("max_bytes_before_external_sort", SORT_SPILL_BYTES)
-            .setting("output_format_native_encode_types_in_binary_format", 0)
-            .deadline(SORT_SILENCE);
+        let query = self.rows_of(record, batch, order_by).await?;
         let spooled = async {
-            let stream = query.stream().await?;
+            let stream = query.stream().await.map_err(read_failed)?;
             self.spool_stream(stream, batch, chunk_bytes).await
         };
-        // Hashed by the engine while it is encoded: the snapshot holds still for both.
-        let snapshot = record.snapshot();
         let proven = async {
-            let proof = self.hot.proof(&record.table, &snapshot, None, batch.range).await?;
-            Ok::<_, StepError>(proof)
+            let proof = self.hot.slice_proof(&record.table, &record.rows, &batch.slice).await;
+            let proof = proof.map_err(trouble)?;
+            if proof.rows == 0 { Err(Trouble::NoRows) } else { Ok(proof) }
         };
         let ((raw_bytes, cut), proof) = futures::future::try_join(spooled, proven).await?;
-        if proof.rows != batch.proof.rows {
-            let text = format!(
-                "batch {}: {} rows were counted, {} are hashed",
-                batch.id, batch.proof.rows, proof.rows
-            );
-            return Err(StepError::Failed(text));
-        }
         at(Step::Encode, Moment::AfterEffect).await;
-        let manifest = Manifest {
+        Ok(Manifest {
             version: MANIFEST_VERSION,
             batch: batch.id,
             move_id: record.id,
@@ -108,8 +79,14 @@ impl Mover {
             schema_hash: schema_hash(&record.table.columns),
             columns: record.table.columns.clone(),
             time_column: record.table.time_column.clone(),
-            range: batch.range,
-            partition_ids: vec![record.partition_id.clone()],
+            range: batch.slice.range,
+            partition_ids: Vec::new(),
+            origin: Some(Origin {
+                server: record.place.server.clone(),
+                head: record.place.table.clone(),
+                window: record.rows.window,
+                watermark: record.rows.watermark,
+            }),
             proof,
             raw_bytes,
             encoded_bytes: cut.encoded_bytes,
@@ -118,21 +95,50 @@ impl Mover {
             engine_version,
             chunk_bytes,
             chunks: cut.chunks,
-            origin: Some(Origin::of_window(record.range)),
-        };
-        self.catalog.batch_encoded(&manifest)?;
-        at(Step::Encode, Moment::AfterResult).await;
-        Ok(manifest)
+        })
+    }
+
+    fn spooled(&self, batch: BatchId) -> Option<u64> {
+        self.files.len(batch)
+    }
+
+    fn remove(&self, batch: BatchId) {
+        self.files.remove(batch);
+    }
+}
+
+impl Real {
+    /// The read of a batch's rows.
+    async fn rows_of(&self, record: &Move, batch: &Batch, order_by: &str) -> Answer<clickhouse_http::Query> {
+        let columns = column_list(&record.table.columns);
+        let sql = format!(
+            "SELECT {columns}, toUInt64({}) AS _batch FROM {} ORDER BY {order_by} FORMAT Native",
+            batch.id,
+            slice_source(&record.table, &record.rows, &batch.slice),
+        );
+        let head = clickhouse_sql::TableName::new(&record.table.head.0, &record.table.head.1);
+        let row_bytes = self.hot.row_bytes(&head).await.map_err(trouble)?;
+        let block_rows = (BLOCK_BYTES / row_bytes.max(1)).clamp(1024, MAX_BLOCK_ROWS);
+        Ok(self
+            .hot
+            .client()
+            .query(sql)
+            .setting("optimize_read_in_order", 1)
+            .setting("optimize_use_projections", 0)
+            .setting("max_block_size", block_rows)
+            .setting("max_bytes_before_external_sort", SORT_SPILL_BYTES)
+            .setting("output_format_native_encode_types_in_binary_format", 0)
+            .deadline(SORT_SILENCE))
     }
 
     async fn spool_stream(
         &self,
         mut stream: clickhouse_http::ResponseStream,
-        batch: &BatchRecord,
+        batch: &Batch,
         chunk_bytes: u64,
-    ) -> Result<(u64, Cut<()>), StepError> {
+    ) -> Answer<(u64, Cut<()>)> {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let (spool, id, effort) = (self.spool.clone(), batch.id, self.effort());
+        let (spool, id, effort) = (self.files.clone(), batch.id, self.effort());
         let threads = self.config.encode_threads;
         let writer = daemon::spawn_blocking(move || {
             let draft = spool.draft(id)?;
@@ -158,11 +164,16 @@ impl Mover {
             }
         }
         drop(sender);
-        let written = writer.await.map_err(|error| StepError::Failed(format!("encoder: {error}")))?;
+        let written = writer.await.map_err(|error| Trouble::Local(format!("encoder: {error}")))?;
         if let Some(error) = failure {
-            return Err(error.into());
+            return Err(read_failed(error));
         }
-        written.map_err(|error| StepError::Retry(format!("spool a batch: {error}")))
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Trouble::Full(format!("spool a batch: {error}"))
+            }
+            _ => Trouble::Local(format!("spool a batch: {error}")),
+        })
     }
 
     fn effort(&self) -> batch_codec::Effort {
@@ -172,6 +183,10 @@ impl Mover {
             storage_config::Effort::Ultra => batch_codec::Effort::Ultra,
         }
     }
+}
+
+fn read_failed(source: clickhouse_http::Error) -> Trouble {
+    trouble(HotError::Engine { what: "read a batch", source })
 }
 
 fn write(

@@ -1,0 +1,240 @@
+//! What happens to rows of the head, told to the truth.
+
+use moves::{BatchState, MoveState, RowSet, Trouble, world::Answer};
+use storage_types::MoveId;
+
+use crate::{
+    hot::{Changed, Part},
+    nas::NasState,
+    row::{Row, belongs},
+    state::State,
+    truth::{Fact, Life},
+};
+
+/// DROP PART of a move's deletion.
+pub fn drop_moved_part(state: &mut State, id: MoveId, name: &str) -> Answer<()> {
+    let Some(part) = state.hot.drop_part(name) else {
+        return Err(Trouble::HotRefuses(format!("there is no part {name}")));
+    };
+    let pending = state.hot.mutations.iter().filter(|m| m.is_foreign() && !m.done);
+    let pending: Vec<_> = pending.filter(|m| part.data_version() < m.number).cloned().collect();
+    for mutation in pending {
+        for row in part.rows.iter().filter(|row| mutation.condition.holds(row)) {
+            change_is_lost(state, id, row, mutation.number);
+        }
+    }
+    for row in &part.rows {
+        moved(state, id, row);
+    }
+    Ok(())
+}
+
+/// A change that was asked for before the last look is not made.
+fn change_is_lost(state: &mut State, id: MoveId, row: &Row, number: u64) {
+    let uuid = state.hot.uuid;
+    let asked = state.truth.asked.iter().find(|(t, n, _)| (*t, *n) == (uuid, number)).map(|found| found.2);
+    let heeded = state.looks.get(&id).map_or(0, crate::truth::Looks::heeds_mutations);
+    let forgiven = state.truth.of(row.id).is_some_and(|fact| fact.forgiven);
+    if asked.is_some_and(|asked| asked <= heeded) && !forgiven {
+        state
+            .truth
+            .violated(|| format!("a pending change of row {} is lost by the deletion of move {id}", row.id));
+    }
+}
+
+/// It came under an old number into a table with a TTL: in a merged part it may stand for a row that the TTL took.
+fn is_mixed(state: &State, fact: &Fact) -> bool {
+    fact.shadow.is_some() && state.plan.states(8)
+}
+
+/// Our deletion has taken a row.
+fn moved(state: &mut State, id: MoveId, row: &Row) {
+    let looks = state.looks.get(&id).copied().unwrap_or_default();
+    let in_cold = state.nas.visible_copies(&state.book, row.id);
+    let Some(fact) = state.truth.of(row.id).cloned() else { return };
+    if fact.forgiven {
+        return;
+    }
+    if in_cold.is_empty() {
+        // It came under the condition after the last look.
+        if fact.shadow.is_some_and(|shadow| shadow > looks.heeds_rows()) || is_mixed(state, &fact) {
+            state.truth.change(row.id, |fact| fact.forgiven = true);
+        } else {
+            state.truth.violated(|| format!("row {} is deleted from the head and is nowhere else", row.id));
+        }
+        return;
+    }
+    let cold = in_cold.iter().map(|row| row.version).max().unwrap_or(0);
+    let heeded = looks.heeds_mutations();
+    if !fact.twice
+        && fact.touches.iter().any(|t| t.asked <= heeded && t.version.is_none_or(|version| version > cold))
+    {
+        state.truth.violated(|| format!("a change of row {} is lost with the head's copy", row.id));
+    }
+    state.truth.change(row.id, |fact| fact.archived = true);
+}
+
+/// The server did something on its own.
+pub fn background(state: &mut State, changes: &[Changed], deletion: Option<MoveId>) {
+    let uuid = state.hot.uuid;
+    for changed in changes {
+        match changed {
+            Changed::Updated(row) | Changed::Deleted(row) => {
+                let deleted = matches!(changed, Changed::Deleted(_));
+                let number = state.hot.mutations.iter().find(|m| !m.done).map_or(0, |m| m.number);
+                state.truth.touched(uuid, number, row, deleted);
+            }
+            Changed::Moved(row) => {
+                if let Some(id) = deletion {
+                    moved(state, id, row);
+                }
+            }
+            Changed::Expired(row) => left(state, row),
+        }
+    }
+}
+
+/// A row left the head by the user's will, or the table's TTL.
+pub fn left(state: &mut State, row: &Row) {
+    let event = state.event;
+    let archived = !state.nas.visible_copies(&state.book, row.id).is_empty();
+    state.truth.change(row.id, |fact| {
+        if fact.life == Life::Alive {
+            fact.life = Life::Dropped(event);
+        }
+        fact.archived |= archived;
+    });
+}
+
+/// Rows came into the head.
+pub fn came(state: &mut State, parts: &[Part]) {
+    let event = state.event;
+    for (part, row) in parts.iter().flat_map(|part| part.rows.iter().map(move |row| (part, row))) {
+        let number = part.number(row);
+        let meant = state.book.open_moves().any(|m| m.opened && belongs(m.rows, row.time, number));
+        let was_read = state.nas.batches.values().any(|b| b.rows.iter().any(|r| r.id == row.id))
+            || state.spool.values().flatten().any(|r| r.id == row.id);
+        state.truth.change(row.id, |fact| {
+            fact.life = Life::Alive;
+            fact.born = event;
+            fact.twice |= was_read;
+            if meant {
+                fact.shadow = Some(event);
+            }
+        });
+    }
+}
+
+/// An operator has said that these rows of the head do not count.
+pub fn forgive_set(state: &mut State, set: RowSet) {
+    let ids: Vec<_> = state.hot.in_set(set).map(|row| row.id).collect();
+    for id in ids {
+        state.truth.change(id, |fact| fact.forgiven = true);
+    }
+}
+
+/// A move has begun to delete, or was published or withdrawn: what its last looks had to see.
+pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
+    let Some(record) = state.book.get(id).cloned() else { return };
+    let looks = state.looks.get(&id).copied().unwrap_or_default();
+    let batches: Vec<_> = state.book.batches_of(id).cloned().collect();
+    let shown = |state: BatchState| state == BatchState::Published;
+    let cold: Vec<Row> = batches
+        .iter()
+        .filter(|batch| shown(batch.state))
+        .filter_map(|batch| state.truth.encoded.get(&batch.id))
+        .flatten()
+        .copied()
+        .collect();
+    match to {
+        MoveState::Published | MoveState::Reclaiming => {
+            changes_are_heeded(state, id, &cold, looks.heeds_mutations());
+            let set = record.rows;
+            let head: Vec<Row> = state.hot.in_set(set).copied().collect();
+            let same = state.hot.place() == record.place;
+            for row in head.iter().filter(|_| same) {
+                let Some(fact) = state.truth.of(row.id) else { continue };
+                let late = fact.forgiven || fact.born > looks.heeds_rows() || is_mixed(state, fact);
+                let like =
+                    |rows: &[Row]| rows.iter().filter(|r| (r.time, r.value) == (row.time, row.value)).count();
+                let missed = !late && fact.life == Life::Alive && !cold.iter().any(|copy| copy.id == row.id);
+                // Rows that are equal stand for each other, where one was read and another one left.
+                if missed && like(&head) <= like(&cold) {
+                    let alike = cold.iter().filter(|r| (r.time, r.value) == (row.time, row.value));
+                    for alike in alike.chain([row]) {
+                        state.truth.change(alike.id, |fact| fact.forgiven = true);
+                    }
+                } else if missed {
+                    state.truth.violated(|| {
+                        format!("row {} is hidden by move {id} ({to}) and is not in its batches", row.id)
+                    });
+                }
+            }
+            // Where the head has nothing to lose, nothing hangs on it.
+            if to == MoveState::Reclaiming && same && !head.is_empty() {
+                cold_is_whole(state, id, &batches, looks.proven);
+            }
+        }
+        MoveState::Withdrawing => {
+            for row in &cold {
+                let Some(fact) = state.truth.of(row.id) else { continue };
+                let early = matches!(fact.life, Life::Dropped(event) if event <= looks.heeds_rows());
+                if early && fact.archived && !fact.forgiven {
+                    state.truth.violated(|| {
+                        format!("move {id} is withdrawn although row {} had left the head", row.id)
+                    });
+                }
+            }
+        }
+        MoveState::Planned | MoveState::Reclaimed | MoveState::Withdrawn => {}
+    }
+}
+
+/// Changes that were asked for before `heeded` are in the copies.
+fn changes_are_heeded(state: &mut State, id: MoveId, cold: &[Row], heeded: u64) {
+    for row in cold {
+        let Some(fact) = state.truth.of(row.id) else { continue };
+        let missed =
+            fact.touches.iter().find(|t| t.asked <= heeded && t.version.is_none_or(|v| v > row.version));
+        // What was updated and then dropped before anybody looked: the archive keeps what it has.
+        // What came back under a new number is another copy.
+        let dropped = matches!(fact.life, Life::Dropped(_)) || fact.twice;
+        if missed.is_some() && !fact.forgiven && !dropped {
+            state.truth.violated(|| format!("a change of row {} was not heeded by move {id}", row.id));
+        }
+        let uuid = state.hot.uuid;
+        let pending = state.hot.mutations.iter().filter(|m| m.is_foreign() && !m.done).find(|m| {
+            let asked = state.truth.asked.iter().find(|(t, n, _)| (*t, *n) == (uuid, m.number));
+            let concerns = state
+                .hot
+                .rows()
+                .any(|(part, r)| r.id == row.id && part.data_version() < m.number && m.condition.holds(r));
+            concerns && asked.is_some_and(|asked| asked.2 <= heeded)
+        });
+        if pending.is_some() && !state.truth.of(row.id).is_some_and(|fact| fact.forgiven || fact.twice) {
+            state
+                .truth
+                .violated(|| format!("a pending change of row {} was not waited for by move {id}", row.id));
+        }
+    }
+}
+
+/// The batches of a move that begins to delete were whole when they were last proven.
+fn cold_is_whole(
+    state: &mut State,
+    id: MoveId,
+    batches: &[std::sync::Arc<moves::Batch>],
+    proven: Option<u64>,
+) {
+    for batch in batches.iter().filter(|batch| batch.state == BatchState::Published) {
+        let copy = state.nas.batches.get(&batch.id);
+        let there = copy.is_some_and(|copy| matches!(copy.state, NasState::Proven | NasState::Published));
+        let spoiled = copy.and_then(|copy| copy.damaged);
+        let before = spoiled.is_some_and(|at| proven.is_none_or(|proven| at < proven));
+        if !there || before {
+            state.truth.violated(|| {
+                format!("move {id} begins to delete, and batch {} was not whole on the NAS", batch.id)
+            });
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A model world that runs the steps of [`moves`] over random faults, and checks what must hold.
+//!
+//! The steps are the real ones. What they touch is a model: a hot table with parts, block numbers, merges,
+//! mutations and a TTL; a NAS with batches and proof jobs; a journal; clocks. Every call may be delayed, fail
+//! before its effect or after it; the process may die at every call and after every commit; machines go away,
+//! bytes rot, the NAS is put back to an older state. Users insert, update, delete, drop, detach, attach, truncate,
+//! alter and exchange; an operator cancels and decides. One thing happens at a time, chosen by one generator, so
+//! that a seed is a world: `cargo xtask simulate --seed S` plays it again with its log.
+//!
+//! After some hundred events nothing fails any more; then every move has to be over within the bound of `run`.
+//!
+//! # What is true of a row
+//!
+//! | the user or the world did | a query sees it | a copy must be somewhere |
+//! |---|---|---|
+//! | inserted it before the query began | exactly once | yes |
+//! | inserted it while the query runs | at most once | yes |
+//! | deleted it by a mutation | at most once; never again once a move that asked for mutations after that one was asked for is published or reclaimed | no |
+//! | updated it by a mutation | once; which version, as above | yes |
+//! | dropped, detached, truncated or exchanged it away, or its TTL did, while cold showed it | at most once, and once when every move is over | yes |
+//! | likewise before cold showed it | at most once (it may have been read for a move) | only if the NAS has proven it |
+//! | attached it again after it was read for a move | once or more: its copy is an insert of its own | yes |
+//! | attached it from another table with an old block number, or it was exchanged in | at most once until the move in question looks at the head, then exactly once or refused | yes |
+//! | damaged its cold copy | at most once, of any content, until the next proof | in the head, or in a backup if the damage is later than that proof |
+//! | an operator decided about its move | at most once | no |
+//!
+//! A refusal is no answer: a window that is refused, a head that is not the one the hidden rows are in
+//! ([`moves::Book::hidden_in`]), a batch that a restored NAS knows it has lost.
+//!
+//! # What is allowed to go wrong
+//!
+//! Without a lock on the user's table some races stay; each is as short as two statements.
+//! - A mutation that is asked for after the last look of a step that publishes or begins to delete is too late.
+//! - Rows with old block numbers that are attached between the last look and the deletion are deleted with it.
+//! - An update followed by a DROP, or by an EXCHANGE, before anybody looked: the archive keeps the older version.
+//! - In a table with a TTL, rows with old block numbers that are attached into a window that is being moved may be
+//!   merged into a part that the TTL took as many rows from or more: they are taken for what is left of its rows.
+//! - A row whose operator chose `keep-cold` while it was in the head only, or `keep-hot` while in cold only.
+//!
+//! # What it asks of the implementation
+//!
+//! See [`moves::world`]; the model keeps these promises, and worlds break without them: numbers never fall back
+//! below a watermark that was answered (`Rule::Numbering`), deletions name the table by its UUID, a histogram's
+//! buckets stay within the window, the NAS drops a proof job that nobody asks for.
+
+mod calls;
+mod effects;
+mod gateway;
+mod head;
+mod hot;
+mod journal;
+mod nas;
+mod outside;
+mod plan;
+mod random;
+mod readers;
+mod row;
+mod run;
+mod search;
+mod state;
+mod truth;
+mod users;
+
+pub use run::{Outcome, world};
+pub use search::{Found, Search, search};
+pub use truth::Violation;

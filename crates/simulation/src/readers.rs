@@ -1,0 +1,146 @@
+//! Queries: a version of the book is taken, then the head and cold are read, at different moments, and what
+//! comes of it is held against the truth.
+
+use storage_types::TimeRange;
+
+use crate::{
+    nas::NasState,
+    row::{Row, belongs},
+    state::{LOGICAL, Lease, State},
+    truth::Life,
+};
+
+/// Most queries at a time.
+const MANY: usize = 4;
+
+/// A query begins, or one goes on.
+pub fn act(state: &mut State) {
+    if state.leases.len() < MANY && state.random.percent(40) {
+        let lo = state.random.below(state.plan.days.cast_unsigned()).cast_signed();
+        let first = state.first_day() + lo * 86_400;
+        let range =
+            if state.random.percent(50) { TimeRange::ALL } else { TimeRange::new(first, first + 86_400) };
+        begin(state, range);
+        return;
+    }
+    let at = state.random.index(state.leases.len());
+    go_on(state, at);
+}
+
+fn begin(state: &mut State, range: TimeRange) {
+    if state.book.refused(LOGICAL).iter().any(|(window, _)| window.overlaps(range)) {
+        return;
+    }
+    let shown = state.book.batches().filter(|batch| batch.state == moves::BatchState::Published);
+    let lease = Lease {
+        version: state.book.version,
+        range,
+        began: state.event,
+        hidden: state.book.hidden(LOGICAL),
+        places: state.book.hidden_in(LOGICAL),
+        batches: shown.map(|batch| batch.id).collect(),
+        head: None,
+        cold: None,
+    };
+    state.note(|| format!("query of {range} begins at version {}", lease.version));
+    state.leases.push(lease);
+}
+
+fn go_on(state: &mut State, at: usize) {
+    let Some(mut lease) = state.leases.get(at).cloned() else { return };
+    let heads = lease.head.is_none() && (lease.cold.is_some() || state.random.percent(50));
+    let read = if heads { read_head(state, &lease) } else { read_cold(state, &lease) };
+    let Some(read) = read else {
+        state.note(|| format!("the query begun at {} is refused", lease.began));
+        state.leases.remove(at);
+        return;
+    };
+    *(if heads { &mut lease.head } else { &mut lease.cold }) = Some(read);
+    match lease.head.as_ref().zip(lease.cold.as_ref()) {
+        Some((head, cold)) => {
+            state.leases.remove(at);
+            check(state, &lease, head, cold, false);
+        }
+        None => state.leases[at] = lease,
+    }
+}
+
+/// `None`: refused. A query names the head by the UUID that its condition is of.
+fn read_head(state: &State, lease: &Lease) -> Option<Vec<Row>> {
+    if !lease.places.iter().all(|place| *place == state.hot.place()) {
+        return None;
+    }
+    let hidden = |row: &Row, number: u64| lease.hidden.iter().any(|set| belongs(*set, row.time, number));
+    let rows = state.hot.rows().filter(|(part, row)| !hidden(row, part.number(row)));
+    Some(rows.map(|(_, row)| *row).filter(|row| inside(lease.range, row)).collect())
+}
+
+/// `None`: refused. The NAS knows when it has lost a batch that it is asked for.
+fn read_cold(state: &State, lease: &Lease) -> Option<Vec<Row>> {
+    let known = |id| {
+        state.nas.batches.get(id).is_some_and(|copy| {
+            matches!(copy.state, NasState::Proven | NasState::Published | NasState::Retired)
+        })
+    };
+    let lost = state.nas.restored && !lease.batches.iter().all(known);
+    let rows = state.nas.read(&lease.batches).filter(|row| inside(lease.range, row));
+    (!lost).then(|| rows.copied().collect())
+}
+
+fn inside(range: TimeRange, row: &Row) -> bool {
+    range.lo <= row.time && row.time < range.hi
+}
+
+/// The answer against the truth. `last`: nothing is under way any more, and nothing is late.
+fn check(state: &mut State, lease: &Lease, head: &[Row], cold: &[Row], last: bool) {
+    let mut seen = vec![0_u32; state.truth.facts.len()];
+    for row in head.iter().chain(cold) {
+        seen[row.id as usize] += 1;
+    }
+    let damaged: Vec<u32> = state
+        .nas
+        .batches
+        .values()
+        .filter(|copy| copy.damaged.is_some())
+        .flat_map(|copy| copy.sent.iter().map(|row| row.id))
+        .collect();
+    for row in head.iter().chain(cold) {
+        if !damaged.contains(&row.id) && !state.truth.is_intact(row) {
+            state.truth.violated(|| format!("row {} is read with content it never had: {row:?}", row.id));
+        }
+    }
+    for (id, count) in seen.iter().enumerate() {
+        let Some(fact) = state.truth.facts.get(id) else { continue };
+        if !(lease.range.lo <= fact.time && fact.time < lease.range.hi) {
+            continue;
+        }
+        let (twice, forgiven) = (fact.twice, fact.forgiven);
+        let there = fact.life == Life::Alive && fact.born < lease.began;
+        let kept = last && matches!(fact.life, Life::Dropped(_)) && fact.archived;
+        let late = !last && (fact.shadow.is_some() || damaged.contains(&u32::try_from(id).unwrap_or(0)));
+        if *count > 1 && !twice {
+            state
+                .truth
+                .violated(|| format!("row {id} is seen {count} times (query begun at {})", lease.began));
+        }
+        if *count == 0 && (there || kept) && !forgiven && !late {
+            state.truth.violated(|| format!("row {id} is not seen (query begun at {})", lease.began));
+        }
+    }
+}
+
+/// The last question, when every move is over.
+pub fn last(state: &mut State) {
+    state.leases.clear();
+    state.event += 1;
+    if !state.book.hidden(LOGICAL).is_empty() || !state.book.refused(LOGICAL).is_empty() {
+        state.truth.violated(|| "rows of the head are hidden although every move is over".into());
+    }
+    begin(state, TimeRange::ALL);
+    let Some(lease) = state.leases.pop() else { return };
+    let (head, cold) = (read_head(state, &lease), read_cold(state, &lease));
+    match head.zip(cold) {
+        Some((head, cold)) => check(state, &lease, &head, &cold, true),
+        None => state.truth.violated(|| "the last question is refused".into()),
+    }
+}

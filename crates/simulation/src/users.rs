@@ -1,0 +1,239 @@
+//! The users of the table, and the operator of the moves.
+
+use moves::{Mover, record::Decision};
+use storage_types::{MoveId, TimeRange};
+
+use crate::{
+    effects,
+    hot::{Condition, Effect, PARTITION, Part, Table},
+    nas::{Copy, NasState},
+    row::{RESIDUES, Row},
+    state::{Sim, State},
+};
+
+/// Rows there may be: larger worlds find nothing that smaller ones do not.
+const MANY_ROWS: usize = 120;
+
+/// One statement by chance.
+pub fn act(state: &mut State) {
+    let bit = u32::try_from(state.random.below(14)).unwrap_or(0);
+    if !state.plan.states(bit) {
+        return insert(state);
+    }
+    match bit {
+        1 | 2 => mutate(state, bit == 2),
+        3 => {
+            let parts = take_partition(state);
+            drop(parts);
+        }
+        4 if state.hot.detached.is_empty() => {
+            let parts = take_partition(state);
+            state.hot.detached.extend(parts);
+        }
+        4 => {
+            let parts = std::mem::take(&mut state.hot.detached);
+            state.note(|| "user: ATTACH PARTITION".into());
+            attach(state, parts);
+        }
+        5 => attach_from(state),
+        6 => truncate(state),
+        7 => {
+            state.note(|| "the hot server starts again".into());
+            state.hot.restart();
+        }
+        8 => expire(state),
+        9 => exchange(state, true),
+        10 => exchange(state, false),
+        11 if state.hot.columns < 4 => {
+            state.hot.columns += 1;
+            state.note(|| "user: ALTER TABLE ADD COLUMN".into());
+        }
+        _ => insert(state),
+    }
+}
+
+/// INSERT.
+pub fn insert(state: &mut State) {
+    if state.truth.facts.len() >= MANY_ROWS {
+        return;
+    }
+    let rows = new_rows(state);
+    state
+        .note(|| format!("user: INSERT {} rows, the first {}", rows.len(), rows.first().map_or(0, |r| r.id)));
+    let before = state.hot.parts.len();
+    state.hot.insert(&rows);
+    let parts = state.hot.parts[before..].to_vec();
+    effects::came(state, &parts);
+}
+
+fn new_rows(state: &mut State) -> Vec<Row> {
+    let count = 1 + state.random.below(6);
+    let day = state.random.below(state.plan.days.cast_unsigned()).cast_signed();
+    let mut rows = Vec::new();
+    for _ in 0..count {
+        let second = state.random.below(state.plan.seconds).cast_signed() * 47;
+        let time = state.first_day() + day * 86_400 + second;
+        // Few values: rows that are equal are wanted.
+        let value = u32::try_from(state.random.below(8)).unwrap_or(0);
+        let event = state.event;
+        rows.push(state.truth.insert(time, value, event));
+    }
+    rows
+}
+
+fn mutate(state: &mut State, deletes: bool) {
+    let day = state.random.below(state.plan.days.cast_unsigned()).cast_signed();
+    let first = state.first_day() + day * 86_400;
+    let residue = u32::try_from(state.random.below(u64::from(RESIDUES))).ok();
+    let times = if state.random.percent(50) { TimeRange::ALL } else { TimeRange::new(first, first + 86_400) };
+    let condition = Condition { times, residue: residue.filter(|_| state.random.percent(70)) };
+    let add = RESIDUES * (10 + u32::try_from(state.random.below(1_000)).unwrap_or(0));
+    let effect = if deletes { Effect::Delete } else { Effect::Update(add) };
+    let number = state.hot.mutate(effect, condition);
+    let (uuid, event) = (state.hot.uuid, state.event);
+    state.truth.asked.push((uuid, number, event));
+    state.note(|| format!("user: mutation {number} {effect:?} {condition:?}"));
+}
+
+fn take_partition(state: &mut State) -> Vec<Part> {
+    let partitions: Vec<i64> = state.hot.parts.iter().map(|part| part.partition).collect();
+    let Some(partition) = state.random.pick(&partitions).copied() else { return Vec::new() };
+    state.note(|| format!("user: DROP or DETACH PARTITION {partition}"));
+    let parts = state.hot.take_partition(partition);
+    all_left(state, &parts);
+    parts
+}
+
+fn all_left(state: &mut State, parts: &[Part]) {
+    for row in parts.iter().flat_map(|part| &part.rows) {
+        effects::left(state, row);
+    }
+}
+
+fn attach(state: &mut State, parts: Vec<Part>) {
+    let before = state.hot.parts.len();
+    state.hot.attach(parts);
+    let parts = state.hot.parts[before..].to_vec();
+    effects::came(state, &parts);
+}
+
+/// ATTACH PARTITION FROM a table in which the rows had numbers of their own, low or high.
+fn attach_from(state: &mut State) {
+    if state.truth.facts.len() >= MANY_ROWS {
+        return;
+    }
+    state.truth.attached = true;
+    let mut rows = new_rows(state);
+    for row in &mut rows {
+        row.block = 1 + state.random.below(40);
+    }
+    let partition = rows.first().map_or(0, |row| row.time.div_euclid(PARTITION));
+    state.note(|| format!("user: ATTACH PARTITION FROM, the first row {}", rows.first().map_or(0, |r| r.id)));
+    let part = Part { partition, min: 0, max: 0, level: 1, mutation: 0, numbered: true, rows };
+    attach(state, vec![part]);
+}
+
+fn truncate(state: &mut State) {
+    state.note(|| "user: TRUNCATE".into());
+    let parts = std::mem::take(&mut state.hot.parts);
+    all_left(state, &parts);
+}
+
+/// The table's TTL, in the parts of one merge; half of the days are old enough.
+fn expire(state: &mut State) {
+    let before = state.first_day() + (state.plan.days / 2 + 1) * 86_400;
+    let mut changed = Vec::new();
+    let State { hot, random, .. } = state;
+    hot.merge(random, Some(before), &mut changed);
+    state.note(|| format!("TTL: {} rows", changed.len()));
+    effects::background(state, &changed, None);
+}
+
+/// EXCHANGE TABLES with a copy, or with an empty table.
+fn exchange(state: &mut State, copied: bool) {
+    state.note(|| format!("user: EXCHANGE TABLES, {}", if copied { "a copy" } else { "an empty table" }));
+    let old = std::mem::take(&mut state.hot);
+    // What was changed in a table and not looked at before it was exchanged cannot be known any more.
+    for fact in &mut state.truth.facts {
+        fact.touches.clear();
+    }
+    state.hot = Table {
+        uuid: old.uuid + 1,
+        columns: old.columns,
+        keeps_numbers: state.random.percent(50),
+        ..Table::default()
+    };
+    if copied {
+        let rows: Vec<Row> = old.rows().map(|(_, row)| *row).collect();
+        for some in rows.chunks(5) {
+            state.hot.insert(some);
+        }
+        return;
+    }
+    all_left(state, &old.parts);
+}
+
+/// The operator looks at moves that wait for a decision, and decides.
+pub fn operate(sim: &Sim, mover: &Mover<Sim>) -> bool {
+    let waiting: Vec<(MoveId, String)> = sim.with(|state| {
+        let waits = state.book.open_moves().filter_map(|m| {
+            let waiting = m.waiting.as_ref().filter(|waiting| waiting.operator)?;
+            let restores = waiting.help.contains("restore the cold table");
+            (restores || m.decision.is_none()).then(|| (m.id, waiting.help.clone()))
+        });
+        waits.collect()
+    });
+    let Some((id, help)) = sim.with(|state| state.random.pick(&waiting).cloned()) else { return false };
+    if help.contains("restore the cold table") {
+        sim.with(restore);
+        mover.wake();
+        return true;
+    }
+    let hot = sim.with(|state| state.random.percent(50));
+    let decision = if hot { Decision::KeepHot } else { Decision::KeepCold };
+    sim.with(|state| state.note(|| format!("operator: {decision:?} for move {}", id.get() & 0xffff)));
+    if mover.decide(id, decision).is_ok() {
+        sim.with(|state| forgive(state, id));
+    }
+    true
+}
+
+/// Somebody gives a move up.
+pub fn cancel(sim: &Sim, mover: &Mover<Sim>) {
+    let open: Vec<MoveId> = sim.with(|state| state.book.open_moves().map(|m| m.id).collect());
+    if let Some(id) = sim.with(|state| state.random.pick(&open).copied()) {
+        sim.with(|state| state.note(|| format!("operator: cancel move {}", id.get() & 0xffff)));
+        let _ = mover.cancel(id);
+    }
+}
+
+/// The rows that a decision is about: which copy of them is right, or whether there is one, was asked.
+fn forgive(state: &mut State, id: MoveId) {
+    let Some(record) = state.book.get(id).cloned() else { return };
+    let head = state.hot.rows().map(|(_, row)| row.id).collect::<Vec<_>>();
+    let cold = state.book.batches_of(id).filter_map(|batch| state.truth.encoded.get(&batch.id));
+    let cold: Vec<u32> = cold.flatten().map(|row| row.id).collect();
+    for row in head.into_iter().chain(cold) {
+        let window = record.rows.window;
+        state.truth.change(row, |fact| {
+            fact.forgiven |= window.lo <= fact.time && fact.time < window.hi;
+        });
+    }
+}
+
+/// A backup of the cold table is put back.
+pub fn restore(state: &mut State) {
+    state.note(|| "operator: the cold table is restored".into());
+    for (id, copy) in std::mem::take(&mut state.nas.lost) {
+        let proven = |copy: &Copy| matches!(copy.state, NasState::Proven | NasState::Published);
+        if proven(&copy) && !state.nas.batches.get(&id).is_some_and(proven) {
+            state.nas.batches.insert(id, copy);
+        }
+    }
+    // Queries that have read the damaged one are of no interest.
+    state.leases.clear();
+    for copy in state.nas.batches.values_mut().filter(|copy| copy.damaged.is_some()) {
+        copy.rows.clone_from(&copy.sent);
+        copy.damaged = None;
+    }
+}

@@ -1,0 +1,70 @@
+//! Which server and which table: a name is not enough to delete by.
+//!
+//! A server that was restored, replaced or fails over to another answers to the same address, and a table that
+//! was dropped and made anew to the same name. Their UUIDs differ.
+
+use clickhouse_sql::{TableName, quote};
+use serde::Deserialize;
+
+use super::{Hot, HotError, METADATA};
+
+/// What a server or a table has that has no identity.
+const NIL: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Where rows are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// [`Hot::server_id`].
+    pub server: String,
+    /// [`Hot::table_id`].
+    pub table: String,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    id: String,
+}
+
+impl Hot {
+    /// Which server answers: `serverUUID()`, which ClickHouse keeps in its data folder. The embedded engine has
+    /// none; there the UUID of the database `system` stands for it, which it keeps in its data folder as well.
+    pub async fn server_id(&self) -> Result<String, HotError> {
+        const WHAT: &str = "ask which server it is";
+        let sql = format!(
+            "SELECT if(serverUUID() != '{NIL}', serverUUID(), uuid) AS id FROM system.databases WHERE name = 'system'"
+        );
+        let rows: Vec<Row> = self.rows(WHAT, sql, METADATA).await?;
+        match rows.into_iter().next() {
+            Some(row) if row.id != NIL => Ok(row.id),
+            _ => Err(HotError::Unexpected { what: WHAT, reason: "it has no UUID".into() }),
+        }
+    }
+
+    /// The table's UUID, which stays with it when it is renamed or exchanged, and which no other ever has;
+    /// `None` when there is no such table.
+    ///
+    /// # Errors
+    /// Also when the table has none: a database with the engine Ordinary gives none, and the time of the last
+    /// ALTER, which it has, changes with settings of ours. [`Hot::describe`] refuses such tables.
+    pub async fn table_id(&self, table: &TableName) -> Result<Option<String>, HotError> {
+        const WHAT: &str = "ask which table it is";
+        let sql = format!(
+            "SELECT toString(uuid) AS id FROM system.tables WHERE database = {} AND name = {}",
+            quote::string(&table.database),
+            quote::string(&table.table)
+        );
+        let rows: Vec<Row> = self.rows(WHAT, sql, METADATA).await?;
+        match rows.into_iter().next() {
+            Some(row) if row.id == NIL => {
+                Err(HotError::Unexpected { what: WHAT, reason: format!("{table} has no UUID") })
+            }
+            row => Ok(row.map(|row| row.id)),
+        }
+    }
+
+    /// Both; `None` when there is no such table.
+    pub async fn place(&self, table: &TableName) -> Result<Option<Place>, HotError> {
+        let (server, table) = (self.server_id().await?, self.table_id(table).await?);
+        Ok(table.map(|table| Place { server, table }))
+    }
+}

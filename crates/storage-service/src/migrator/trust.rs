@@ -1,0 +1,224 @@
+//! Whether this catalog knows what was deleted from the head, and what it learns from elsewhere if not.
+//!
+//! A catalog file may be lost, or an older copy of itself; the hot server may be restored from a backup. Either
+//! would make answers short or double without a word. The hot server keeps a **witness**: which catalog, in
+//! which version, last deleted rows there. The catalog notes the witness that it wrote last. At start:
+//!
+//! | witness on the hot server | what it says | what is done |
+//! |---|---|---|
+//! | none, and none was noted | nothing was ever deleted: every head is whole | trusted |
+//! | this catalog's, no newer than the catalog | nothing was deleted that it does not know | trusted |
+//! | this catalog's, newer, or another catalog's | the catalog is lost, or an older copy | batches are learnt from the gateway first |
+//! | none, or older than the one noted | the hot server was put back | moves reclaimed since are looked at again |
+//!
+//! Where the catalog is trusted no query waits for the NAS. Where it is not, no managed table is answered for
+//! until it is.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use moves::{Batch, BatchState, Change, ManagedTable, Move, MoveState, Place, RowSet, Slice};
+use storage_types::{MigrationId, MoveId, Proof, gateway_api::BatchFacts, service_api::MigrationState};
+
+use super::{
+    Inner, MigrationError,
+    world::{now, now_ms},
+};
+use crate::{catalog::MigrationRecord, hot::Witness};
+
+/// The witness that this catalog wrote last: its version.
+pub(super) const WITNESSED: &str = "witnessed";
+/// Moves put into the catalog in one transaction.
+const AT_ONCE: usize = 500;
+
+impl Inner {
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Acquire)
+    }
+
+    /// Finds out whether the catalog can be trusted, and does what is needed until it can.
+    pub(super) async fn establish_trust(&self) -> Result<(), MigrationError> {
+        let catalog = &self.world().catalog;
+        let witness = self.world().hot.read_witness().await?;
+        let noted = catalog.note(WITNESSED)?.and_then(|text| text.parse::<u64>().ok());
+        let version = catalog.current().version;
+        let is_own = |witness: &Witness| witness.catalog == catalog.id();
+        match witness {
+            Some(witness) if !is_own(&witness) || witness.version > version => {
+                tracing::warn!(
+                    "rows were deleted from the head that this catalog does not know: the NAS is asked"
+                );
+                self.learn().await?;
+                catalog.adopt_witness(witness.version)?;
+            }
+            found if noted.is_some_and(|noted| found.is_none_or(|witness| witness.version < noted)) => {
+                tracing::warn!(
+                    "the hot server was put back to an older state: reclaimed moves are looked at again"
+                );
+                self.look_at_reclaimed(found.map_or(0, |witness| witness.version)).await?;
+            }
+            _ => {}
+        }
+        self.trusted.store(true, Ordering::Release);
+        catalog.set_rebuilding(false);
+        Ok(())
+    }
+
+    /// Takes over every batch of the gateway that the catalog does not have, page by page. What is already there
+    /// is passed over, so that a crash or a lost link only makes it go on where it was.
+    pub(super) async fn learn(&self) -> Result<(), MigrationError> {
+        let sender = self.world().gateway.gateway_status().await?.sender;
+        let mut found: BTreeMap<MoveId, Vec<BatchFacts>> = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let page = self.world().gateway.batches(after).await?;
+            for facts in page.batches {
+                found.entry(facts.manifest.move_id).or_default().push(facts);
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let catalog = &self.world().catalog;
+        let tables = catalog.managed_tables();
+        let migration = self.begin_recovery()?;
+        let mut changes = Vec::new();
+        let mut visible = 0;
+        for (id, facts) in found {
+            let Some(table) = facts.first().and_then(|first| table_of(&tables, first)) else {
+                tracing::warn!(move_id = %id, batches = facts.len(), "batches of a table that is not configured stay unseen");
+                continue;
+            };
+            let restored =
+                catalog.read(|book| restore(book.get(id).map(AsRef::as_ref), id, migration, table, &facts));
+            visible += restored.iter().filter(|change| is_published(change)).count();
+            changes.extend(restored);
+            if changes.len() >= AT_ONCE {
+                catalog.commit(std::mem::take(&mut changes))?;
+            }
+        }
+        catalog.commit(changes)?;
+        self.note_succeeds(sender)?;
+        if visible > 0 {
+            tracing::warn!(batches = visible, "the catalog has been rebuilt from the gateway");
+        }
+        Ok(())
+    }
+
+    fn begin_recovery(&self) -> Result<MigrationId, MigrationError> {
+        let id = MigrationId::from_parts(now_ms(), rand::random());
+        self.world().catalog.start_migration(&MigrationRecord {
+            id,
+            trigger: "recovery".into(),
+            state: MigrationState::Running,
+            tables: self.world().tables.iter().map(|table| table.logical.clone()).collect(),
+            before: 0,
+            planned: true,
+            started_at: now(),
+            finished_at: None,
+            wire_bytes: 0,
+            errors: Vec::new(),
+        })?;
+        Ok(id)
+    }
+
+    /// The head may have rows again that were deleted since: they are hidden, and deleted once more.
+    async fn look_at_reclaimed(&self, since: u64) -> Result<(), MigrationError> {
+        let catalog = &self.world().catalog;
+        let mut again = Vec::new();
+        for record in catalog.reclaimed_since(since)? {
+            let table = clickhouse_sql::TableName::new(&record.table.head.0, &record.table.head.1);
+            let place = self.world().hot.place(&table).await?;
+            if place.map(Place::from).as_ref() != Some(&record.place) {
+                continue;
+            }
+            if self.world().hot.count(&record.table, &record.rows).await? > 0 {
+                let reopened = Move { state: MoveState::Reclaiming, parts: Vec::new(), ..record };
+                again.push(reopened.into());
+            }
+        }
+        if !again.is_empty() {
+            tracing::warn!(
+                moves = again.len(),
+                "their rows are in the head again: hidden, and reclaimed once more"
+            );
+            catalog.commit(again)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_published(change: &Change) -> bool {
+    matches!(change, Change::Batch(batch) if batch.state == BatchState::Published)
+}
+
+fn table_of<'a>(tables: &'a [ManagedTable], facts: &BatchFacts) -> Option<&'a ManagedTable> {
+    tables.iter().find(|table| table.logical == facts.manifest.table)
+}
+
+/// What the gateway's batches of one move make of it.
+///
+/// - One is published: the move was. Whether its rows were deleted from the head the mover finds out, by looking.
+/// - None is: nothing was deleted for it. The head is whole, and the batches stay unseen.
+fn restore(
+    known: Option<&Move>,
+    id: MoveId,
+    migration: MigrationId,
+    table: &ManagedTable,
+    facts: &[BatchFacts],
+) -> Vec<Change> {
+    use storage_types::BatchState as OnNas;
+    let published = facts.iter().any(|f| f.state == OnNas::Published);
+    if known.is_some_and(|known| known.state.is_visible_in_cold()) {
+        return Vec::new();
+    }
+    let mut sent = Proof::default();
+    let mut changes = Vec::new();
+    for BatchFacts { state, manifest } in facts {
+        // A published move has all of its batches published or, where the telling broke off, proven.
+        let shown = published && matches!(state, OnNas::Published | OnNas::Proven);
+        if shown {
+            sent = sent.plus(manifest.proof);
+        }
+        changes.push(Change::from(Batch {
+            id: manifest.batch,
+            move_id: id,
+            logical: manifest.table.clone(),
+            slice: Slice { range: manifest.range, class: None, ranks: None, rows: manifest.proof.rows },
+            proof: Some(manifest.proof),
+            state: if shown { BatchState::Published } else { BatchState::Dropped },
+            proven: true,
+            raw_bytes: manifest.raw_bytes,
+            encoded_bytes: manifest.encoded_bytes,
+            manifest: None,
+            refuted: 0,
+            retired: false,
+        }));
+    }
+    if let Some(origin) = facts.first().and_then(|first| first.manifest.origin.clone()).filter(|_| published)
+    {
+        changes.push(Change::from(Move {
+            id,
+            migration,
+            table: std::sync::Arc::new(table.clone()),
+            place: Place { server: origin.server, table: origin.head },
+            rows: RowSet { window: origin.window, watermark: origin.watermark },
+            state: MoveState::Published,
+            planned_rows: sent.rows,
+            parts: Vec::new(),
+            left: true,
+            grown_to: Vec::new(),
+            opened: true,
+            changed_in: 0,
+            deleted_in: 0,
+            published_at: now(),
+            sent: Some(sent),
+            told: false,
+            cancelled: false,
+            decision: None,
+            waiting: None,
+            reason: Some("found again on the NAS".into()),
+        }));
+    }
+    changes
+}
