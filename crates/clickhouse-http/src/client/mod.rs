@@ -4,7 +4,8 @@
 //! reads what it wrote even where replication lags; then to the next. A statement may be pinned with
 //! [`Query::node`], for work that lives on one node (snapshot tables, part names). A node that cannot
 //! be reached is marked and left alone for a growing time; [`Client::probe`] asks it again. When every
-//! node is marked, they are tried all the same: marks order the attempts, they never refuse one.
+//! node is marked, they are tried all the same: marks order the attempts, they never refuse one. Where nodes
+//! may have other rows, [`Client::admit`] says which of them unpinned statements may go to at all.
 //!
 //! **Retries.** A node that refuses the connection has seen nothing: the statement goes to the next
 //! one, whatever it is. After that moment the rules part. A read ([`Query::readonly`], or a text that can
@@ -106,6 +107,12 @@ impl Client {
     /// The node that the next statement goes to.
     pub fn current_node(&self) -> NodeId {
         self.inner.nodes.order().first().copied().unwrap_or(NodeId(0))
+    }
+
+    /// From now on statements go to these nodes only, those of all clones and accounts too, except where
+    /// [`Query::node`] names another; to any node again when the list is empty.
+    pub fn admit(&self, nodes: &[NodeId]) {
+        self.inner.nodes.admit(nodes);
     }
 
     /// `Ok` when some node answers `/ping`; marks what it learns.

@@ -74,6 +74,8 @@ struct Node {
 struct State {
     nodes: Vec<Node>,
     current: usize,
+    /// Empty: all.
+    admitted: Vec<usize>,
 }
 
 /// The marks; a plain mutex, never held across a wait.
@@ -94,7 +96,11 @@ impl Nodes {
             }
             Node { url, failures: 0, suspect: false, probe_at: Instant::now(), last_error: None }
         };
-        Self(Mutex::new(State { nodes: urls.into_iter().map(node).collect(), current: 0 }))
+        Self(Mutex::new(State {
+            nodes: urls.into_iter().map(node).collect(),
+            current: 0,
+            admitted: Vec::new(),
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -119,12 +125,18 @@ impl Nodes {
         let state = self.lock();
         let count = state.nodes.len();
         let around = (0..count).map(|i| (state.current + i) % count);
-        let mut order: Vec<usize> = around.collect();
+        let admitted = |i: &usize| state.admitted.is_empty() || state.admitted.contains(i);
+        let mut order: Vec<usize> = around.filter(admitted).collect();
         order.sort_by_key(|&i| {
             let node = &state.nodes[i];
             (node.failures > 0).then_some(node.probe_at)
         });
         order.into_iter().map(NodeId).collect()
+    }
+
+    /// From now on [`Self::order`] has these only; all when there are none.
+    pub(super) fn admit(&self, nodes: &[NodeId]) {
+        self.lock().admitted = nodes.iter().map(|node| node.0).collect();
     }
 
     pub(super) fn contains(&self, id: NodeId) -> bool {
@@ -222,6 +234,19 @@ mod tests {
         assert_eq!(nodes.due_for_probe(Instant::now()), [NodeId(0)]);
         nodes.mark_alive(NodeId(0));
         assert!(nodes.due_for_probe(Instant::now()).is_empty());
+    }
+
+    #[test]
+    fn only_admitted_nodes_are_tried_even_when_all_of_them_are_dead() {
+        let nodes = nodes(3);
+        nodes.admit(&[NodeId(2), NodeId(0)]);
+        nodes.mark_answered(NodeId(1));
+        assert_eq!(order(&nodes), [2, 0]);
+        nodes.mark_dead(NodeId(2), "refused");
+        nodes.mark_dead(NodeId(0), "refused");
+        assert_eq!(order(&nodes).len(), 2);
+        nodes.admit(&[]);
+        assert_eq!(order(&nodes)[0], 1);
     }
 
     #[test]

@@ -125,6 +125,12 @@ fn judge(config: &TableConfig, row: TableRow, columns: Vec<ColumnRow>) -> Result
     if ttls > usize::from(engine.ttl.is_some()) {
         return Err(format!("a column of {head} has a TTL, which would change rows while they are moved"));
     }
+    if let Some(column) = columns.iter().find(|c| is_reserved(&c.name)) {
+        return Err(format!(
+            "{head} has a column named {}, a name that moving needs for itself",
+            column.name
+        ));
+    }
     if let Some(column) = columns.iter().find(|c| is_lost_by_moving(&c.default_kind)) {
         return Err(format!(
             "column {} of {head} is {}: its values would not be moved with the row",
@@ -141,9 +147,6 @@ fn judge(config: &TableConfig, row: TableRow, columns: Vec<ColumnRow>) -> Result
             "column {} of {head} is a {}, which cannot be hashed",
             column.name, column.data_type
         ));
-    }
-    if ordinary.iter().any(|c| c.name == "_batch") {
-        return Err(format!("{head} has a column named _batch, which cold tables need for themselves"));
     }
     let Some(time) = ordinary.iter().find(|c| c.name == config.time_column) else {
         return Err(format!("{head} has no ordinary column {}", config.time_column));
@@ -166,6 +169,13 @@ fn judge(config: &TableConfig, row: TableRow, columns: Vec<ColumnRow>) -> Result
         sorting_key: row.sorting_key,
     };
     Ok(Described { table, engine })
+}
+
+/// Names that statements of ours use for something else: ClickHouse's virtual columns, which a column of the
+/// table, ALIAS or not, would hide; our own aliases, which would hide the column; and the cold table's `_batch`.
+fn is_reserved(column: &str) -> bool {
+    matches!(column, "_batch" | "_block_number" | "_part" | "_partition_id" | "_row_exists")
+        || column.starts_with("_storage_")
 }
 
 /// Whether a column of this kind (`system.columns.default_kind`) holds what only the head has. A MATERIALIZED
@@ -235,6 +245,10 @@ mod tests {
             good(),
             "column of",
         ));
+        for name in ["_block_number", "_part", "_partition_id", "_row_exists", "_storage_rows"] {
+            let alias = ColumnRow { default_kind: "ALIAS".into(), ..column(name, "UInt8") };
+            cases.push((row(), vec![column("ts", "DateTime"), alias], name));
+        }
         for kind in ["MATERIALIZED", "EPHEMERAL", "SOME_NEW_KIND"] {
             let of_kind = ColumnRow { default_kind: kind.into(), ..column("arrived", "DateTime") };
             cases.push((row(), vec![column("ts", "DateTime"), of_kind], "column arrived of"));

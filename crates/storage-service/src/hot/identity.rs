@@ -3,6 +3,7 @@
 //! A server that was restored, replaced or fails over to another answers to the same address, and a table that
 //! was dropped and made anew to the same name. Their UUIDs differ.
 
+use clickhouse_http::NodeId;
 use clickhouse_sql::{TableName, quote};
 use serde::Deserialize;
 
@@ -27,13 +28,21 @@ struct Row {
 
 impl Hot {
     /// Which server answers: `serverUUID()`, which ClickHouse keeps in its data folder. The embedded engine has
-    /// none; there the UUID of the database `system` stands for it, which it keeps in its data folder as well.
+    /// none: all of them answer alike, and are told apart by their tables only.
     pub async fn server_id(&self) -> Result<String, HotError> {
+        self.server_id_at(None).await
+    }
+
+    pub(super) async fn server_id_at(&self, node: Option<NodeId>) -> Result<String, HotError> {
         const WHAT: &str = "ask which server it is";
         let sql = format!(
             "SELECT if(serverUUID() != '{NIL}', serverUUID(), uuid) AS id FROM system.databases WHERE name = 'system'"
         );
-        let rows: Vec<Row> = self.rows(WHAT, sql, METADATA).await?;
+        let mut query = self.client.query(sql).deadline(METADATA);
+        if let Some(node) = node {
+            query = query.node(node);
+        }
+        let rows: Vec<Row> = query.rows().await.map_err(|source| HotError::Engine { what: WHAT, source })?;
         match rows.into_iter().next() {
             Some(row) if row.id != NIL => Ok(row.id),
             _ => Err(HotError::Unexpected { what: WHAT, reason: "it has no UUID".into() }),

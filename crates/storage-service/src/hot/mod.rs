@@ -13,6 +13,7 @@ mod describe;
 mod engine_text;
 mod head_proof;
 mod identity;
+mod nodes;
 mod row_set;
 mod slices;
 mod witness;
@@ -85,12 +86,14 @@ pub const INTERNAL_DATABASE: &str = "storage_internal";
 #[derive(Debug, Clone)]
 pub struct Hot {
     client: Client,
+    nodes: nodes::KnownNodes,
 }
 
 impl Hot {
     /// Statements go through `client`, which must be the owner of the tables.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        nodes::admit_first(&client);
+        Self { client, nodes: nodes::KnownNodes::default() }
     }
 
     /// For statements that stream.

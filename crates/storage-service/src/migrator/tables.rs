@@ -23,8 +23,15 @@ pub(super) type Refusals = HashMap<String, String>;
 const UNSEEN: &str = "the hot engine has not answered for it yet";
 
 impl Inner {
-    /// Describes and judges every configured table. `false` when one could not be asked about.
+    /// Describes and judges every configured table. `false` when one could not be asked about, or nobody knows
+    /// which server would answer.
     pub(super) async fn refresh_tables(&self) -> bool {
+        if let Some(reason) = self.world().hot.nodes_differ().await {
+            for config in &self.world().tables {
+                self.set_refusal(&config.logical, Some(reason.clone()));
+            }
+            return false;
+        }
         let mut complete = true;
         for config in &self.world().tables {
             let refusal = match self.refresh_table(config).await {

@@ -17,10 +17,10 @@ pub struct Engine {
     pub hot: Hot,
     admin: ClickHouse,
     _dir: tempfile::TempDir,
-    _program: Program,
+    program: Program,
 }
 
-#[expect(dead_code, reason = "held for its end")]
+#[allow(clippy::large_enum_variant, reason = "two of them at a time")]
 enum Program {
     Embedded(engine::Engine),
     Server(server::Server),
@@ -56,7 +56,7 @@ impl Engine {
     }
 
     async fn with_databases(hot: Hot, admin: ClickHouse, dir: tempfile::TempDir, program: Program) -> Self {
-        let engine = Self { hot, admin, _dir: dir, _program: program };
+        let engine = Self { hot, admin, _dir: dir, program };
         engine.sql("CREATE DATABASE hot").await;
         engine.sql("CREATE DATABASE other").await;
         engine
@@ -65,6 +65,47 @@ impl Engine {
     /// The answer to any statement.
     pub async fn sql(&self, sql: &str) -> String {
         self.admin.query(sql).await.unwrap().trim().to_owned()
+    }
+
+    /// The answer to any statement, with settings.
+    pub async fn sql_with(&self, sql: &str, settings: &[(&str, &str)]) -> String {
+        self.admin.query_with(sql, settings).await.unwrap().trim().to_owned()
+    }
+
+    /// Whether it refuses a statement, and by these words.
+    pub async fn refuses(&self, sql: &str, words: &str) -> bool {
+        self.admin.query(sql).await.is_err_and(|error| format!("{error:#}").contains(words))
+    }
+
+    /// A plain table `hot.NAME` of `id`, `ts` and `v` by months, which keeps block numbers.
+    pub async fn create(&self, name: &str, settings: &str) -> ManagedTable {
+        self.sql(&format!(
+            "CREATE TABLE hot.{name} (id UInt64, ts DateTime64(3, 'UTC'), v UInt64) ENGINE = MergeTree \
+             PARTITION BY toYYYYMM(ts) ORDER BY id SETTINGS enable_block_number_column = 1{settings}"
+        ))
+        .await;
+        self.managed(name).await
+    }
+
+    /// Ten rows with ids from `first`, one a second from 2026-01-10.
+    pub async fn insert(&self, name: &str, first: u64) {
+        self.sql(&format!(
+            "INSERT INTO hot.{name} SELECT {first} + number AS id, toDateTime64({START} + number, 3, 'UTC'), id FROM numbers(10)"
+        ))
+        .await;
+    }
+
+    /// How many rows of `hot.NAME` have which block number, in order.
+    pub async fn numbers(&self, name: &str) -> Vec<(u64, u64)> {
+        let sql = format!(
+            "SELECT _block_number, count() FROM hot.{name} GROUP BY 1 ORDER BY 1 SETTINGS optimize_use_projections = 0"
+        );
+        let rows = self.sql(&sql).await;
+        let row = |line: &str| {
+            let (number, count) = line.split_once('\t').unwrap();
+            (number.parse().unwrap(), count.parse().unwrap())
+        };
+        rows.lines().map(row).collect()
     }
 
     /// `hot.NAME`, managed by its time column `ts`.
@@ -76,7 +117,18 @@ impl Engine {
     pub async fn refusal(&self, name: &str) -> Option<String> {
         self.hot.describe(&config(name)).await.unwrap().err()
     }
+
+    /// Ends it and starts it again.
+    pub async fn restart(&mut self) {
+        match &mut self.program {
+            Program::Embedded(engine) => engine.restart().await.unwrap(),
+            Program::Server(server) => server.restart().await,
+        }
+    }
 }
+
+/// First second of [`Engine::insert`]'s rows: 2026-01-10.
+pub const START: i64 = 1_768_003_200;
 
 fn config(name: &str) -> TableConfig {
     TableConfig {

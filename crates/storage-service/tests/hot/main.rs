@@ -1,6 +1,10 @@
 //! What the migrator asks of the hot engine, on real ones: ClickHouse 26.7 embedded, and a 25.8 server where
 //! its package can be fetched.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod columns;
 mod engines;
+mod identity;
+mod row_numbers;
+mod time_columns;
+mod watermark;
