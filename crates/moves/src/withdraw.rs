@@ -127,22 +127,26 @@ impl<W: World> Mover<W> {
         tracing::warn!(move_id = %record.id, "rows have left the head: the withdrawn move goes on");
         let mut slices: Vec<(Slice, Option<&Batch>)> = Vec::new();
         let mut at = HashMap::new();
+        let mut changes: Vec<Change> = Vec::new();
         for batch in batches {
             let n = *at.entry(batch.slice).or_insert(slices.len());
             if n == slices.len() {
                 slices.push((batch.slice, None));
             }
-            let held = batch.proven && self.world.nas().holds(batch.id).await?;
-            if let Some((_, best)) = slices.get_mut(n).filter(|_| held) {
-                *best = Some(batch);
+            if !batch.proven {
+                continue;
+            }
+            match slices.get_mut(n) {
+                Some((_, best @ None)) if self.world.nas().holds(batch.id).await? => *best = Some(batch),
+                // What it once proved is not to be retired as never proven.
+                _ => changes.push(Batch { retired: true, ..batch.clone() }.into()),
             }
         }
         let mut fresh = self.batch_ids(slices.len())?.into_iter();
-        let changes = slices.into_iter().filter_map(|(slice, best)| match best {
+        changes.extend(slices.into_iter().filter_map(|(slice, best)| match best {
             Some(batch) => Some(Batch { state: BatchState::Proven, ..batch.clone() }.into()),
             None => fresh.next().map(|id| ship::planned(id, record, slice, 0).into()),
-        });
-        let changes: Vec<Change> = changes.collect();
+        }));
         self.advance(record, changes, |m| {
             m.state = MoveState::Planned;
             m.cancelled = false;

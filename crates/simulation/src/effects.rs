@@ -111,9 +111,10 @@ pub fn came(state: &mut State, parts: &[Part]) {
     let event = state.event;
     for (part, row) in parts.iter().flat_map(|part| part.rows.iter().map(move |row| (part, row))) {
         let number = part.number(row);
-        let meant = state.book.open_moves().any(|m| m.opened && belongs(m.rows, row.time, number));
-        let was_read = state.nas.batches.values().any(|b| b.rows.iter().any(|r| r.id == row.id))
-            || state.spool.values().flatten().any(|r| r.id == row.id);
+        // Only numbers that were brought along may be ones that a move means.
+        let meant =
+            part.numbered && state.book.open_moves().any(|m| m.opened && belongs(m.rows, row.time, number));
+        let was_read = state.truth.encoded.values().flatten().any(|read| read.id == row.id);
         state.truth.change(row.id, |fact| {
             fact.life = Life::Alive;
             fact.born = event;
@@ -148,18 +149,15 @@ pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
         .collect();
     match to {
         MoveState::Published | MoveState::Reclaiming => {
-            changes_are_heeded(state, id, &cold, looks.heeds_mutations());
-            let set = record.rows;
-            let head: Vec<Row> = state.hot.in_set(set).copied().collect();
+            let head: Vec<Row> = state.hot.in_set(record.rows).copied().collect();
+            changes_are_heeded(state, id, &head, &cold, looks.heeds_mutations());
             let same = state.hot.place() == record.place;
             for row in head.iter().filter(|_| same) {
                 let Some(fact) = state.truth.of(row.id) else { continue };
                 let late = fact.forgiven || fact.born > looks.heeds_rows() || is_mixed(state, fact);
-                let like =
-                    |rows: &[Row]| rows.iter().filter(|r| (r.time, r.value) == (row.time, row.value)).count();
                 let missed = !late && fact.life == Life::Alive && !cold.iter().any(|copy| copy.id == row.id);
                 // Rows that are equal stand for each other, where one was read and another one left.
-                if missed && like(&head) <= like(&cold) {
+                if missed && alike(&head, row) <= alike(&cold, row) {
                     let alike = cold.iter().filter(|r| (r.time, r.value) == (row.time, row.value));
                     for alike in alike.chain([row]) {
                         state.truth.change(alike.id, |fact| fact.forgiven = true);
@@ -190,8 +188,13 @@ pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
     }
 }
 
+/// How many rows have the same content.
+fn alike(rows: &[Row], row: &Row) -> usize {
+    rows.iter().filter(|other| (other.time, other.value) == (row.time, row.value)).count()
+}
+
 /// Changes that were asked for before `heeded` are in the copies.
-fn changes_are_heeded(state: &mut State, id: MoveId, cold: &[Row], heeded: u64) {
+fn changes_are_heeded(state: &mut State, id: MoveId, head: &[Row], cold: &[Row], heeded: u64) {
     for row in cold {
         let Some(fact) = state.truth.of(row.id) else { continue };
         let missed =
@@ -199,7 +202,9 @@ fn changes_are_heeded(state: &mut State, id: MoveId, cold: &[Row], heeded: u64) 
         // What was updated and then dropped before anybody looked: the archive keeps what it has.
         // What came back under a new number is another copy.
         let dropped = matches!(fact.life, Life::Dropped(_)) || fact.twice;
-        if missed.is_some() && !fact.forgiven && !dropped {
+        // An equal row that came stands for one that was deleted.
+        let replaced = alike(head, row) >= alike(cold, row);
+        if missed.is_some() && !fact.forgiven && !dropped && !replaced {
             state.truth.violated(|| format!("a change of row {} was not heeded by move {id}", row.id));
         }
         let uuid = state.hot.uuid;

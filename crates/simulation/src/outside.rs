@@ -84,6 +84,8 @@ fn restore_nas(state: &mut State) {
     };
     state.note(|| "the NAS is put back to an older state".into());
     state.nas.restored = true;
+    // Queries that have read what was damaged are of no interest.
+    state.leases.clear();
     let ids: Vec<_> = state.nas.batches.keys().copied().collect();
     for id in ids {
         let of = state.book.batch(id).and_then(|batch| state.book.get(batch.move_id));

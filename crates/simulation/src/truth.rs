@@ -75,7 +75,7 @@ pub struct Truth {
     pub violation: Option<Violation>,
     /// What was last read for each batch.
     pub encoded: BTreeMap<BatchId, Vec<Row>>,
-    /// Rows with numbers of their own came from another table.
+    /// Rows with numbers of their own were attached.
     pub attached: bool,
     /// The largest batch id that there was.
     pub last_batch: u64,

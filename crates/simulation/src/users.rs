@@ -111,6 +111,7 @@ fn all_left(state: &mut State, parts: &[Part]) {
 }
 
 fn attach(state: &mut State, parts: Vec<Part>) {
+    state.truth.attached |= parts.iter().any(|part| part.numbered);
     let before = state.hot.parts.len();
     state.hot.attach(parts);
     let parts = state.hot.parts[before..].to_vec();
@@ -122,10 +123,9 @@ fn attach_from(state: &mut State) {
     if state.truth.facts.len() >= MANY_ROWS {
         return;
     }
-    state.truth.attached = true;
     let mut rows = new_rows(state);
     for row in &mut rows {
-        row.block = 1 + state.random.below(40);
+        row.block = 1 + state.random.below(state.hot.counter.max(8));
     }
     let partition = rows.first().map_or(0, |row| row.time.div_euclid(PARTITION));
     state.note(|| format!("user: ATTACH PARTITION FROM, the first row {}", rows.first().map_or(0, |r| r.id)));
@@ -139,9 +139,11 @@ fn truncate(state: &mut State) {
     all_left(state, &parts);
 }
 
-/// The table's TTL, in the parts of one merge; half of the days are old enough.
+/// The table's TTL, in the parts of one merge: some days, or some seconds of one, are old enough.
 fn expire(state: &mut State) {
-    let before = state.first_day() + (state.plan.days / 2 + 1) * 86_400;
+    let days = state.random.below(state.plan.days.cast_unsigned() + 1).cast_signed();
+    let seconds = state.random.below(state.plan.seconds).cast_signed() * 47;
+    let before = state.first_day() + days * 86_400 + seconds;
     let mut changed = Vec::new();
     let State { hot, random, .. } = state;
     hot.merge(random, Some(before), &mut changed);

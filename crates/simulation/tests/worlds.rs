@@ -8,21 +8,32 @@ use simulation::{Found, Search, search, world};
 /// Far more than is needed: a test that hangs ends.
 const LENGTH: Duration = Duration::from_secs(600);
 
-fn run(worlds: u64, without: Option<Rule>) -> Found {
-    search(Search { from: 1, worlds, length: LENGTH, threads: 2, without, all: false })
+fn run(from: u64, worlds: u64, without: Option<Rule>) -> Found {
+    search(Search { from, worlds, length: LENGTH, threads: 2, without, all: false })
 }
 
 #[test]
 fn a_fixed_set_of_worlds_keeps_the_rules() {
-    let found = run(2_000, None);
+    let found = run(1, 2_000, None);
     assert_eq!(found.violations, []);
     assert_eq!(found.worlds, 2_000);
 }
 
+/// Where to begin, so that the search is short: what few worlds notice is found some thousand seeds on.
+fn near(rule: Rule) -> u64 {
+    match rule {
+        Rule::AnotherHead => 2_200,
+        Rule::Numbering => 3_100,
+        Rule::Expires => 6_700,
+        Rule::Slices => 16_500,
+        _ => 1,
+    }
+}
+
 #[test]
 fn every_rule_left_out_is_noticed() {
-    let unnoticed: Vec<Rule> =
-        Rule::ALL.into_iter().filter(|rule| run(20_000, Some(*rule)).violations.is_empty()).collect();
+    let unnoticed = |rule: &Rule| run(near(*rule), 20_000, Some(*rule)).violations.is_empty();
+    let unnoticed: Vec<Rule> = Rule::ALL.into_iter().filter(unnoticed).collect();
     assert_eq!(unnoticed, []);
 }
 
