@@ -52,6 +52,26 @@ async fn a_table_with_a_materialized_column_does_not_move() {
     assert_eq!(scene.seen("daily").await, seen);
 }
 
+/// A projection is worth reading only where there are many rows.
+#[tokio::test]
+async fn a_projection_does_not_hide_rows_that_came_late() {
+    let scene = Scene::with(|config| config.batch_rows = 1_000_000).await;
+    scene.sql("ALTER TABLE hot.daily ADD PROJECTION by_price (SELECT * ORDER BY price)").await;
+    scene.sql("ALTER TABLE hot.daily MODIFY SETTING enable_block_number_column = 1").await;
+    scene.fill("daily", 0, 200_000, 0, 1).await;
+    scene.arm(Point::MoveDeleteBefore);
+    let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
+    scene.reached(Point::MoveDeleteBefore).await;
+    scene.fill("daily", 0, 200_000, 0, 1).await;
+    scene.sql("OPTIMIZE TABLE hot.daily FINAL").await;
+    let few = "SELECT count() FROM daily WHERE price < 5";
+    assert_eq!(scene.ask(few).await, "40");
+    scene.release(Point::MoveDeleteBefore);
+    assert_eq!(scene.finished(id).await.state, MigrationState::Done);
+    assert_eq!(scene.ask(few).await, "40");
+    assert_eq!(scene.sql("SELECT count() FROM hot.daily").await, "200000");
+}
+
 #[tokio::test]
 async fn windows_of_coarse_partitions_move_and_leave_the_rest() {
     let scene = Scene::start().await;

@@ -1,4 +1,8 @@
 //! The rows of a window that were there at a watermark, and statements about them.
+//!
+//! **Projections.** ClickHouse 26.7 may read a projection in the table's place, and there compares other block
+//! numbers than the rows': it answers wrongly, without an error. Every statement with [`predicate`] needs
+//! `optimize_use_projections = 0` (a deletion does not read projections).
 
 use clickhouse_sql::{TableName, quote};
 use moves::{ManagedTable, RowSet};
@@ -7,7 +11,7 @@ use storage_types::{ContentHash, Proof, TimeRange, time_sql};
 
 use super::{Hot, HotError, ROWS};
 
-/// What statements about a [`RowSet`] end with. A projection has no block numbers of its rows.
+/// What statements about a [`RowSet`] end with.
 pub(super) const SETTINGS: &str = "SETTINGS optimize_use_projections = 0";
 
 /// The condition of the rows, for a WHERE; ClickHouse prunes parts and granules by its times.
