@@ -7,7 +7,7 @@ mod migrator_support;
 use fault_points::{Daemon, Point};
 use migrator_support::{Scene, rows};
 use storage_types::{MoveState, service_api::MigrationState};
-use testbed::{clients::Refused, stack::Role};
+use testbed::{clients::Refused, engine::Engine, stack::Role};
 
 #[tokio::test]
 async fn whole_partitions_move_and_answers_stay_the_same() {
@@ -49,6 +49,36 @@ async fn a_table_with_a_materialized_column_does_not_move() {
     scene.sql("ALTER TABLE hot.daily MODIFY COLUMN arrived DateTime DEFAULT now()").await;
     let seen = scene.seen("daily").await;
     assert_eq!(rows(&scene.migrate("daily", 1).await.moves), 1_000);
+    assert_eq!(scene.seen("daily").await, seen);
+}
+
+#[tokio::test]
+async fn several_nodes_are_used_only_where_they_are_known_to_be_one_server() {
+    let mut scene = Scene::start().await;
+    scene.fill("daily", 0, 1_000, 0, 1).await;
+    let seen = scene.seen("daily").await;
+    // It does not let the service in, so that nobody knows whose rows it has.
+    let stranger = Engine::start(scene.dir.path().join("stranger")).await.unwrap();
+    let hot = scene.stack.info().hot.url;
+    let (stranger, same) = (format!("http://{}", stranger.address()), hot.replace("127.0.0.1", "localhost"));
+    let config = scene.dir.path().join("config/cloud_storage.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let single = format!("type: \"embedded\"\n  nodes: [\"{hot}\"]");
+    assert!(text.contains(&single), "{text}");
+    for (second, reason) in [(&stranger, Some("has not answered yet")), (&same, None)] {
+        let cluster = format!("type: \"clickhouse_cluster\"\n  nodes: [\"{hot}\", \"{second}\"]");
+        std::fs::write(&config, text.replace(&single, &cluster)).unwrap();
+        scene.stack.kill(Role::Service).unwrap();
+        scene.stack.restart(Role::Service).await.unwrap();
+        match reason {
+            Some(reason) => {
+                let error = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap_err();
+                let refused = error.downcast_ref::<Refused>().unwrap();
+                assert!(refused.message.contains(reason) && refused.message.contains(second), "{refused:?}");
+            }
+            None => assert_eq!(rows(&scene.migrate("daily", 1).await.moves), 1_000),
+        }
+    }
     assert_eq!(scene.seen("daily").await, seen);
 }
 

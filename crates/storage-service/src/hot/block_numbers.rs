@@ -4,16 +4,17 @@
 //! of one insert has it by its name, so that rows from before the setting are older than any later watermark.
 //!
 //! **The watermark.** Plain MergeTree takes a part's number and makes the part visible under one lock, so that
-//! at any moment every row up to the highest number of an active part is there: nothing comes in below it later.
-//! (Replicated tables take numbers earlier, and would need another watermark.) Three things do change what is
-//! below:
+//! of the rows up to a number that anything has, every one is there: nothing comes in below it later. (Replicated
+//! tables take numbers earlier, and would need another watermark.) Three things do change what is below:
 //!
 //! - rows go: mutations, TTL, DROP, and DETACH. ATTACH brings a part back under a new name, with the numbers its
 //!   rows had when it was merged once, else with a new number for all.
 //! - old numbers come: ATTACH PARTITION FROM, REPLACE PARTITION FROM and MOVE PARTITION TO TABLE bring the rows
 //!   of a merged part with the numbers they had in the other table, where that stores them; else with a new one.
+//!   They may be above everything that this table has given: such rows are below no watermark until it has. (The
+//!   highest number among the rows is no watermark: what comes next would have a lower one.)
 //! - counting begins again: a table that has no part when the engine starts (or the table is attached) numbers
-//!   from 1.
+//!   from 1, or from its latest mutation that is still known.
 
 use clickhouse_sql::{TableName, quote};
 use serde::Deserialize;
@@ -26,24 +27,8 @@ const SETTING: &str = "enable_block_number_column";
 impl Hot {
     /// Whether rows of the table keep their block number. `false` also when there is no such table.
     pub async fn has_block_numbers(&self, table: &TableName) -> Result<bool, HotError> {
-        const WHAT: &str = "read the table's settings";
-        #[derive(Deserialize)]
-        struct Row {
-            engine_full: String,
-            by_default: String,
-        }
-        let sql = format!(
-            "SELECT engine_full, (SELECT any(value) FROM system.merge_tree_settings WHERE name = '{SETTING}') \
-             AS by_default FROM system.tables WHERE database = {} AND name = {}",
-            quote::string(&table.database),
-            quote::string(&table.table)
-        );
-        let rows: Vec<Row> = self.rows(WHAT, sql, METADATA).await?;
-        let Some(row) = rows.into_iter().next() else { return Ok(false) };
-        let engine = EngineText::parse(&row.engine_full)
-            .map_err(|reason| HotError::Unexpected { what: WHAT, reason: reason.to_string() })?;
-        let own = engine.settings.into_iter().find(|(name, _)| name == SETTING).map(|(_, value)| value);
-        Ok(matches!(own.unwrap_or(row.by_default).as_str(), "1" | "true"))
+        let set = self.table_setting(table, SETTING).await?;
+        Ok(matches!(set.as_deref(), Some("1" | "true")))
     }
 
     /// Has rows keep their block numbers from now on; touches metadata only, and nothing when it is so already.
@@ -55,18 +40,61 @@ impl Hot {
         self.run("keep block numbers", sql, METADATA).await
     }
 
-    /// The highest block number of a row that is there; 0 when none is. No row comes in below it later, but for
-    /// those that ATTACH PARTITION FROM and its like bring.
+    /// The highest number that the table has given: every row that is there has it or a lower one, every row that
+    /// comes a higher one. 0: it has given none. See the [module](self) for the exceptions.
+    ///
+    /// Mutations take numbers from the same count, so that one of them is below the watermark exactly when it was
+    /// asked for before it.
     pub async fn watermark(&self, table: &TableName) -> Result<u64, HotError> {
         #[derive(Deserialize)]
         struct Row {
             n: u64,
         }
+        let this = in_system_table(table);
         let sql = format!(
-            "SELECT toUInt64(greatest(max(max_block_number), 0)) AS n FROM system.parts WHERE {} AND active",
-            in_system_table(table)
+            "SELECT greatest(\
+             (SELECT max(greatest(toUInt64(max_block_number), data_version)) FROM system.parts WHERE {this} AND active), \
+             (SELECT max(toUInt64(block_numbers.number[1])) FROM system.mutations WHERE {this})) AS n"
         );
         let rows: Vec<Row> = self.rows("take the watermark", sql, METADATA).await?;
         Ok(rows.first().map_or(0, |row| row.n))
+    }
+
+    /// A MergeTree setting of the table, or the server's; `None` when there is no such table.
+    pub(super) async fn table_setting(
+        &self,
+        table: &TableName,
+        name: &str,
+    ) -> Result<Option<String>, HotError> {
+        #[derive(Deserialize)]
+        struct Row {
+            value: String,
+        }
+        let Some(engine) = self.engine_text(table).await? else { return Ok(None) };
+        if let Some((_, value)) = engine.settings.into_iter().find(|(known, _)| known == name) {
+            return Ok(Some(value));
+        }
+        let sql =
+            format!("SELECT value FROM system.merge_tree_settings WHERE name = {}", quote::string(name));
+        let rows: Vec<Row> = self.rows("read the server's settings", sql, METADATA).await?;
+        Ok(rows.into_iter().next().map(|row| row.value))
+    }
+
+    /// The table's engine clause; `None` when there is no such table.
+    pub(super) async fn engine_text(&self, table: &TableName) -> Result<Option<EngineText>, HotError> {
+        const WHAT: &str = "read the table's engine";
+        #[derive(Deserialize)]
+        struct Row {
+            engine_full: String,
+        }
+        let sql = format!(
+            "SELECT engine_full FROM system.tables WHERE database = {} AND name = {}",
+            quote::string(&table.database),
+            quote::string(&table.table)
+        );
+        let rows: Vec<Row> = self.rows(WHAT, sql, METADATA).await?;
+        let unread = |reason| HotError::Unexpected { what: WHAT, reason };
+        let parsed = rows.first().map(|row| EngineText::parse(&row.engine_full));
+        parsed.transpose().map_err(|reason| unread(reason.to_string()))
     }
 }

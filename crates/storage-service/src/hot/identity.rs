@@ -12,6 +12,10 @@ use super::{Hot, HotError, METADATA};
 /// What a server or a table has that has no identity.
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
+/// The database whose UUID stands for the server's where that has none. Not the one of the internal tables, which
+/// tells that a move was made.
+const IDENTITY_DATABASE: &str = "storage_identity";
+
 /// Where rows are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -28,24 +32,33 @@ struct Row {
 
 impl Hot {
     /// Which server answers: `serverUUID()`, which ClickHouse keeps in its data folder. The embedded engine has
-    /// none: all of them answer alike, and are told apart by their tables only.
+    /// none; there the UUID of an empty database stands for it, which is made for that.
     pub async fn server_id(&self) -> Result<String, HotError> {
         self.server_id_at(None).await
     }
 
     pub(super) async fn server_id_at(&self, node: Option<NodeId>) -> Result<String, HotError> {
         const WHAT: &str = "ask which server it is";
-        let sql = format!(
-            "SELECT if(serverUUID() != '{NIL}', serverUUID(), uuid) AS id FROM system.databases WHERE name = 'system'"
-        );
-        let mut query = self.client.query(sql).deadline(METADATA);
-        if let Some(node) = node {
-            query = query.node(node);
+        let failed = |source| HotError::Engine { what: WHAT, source };
+        let ask = |sql: String| {
+            let query = self.client.query(sql).deadline(METADATA);
+            match node {
+                Some(node) => query.node(node),
+                None => query,
+            }
+        };
+        let own: Row = ask("SELECT toString(serverUUID()) AS id".to_owned()).one().await.map_err(failed)?;
+        if own.id != NIL {
+            return Ok(own.id);
         }
-        let rows: Vec<Row> = query.rows().await.map_err(|source| HotError::Engine { what: WHAT, source })?;
-        match rows.into_iter().next() {
-            Some(row) if row.id != NIL => Ok(row.id),
-            _ => Err(HotError::Unexpected { what: WHAT, reason: "it has no UUID".into() }),
+        let create = format!("CREATE DATABASE IF NOT EXISTS {IDENTITY_DATABASE} ENGINE = Atomic");
+        ask(create).execute().await.map_err(failed)?;
+        let sql =
+            format!("SELECT toString(uuid) AS id FROM system.databases WHERE name = '{IDENTITY_DATABASE}'");
+        let made: Row = ask(sql).one().await.map_err(failed)?;
+        match made.id {
+            id if id == NIL => Err(HotError::Unexpected { what: WHAT, reason: "it has no UUID".into() }),
+            id => Ok(id),
         }
     }
 
@@ -53,8 +66,8 @@ impl Hot {
     /// `None` when there is no such table.
     ///
     /// # Errors
-    /// Also when the table has none: a database with the engine Ordinary gives none, and the time of the last
-    /// ALTER, which it has, changes with settings of ours. [`Hot::describe`] refuses such tables.
+    /// Also when the table has none: a database with the engine Ordinary (or the embedded engine's
+    /// own `default`) gives none, and the time of the last ALTER, which it has, changes with settings of ours.
     pub async fn table_id(&self, table: &TableName) -> Result<Option<String>, HotError> {
         const WHAT: &str = "ask which table it is";
         let sql = format!(

@@ -90,7 +90,8 @@ pub struct Hot {
 }
 
 impl Hot {
-    /// Statements go through `client`, which must be the owner of the tables.
+    /// Statements go through `client`, which must be the owner of the tables. Where it has several nodes, only
+    /// the first is asked until [`Hot::nodes_differ`] has asked all.
     pub fn new(client: Client) -> Self {
         nodes::admit_first(&client);
         Self { client, nodes: nodes::KnownNodes::default() }

@@ -3,10 +3,13 @@
 use std::net::TcpListener;
 
 use clickhouse_http::client::{Client, NodeList};
+use clickhouse_sql::TableName;
 use moves::ManagedTable;
 use storage_config::TableConfig;
 use storage_service::hot::Hot;
+use storage_types::TimeRange;
 use testbed::{clients::ClickHouse, engine};
+use url::Url;
 
 #[path = "../clickhouse_25_8/server.rs"]
 mod server;
@@ -16,6 +19,7 @@ pub struct Engine {
     /// Asks it as the migrator does.
     pub hot: Hot,
     admin: ClickHouse,
+    url: Url,
     _dir: tempfile::TempDir,
     program: Program,
 }
@@ -56,7 +60,8 @@ impl Engine {
     }
 
     async fn with_databases(hot: Hot, admin: ClickHouse, dir: tempfile::TempDir, program: Program) -> Self {
-        let engine = Self { hot, admin, _dir: dir, program };
+        let url = admin.url.parse().unwrap();
+        let engine = Self { hot, admin, url, _dir: dir, program };
         engine.sql("CREATE DATABASE hot").await;
         engine.sql("CREATE DATABASE other").await;
         engine
@@ -118,6 +123,19 @@ impl Engine {
         self.hot.describe(&config(name)).await.unwrap().err()
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// `kill -9` of an embedded one.
+    pub fn kill(&mut self) {
+        match &mut self.program {
+            Program::Embedded(engine) => engine.kill().unwrap(),
+            Program::Server(_) => panic!("not of a server"),
+        }
+    }
+
     /// Ends it and starts it again.
     pub async fn restart(&mut self) {
         match &mut self.program {
@@ -127,8 +145,15 @@ impl Engine {
     }
 }
 
+/// A managed table's head.
+pub fn head(table: &ManagedTable) -> TableName {
+    TableName::new(&table.head.0, &table.head.1)
+}
+
 /// First second of [`Engine::insert`]'s rows: 2026-01-10.
 pub const START: i64 = 1_768_003_200;
+/// The window around them.
+pub const WINDOW: TimeRange = TimeRange::new(START, START + 10);
 
 fn config(name: &str) -> TableConfig {
     TableConfig {

@@ -5,6 +5,18 @@ use clickhouse_sql::TableName;
 use crate::engines::Engine;
 
 #[tokio::test]
+async fn a_server_keeps_its_identity_and_shares_it_with_nobody() {
+    let mut ids = Vec::new();
+    for mut engine in Engine::both().await.into_iter().chain([Engine::embedded().await]) {
+        let id = engine.hot.server_id().await.unwrap();
+        engine.restart().await;
+        assert_eq!(engine.hot.server_id().await.unwrap(), id);
+        assert!(!ids.contains(&id), "{ids:?}");
+        ids.push(id);
+    }
+}
+
+#[tokio::test]
 async fn a_table_keeps_its_identity_when_it_is_renamed_and_loses_it_when_it_is_made_anew() {
     for engine in Engine::both().await {
         let id = async |name: &str| engine.hot.table_id(&TableName::new("hot", name)).await.unwrap();

@@ -2,9 +2,14 @@
 //! its package can be fetched.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod changes;
 mod columns;
+mod deletion;
 mod engines;
 mod identity;
+mod nodes;
 mod row_numbers;
+mod row_set;
 mod time_columns;
 mod watermark;
+mod witness;
