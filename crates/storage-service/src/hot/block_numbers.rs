@@ -41,7 +41,7 @@ impl Hot {
     }
 
     /// The highest number that the table has given: every row that is there has it or a lower one, every row that
-    /// comes a higher one. 0: it has given none. See the [module](self) for the exceptions.
+    /// comes a higher one. 0: it has given none. The exceptions stand at the top of this file.
     ///
     /// Mutations take numbers from the same count, so that one of them is below the watermark exactly when it was
     /// asked for before it.
