@@ -52,13 +52,17 @@ impl TableSnapshot {
     }
 }
 
-/// Rows of the head that are visible in cold: time in `range` and `_block_number <= watermark`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Rows of the head that are visible in cold: time in `range` and `_block_number <= watermark`, in one table. Of
+/// another that answers to its name, as after `EXCHANGE TABLES`, the condition would leave out other rows: a query
+/// that meets it there is not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HiddenRows {
     /// Their times.
     pub range: TimeRange,
     /// Highest block number among them.
     pub watermark: u64,
+    /// `system.tables.uuid` of that table.
+    pub table_id: String,
 }
 
 /// A batch that cold reads may see.

@@ -32,6 +32,7 @@ pub use catalog::{CatalogVersion, HiddenRows, TableSnapshot, VisibleBatch};
 pub use clickhouse_sql::{MAX_DEPTH, MAX_QUERY_BYTES, TableName};
 pub use plans::plan::{ColdScan, Plan, PlanKind, PlanRequest, Route, Template};
 pub use plans::planner::plan;
+pub use plans::scan::HEAD_REPLACED;
 pub use refusal::Refusal;
 pub use structured::structured;
 pub use syntax::statement::QueryKind;

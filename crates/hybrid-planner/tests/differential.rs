@@ -158,6 +158,11 @@ fn spread_table(engine: &Engine, cut: Cut, hot: &str, cold: &str, table: &Table)
         ));
         snapshot.batches.push(VisibleBatch { id: BatchId::from_u64(id).unwrap(), range: day(n) });
     }
+    engine.all(&std::mem::take(&mut sql));
+    let head_id =
+        format!("SELECT uuid FROM system.tables WHERE database = '{hot}' AND name = '{name}' FORMAT TSVRaw");
+    let table_id = engine.run(&head_id, "").unwrap().trim().to_owned();
+    let hidden = |range| HiddenRows { range, watermark: 1, table_id: table_id.clone() };
     let in_head = format!("timestamp >= toDateTime({})", FIRST_DAY + cold_days * DAY);
     // What was inserted first has block number 1.
     let first = |filter: &str| {
@@ -171,12 +176,12 @@ fn spread_table(engine: &Engine, cut: Cut, hot: &str, cold: &str, table: &Table)
             "INSERT INTO {cold}.{name} ({names}, _batch) SELECT {names}, {id} FROM {whole} WHERE {shipped}"
         ));
         snapshot.batches.push(VisibleBatch { id: BatchId::from_u64(id).unwrap(), range: day(4) });
-        snapshot.hidden.push(HiddenRows { range: day(4), watermark: 1 });
+        snapshot.hidden.push(hidden(day(4)));
         sql.push(first(&format!("{in_head} AND NOT ({shipped})")));
     } else if cut == Cut::Hidden {
         // A copy of day 2 that must not be seen.
         sql.push(first(&within(day(2))));
-        snapshot.hidden.push(HiddenRows { range: day(2), watermark: 1 });
+        snapshot.hidden.push(hidden(day(2)));
         sql.push(first(&in_head));
     } else {
         sql.push(first(&in_head));

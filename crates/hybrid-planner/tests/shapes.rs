@@ -22,7 +22,7 @@ fn catalog() -> CatalogVersion {
     let table = |name: &str, hides: bool| {
         let column = |name: &str, data_type: &str| Column { name: name.into(), data_type: data_type.into() };
         let range = |n: i64| TimeRange::new(FIRST + n * DAY, FIRST + (n + 1) * DAY);
-        let hidden = HiddenRows { range: range(4), watermark: 77 };
+        let hidden = HiddenRows { range: range(4), watermark: 77, table_id: "t-1".into() };
         let id = |n: u64| BatchId::from_u64(100 + n).unwrap();
         Arc::new(TableSnapshot {
             logical: name.into(),

@@ -17,7 +17,7 @@ use storage_types::{BatchId, MoveId, TimeRange, lifecycle::IllegalTransition};
 use crate::{
     record::{Batch, Move, Place, RowSet},
     sabotage::{Rule, holds},
-    state::{BatchState, MoveState},
+    state::BatchState,
 };
 
 /// One change of the book.
@@ -27,8 +27,6 @@ pub enum Change {
     Move(Box<Move>),
     /// A new batch, or a batch in its next state.
     Batch(Box<Batch>),
-    /// A batch that the NAS has nothing of.
-    Forget(BatchId),
 }
 
 impl From<Move> for Change {
@@ -99,26 +97,10 @@ impl Book {
         BatchId::from_u64(wanted.max(self.last_batch.saturating_add(1)).saturating_add(taken))
     }
 
-    /// The rows of a head that queries must not read there.
-    pub fn hidden(&self, logical: &str) -> Vec<RowSet> {
-        self.moves
-            .values()
-            .filter(|m| m.table.logical == logical && m.state.hides())
-            .map(|m| m.rows)
-            .collect()
-    }
-
-    /// The heads that these rows are in: of another one that answers to the name, which rows are meant is not
-    /// known, and a query that reads it has to be refused.
-    pub fn hidden_in(&self, logical: &str) -> Vec<Place> {
-        let of_table = self.moves.values().filter(|m| m.table.logical == logical && m.state.hides());
-        let mut places: Vec<Place> = Vec::new();
-        for record in of_table {
-            if !places.contains(&record.place) {
-                places.push(record.place.clone());
-            }
-        }
-        places
+    /// The moves whose rows queries must not read in the head. Which rows are meant is known for the head in the
+    /// move's place only: where another answers to the name, a query that meets them has to be refused.
+    pub fn hiding(&self, logical: &str) -> impl Iterator<Item = &Arc<Move>> {
+        self.moves.values().filter(move |m| m.table.logical == logical && m.state.hides())
     }
 
     /// Windows of a table that queries are refused in, and why.
@@ -139,25 +121,15 @@ impl Book {
     pub fn check(&self, changes: &[Change]) -> Result<(), IllegalTransition> {
         for change in changes {
             match change {
-                Change::Move(new) => match self.moves.get(&new.id) {
-                    Some(old) => old.state.advance(new.state).map(drop)?,
-                    None if new.state == MoveState::Planned => {}
-                    // Found again after a loss.
-                    None => {}
-                },
-                Change::Batch(new) => {
-                    if let Some(old) = self.batches.get(&new.id) {
+                // One that is new may be in any state: it was found again after a loss.
+                Change::Move(new) => {
+                    if let Some(old) = self.moves.get(&new.id) {
                         old.state.advance(new.state)?;
                     }
                 }
-                Change::Forget(id) => {
-                    let state = self.batches.get(id).map_or(BatchState::Dropped, |batch| batch.state);
-                    if state != BatchState::Dropped {
-                        return Err(IllegalTransition {
-                            what: "batch",
-                            from: state.as_str(),
-                            to: "forgotten",
-                        });
+                Change::Batch(new) => {
+                    if let Some(old) = self.batches.get(&new.id) {
+                        old.state.advance(new.state)?;
                     }
                 }
             }
@@ -168,18 +140,11 @@ impl Book {
     /// Whether queries see the changes.
     pub fn is_seen(&self, changes: &[Change]) -> bool {
         let batch_seen = |state: Option<BatchState>| state == Some(BatchState::Published);
-        let move_seen = |m: Option<&Move>| {
-            m.map(|m| (m.state.hides(), m.rows, m.waiting.as_ref().is_some_and(|w| w.unsafe_to_read)))
-                .filter(|(hides, _, refused)| *hides || *refused)
-        };
         changes.iter().any(|change| match change {
-            Change::Move(new) => {
-                move_seen(self.moves.get(&new.id).map(AsRef::as_ref)) != move_seen(Some(new))
-            }
+            Change::Move(new) => seen_of(self.moves.get(&new.id).map(AsRef::as_ref)) != seen_of(Some(new)),
             Change::Batch(new) => {
                 batch_seen(self.batches.get(&new.id).map(|b| b.state)) != batch_seen(Some(new.state))
             }
-            Change::Forget(_) => false,
         })
     }
 
@@ -211,12 +176,15 @@ impl Book {
                     self.by_move.insert((new.move_id, new.id));
                     self.batches.insert(new.id, Arc::from(new));
                 }
-                Change::Forget(id) => {
-                    if let Some(batch) = self.batches.remove(&id) {
-                        self.by_move.remove(&(batch.move_id, id));
-                    }
-                }
             }
         }
     }
+}
+
+/// What queries see of a move: whether its rows are hidden, which these are, in which head, and whether their
+/// window is refused.
+fn seen_of(record: Option<&Move>) -> Option<(bool, RowSet, &Place, bool)> {
+    let m = record?;
+    let refused = m.waiting.as_ref().is_some_and(|waiting| waiting.unsafe_to_read);
+    (m.state.hides() || refused).then_some((m.state.hides(), m.rows, &m.place, refused))
 }

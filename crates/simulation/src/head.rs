@@ -28,20 +28,14 @@ impl Head for Sim {
     async fn keep_block_numbers(&self, _: &ManagedTable) -> Answer<()> {
         self.call(Callee::Hot, "keep block numbers", |state| {
             state.hot.keeps_numbers = true;
+            state.hot.keeps_empty |= holds(Rule::Numbering);
             Ok(())
         })
         .await
     }
 
     async fn watermark(&self, _: &ManagedTable, _: TimeRange) -> Answer<u64> {
-        self.call(Callee::Hot, "watermark", |state| {
-            let watermark = state.hot.watermark();
-            if holds(Rule::Numbering) {
-                state.hot.anchor = state.hot.anchor.max(watermark);
-            }
-            Ok(watermark)
-        })
-        .await
+        self.call(Callee::Hot, "watermark", |state| Ok(state.hot.watermark())).await
     }
 
     async fn histogram(&self, _: &ManagedTable, rows: RowSet, seconds: i64) -> Answer<Vec<(TimeRange, u64)>> {

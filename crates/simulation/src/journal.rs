@@ -76,7 +76,7 @@ pub fn write(state: &mut State, mut changes: Vec<Change>) -> Answer<u64> {
                 }
                 state.truth.last_batch = state.truth.last_batch.max(id);
             }
-            Change::Batch(_) | Change::Forget(_) => {}
+            Change::Batch(_) => {}
         }
     }
     state.note(|| format!("  commit {}", shown(&changes)));
@@ -108,7 +108,6 @@ fn shown(changes: &[Change]) -> String {
             )
         }
         Change::Batch(b) => format!("batch {} {}", b.id.get() & 0xffff, b.state),
-        Change::Forget(id) => format!("forget {id}"),
     };
     changes.iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -36,8 +36,7 @@ fn begin(state: &mut State, range: TimeRange) {
         version: state.book.version,
         range,
         began: state.event,
-        hidden: state.book.hidden(LOGICAL),
-        places: state.book.hidden_in(LOGICAL),
+        hidden: state.book.hiding(LOGICAL).map(|record| (record.rows, record.place.clone())).collect(),
         batches: shown.map(|batch| batch.id).collect(),
         head: None,
         cold: None,
@@ -65,14 +64,20 @@ fn go_on(state: &mut State, at: usize) {
     }
 }
 
-/// `None`: refused. A query names the head by the UUID that its condition is of.
+/// `None`: refused. The engine asks which table it is where it meets a row in the time of a hidden set.
 fn read_head(state: &State, lease: &Lease) -> Option<Vec<Row>> {
-    if !lease.places.iter().all(|place| *place == state.hot.place()) {
-        return None;
+    let place = state.hot.place();
+    let mut read = Vec::new();
+    for (part, row) in state.hot.rows().filter(|(_, row)| inside(lease.range, row)) {
+        let mut sets = lease.hidden.iter().filter(|(set, _)| inside(set.window, row));
+        if sets.clone().any(|(_, of)| *of != place) {
+            return None;
+        }
+        if !sets.any(|(set, _)| belongs(*set, row.time, part.number(row))) {
+            read.push(*row);
+        }
     }
-    let hidden = |row: &Row, number: u64| lease.hidden.iter().any(|set| belongs(*set, row.time, number));
-    let rows = state.hot.rows().filter(|(part, row)| !hidden(row, part.number(row)));
-    Some(rows.map(|(_, row)| *row).filter(|row| inside(lease.range, row)).collect())
+    Some(read)
 }
 
 /// `None`: refused. The NAS knows when it has lost a batch that it is asked for.
@@ -133,7 +138,7 @@ fn check(state: &mut State, lease: &Lease, head: &[Row], cold: &[Row], last: boo
 pub fn last(state: &mut State) {
     state.leases.clear();
     state.event += 1;
-    if !state.book.hidden(LOGICAL).is_empty() || !state.book.refused(LOGICAL).is_empty() {
+    if !state.book.hiding(LOGICAL).next().is_none() || !state.book.refused(LOGICAL).is_empty() {
         state.truth.violated(|| "rows of the head are hidden although every move is over".into());
     }
     begin(state, TimeRange::ALL);

@@ -32,10 +32,8 @@ pub struct Lease {
     pub range: TimeRange,
     /// When it began.
     pub began: Event,
-    /// The head's rows it leaves out.
-    pub hidden: Vec<RowSet>,
-    /// The heads that these are of.
-    pub places: Vec<Place>,
+    /// The rows it leaves out, each of one head.
+    pub hidden: Vec<(RowSet, Place)>,
     /// The batches it reads.
     pub batches: Vec<BatchId>,
     /// What it has read of the head.

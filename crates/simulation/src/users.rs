@@ -39,6 +39,9 @@ pub fn act(state: &mut State) {
         6 => truncate(state),
         7 => {
             state.note(|| "the hot server starts again".into());
+            if state.book.open_moves().next().is_none() {
+                state.hot.clear_empty_parts();
+            }
             state.hot.restart();
         }
         8 => expire(state),
@@ -135,7 +138,7 @@ fn attach_from(state: &mut State) {
 
 fn truncate(state: &mut State) {
     state.note(|| "user: TRUNCATE".into());
-    let parts = std::mem::take(&mut state.hot.parts);
+    let parts = state.hot.truncate();
     all_left(state, &parts);
 }
 

@@ -186,6 +186,70 @@ async fn a_partition_dropped_under_a_move_is_archived_all_the_same() {
     }
 }
 
+/// Another table answers to the head's name while rows of the old one are hidden, until the move has looked at it:
+/// a query that meets rows of their time there is refused, every other is answered.
+#[tokio::test]
+async fn another_table_is_not_read_by_the_numbers_of_the_one_that_rows_left() {
+    let scene = Scene::start().await;
+    scene.fill("daily", 0, 4_000, 0, 2).await;
+    scene.sql("CREATE TABLE hot.other AS hot.daily").await;
+    scene.sql("INSERT INTO hot.other SELECT * FROM hot.daily WHERE id % 2 = 0").await;
+    scene.arm(Point::MoveDeleteBefore);
+    let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
+    scene.reached(Point::MoveDeleteBefore).await;
+    let seen = scene.seen("daily").await;
+    scene.sql("EXCHANGE TABLES hot.daily AND hot.other").await;
+    for sql in
+        ["SELECT count() FROM daily", "SELECT max(price) FROM daily WHERE ts < '2026-01-11' AND id > 5"]
+    {
+        let error = scene.service.ask(&serde_json::json!({"sql": sql})).await.unwrap_err();
+        let refused = error.downcast_ref::<Refused>().unwrap();
+        assert_eq!((refused.status, refused.code.as_str()), (503, "head_replaced"), "{sql}: {refused:?}");
+        assert!(refused.message.contains("`hot`.`daily`"), "{refused:?}");
+    }
+    assert_eq!(scene.ask("SELECT count() FROM daily WHERE ts >= '2026-01-11'").await, "1000");
+    scene.sql("EXCHANGE TABLES hot.daily AND hot.other").await;
+    assert_eq!(scene.seen("daily").await, seen);
+    scene.release(Point::MoveDeleteBefore);
+    assert_eq!(scene.finished(id).await.state, MigrationState::Done);
+    assert_eq!(scene.seen("daily").await, seen);
+}
+
+/// Everything is dropped and the table opened anew, which alone would have it number rows from 1 again: rows that
+/// come then, of a window that is published, are late rows and not the old ones.
+#[tokio::test]
+async fn a_truncated_table_does_not_give_a_moves_numbers_to_new_rows() {
+    let scene = Scene::start().await;
+    let soon = "old_parts_lifetime = 1, merge_tree_clear_old_parts_interval_seconds = 1, \
+        cleanup_delay_period = 1, max_cleanup_delay_period = 1";
+    scene.sql(&format!("ALTER TABLE hot.daily MODIFY SETTING {soon}")).await;
+    scene.fill("daily", 0, 4_000, 0, 2).await;
+    scene.arm(Point::MoveDeleteBefore);
+    let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
+    scene.reached(Point::MoveDeleteBefore).await;
+    scene.sql("TRUNCATE TABLE hot.daily").await;
+    scene
+        .until("the old parts are gone", async |s| {
+            let left =
+                "SELECT count() FROM system.parts WHERE database = 'hot' AND table = 'daily' AND rows > 0";
+            s.sql(left).await == "0"
+        })
+        .await;
+    scene.sql("DETACH TABLE hot.daily SYNC").await;
+    scene.sql("ATTACH TABLE hot.daily").await;
+    scene.fill("daily", 50_000, 100, 0, 1).await;
+    let seen = scene.seen("daily").await;
+    assert!(seen.starts_with("2100,2100,"), "{seen}");
+    scene.release(Point::MoveDeleteBefore);
+    assert_eq!(scene.finished(id).await.state, MigrationState::Done);
+    assert_eq!(scene.seen("daily").await, seen);
+    assert_eq!(rows(&scene.migrate("daily", 1).await.moves), 100);
+    assert_eq!(scene.seen("daily").await, seen);
+    // Without a move the table clears away again what is empty.
+    let empty = "SELECT count() FROM system.parts WHERE database = 'hot' AND table = 'daily' AND active";
+    scene.until("empty parts are cleared away", async |s| s.sql(empty).await == "0").await;
+}
+
 /// A mutation changes rows that are being sent, or are published and still in the head: they are sent again, and
 /// the answer is what the mutation made of them.
 #[tokio::test]

@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// What the engine's error (395) says when the head is not the table whose rows are hidden; then its name.
+pub const HEAD_REPLACED: &str = "another table than the one that rows were moved out of answers to the name";
+
 /// A reference and what it reads.
 #[derive(Debug, Clone)]
 pub(crate) struct Scan {
@@ -42,7 +45,7 @@ impl Scan {
         let overlapping = table.batches.iter().filter(|b| b.range.overlaps(range));
         let (batches, held) = overlapping
             .fold((0, TimeRange::new(0, 0)), |(count, hull), batch| (count + 1, hull.hull(batch.range)));
-        let hidden = table.hidden.iter().filter(|h| h.range.overlaps(range)).copied().collect();
+        let hidden = table.hidden.iter().filter(|h| h.range.overlaps(range)).cloned().collect();
         let mut reading = Self {
             columns: columns(query, &r),
             r,
@@ -94,10 +97,20 @@ impl Scan {
         if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) }
     }
 
-    /// The head, without the rows that are visible in cold.
+    /// The head, without the rows that are visible in cold. Which table it is the engine asks where it compares
+    /// numbers, after it has settled which table it reads: what is exchanged later is not read.
     pub fn head_filter(&self) -> String {
+        let head = &self.table().head;
         let hidden = self.hidden.iter().map(|rows| {
-            let number = format!("_block_number <= {}", rows.watermark);
+            let number = format!(
+                "_block_number <= {} + throwIf((SELECT count() FROM system.tables WHERE database = {} AND name = {} \
+                 AND toString(uuid) = {}) = 0, {})",
+                rows.watermark,
+                quote::string(&head.database),
+                quote::string(&head.table),
+                quote::string(&rows.table_id),
+                quote::string(&format!("{HEAD_REPLACED} {head}")),
+            );
             match time_condition(self.table(), rows.range) {
                 Some(time) => format!("NOT ({time} AND {number})"),
                 None => format!("NOT ({number})"),

@@ -42,7 +42,9 @@ impl Table {
                 .extend(merged.rows.iter().filter(|row| row.time < expired).copied().map(Changed::Expired));
             merged.rows.retain(|row| row.time >= expired);
         }
-        if !merged.rows.is_empty() {
+        if merged.rows.is_empty() {
+            self.emptied(merged.max);
+        } else {
             self.parts.push(merged);
         }
         true
@@ -93,7 +95,8 @@ impl Table {
             }),
         }
         if part.rows.is_empty() {
-            self.parts.remove(n);
+            let part = self.parts.remove(n);
+            self.emptied(part.max);
         }
         true
     }

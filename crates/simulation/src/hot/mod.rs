@@ -105,8 +105,10 @@ pub struct Table {
     pub mutations: Vec<Mutation>,
     /// The latest number that was given.
     pub counter: u64,
-    /// It never counts from a lower number again: kept by something with this number that nobody drops.
-    pub anchor: u64,
+    /// `remove_empty_parts = 0`.
+    pub keeps_empty: bool,
+    /// Highest number of the empty parts that are kept.
+    pub emptied: u64,
     /// `enable_block_number_column`.
     pub keeps_numbers: bool,
     /// Columns it has.
@@ -158,6 +160,13 @@ impl Table {
 
     /// Highest number of the active parts.
     pub fn watermark(&self) -> u64 {
-        self.parts.iter().map(|part| part.max).max().unwrap_or(0)
+        self.parts.iter().map(|part| part.max).max().unwrap_or(0).max(self.emptied)
+    }
+
+    /// A part's rows are gone: an empty one stays behind, where these are kept.
+    fn emptied(&mut self, max: u64) {
+        if self.keeps_empty {
+            self.emptied = self.emptied.max(max);
+        }
     }
 }

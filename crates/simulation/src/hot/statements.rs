@@ -58,8 +58,22 @@ impl Table {
 
     /// The parts of a partition, taken out.
     pub fn take_partition(&mut self, wanted: i64) -> Vec<Part> {
-        let (taken, kept) = std::mem::take(&mut self.parts).into_iter().partition(|p| p.partition == wanted);
+        let (taken, kept): (Vec<Part>, _) =
+            std::mem::take(&mut self.parts).into_iter().partition(|part| part.partition == wanted);
         self.parts = kept;
+        self.all_emptied(taken)
+    }
+
+    /// Every part, taken out.
+    pub fn truncate(&mut self) -> Vec<Part> {
+        let taken = std::mem::take(&mut self.parts);
+        self.all_emptied(taken)
+    }
+
+    fn all_emptied(&mut self, taken: Vec<Part>) -> Vec<Part> {
+        for part in &taken {
+            self.emptied(part.max);
+        }
         taken
     }
 
@@ -74,12 +88,20 @@ impl Table {
     /// DROP PART.
     pub fn drop_part(&mut self, name: &str) -> Option<Part> {
         let at = self.parts.iter().position(|part| part.name() == name)?;
-        Some(self.parts.remove(at))
+        let part = self.parts.remove(at);
+        self.emptied(part.max);
+        Some(part)
+    }
+
+    /// No number means anything to a move any more.
+    pub fn clear_empty_parts(&mut self) {
+        self.keeps_empty = false;
+        self.emptied = 0;
     }
 
     /// The server starts again: it counts on from the highest number that it finds.
     pub fn restart(&mut self) {
         let mutations = self.mutations.iter().map(|mutation| mutation.number).max().unwrap_or(0);
-        self.counter = self.watermark().max(mutations).max(self.anchor);
+        self.counter = self.watermark().max(mutations);
     }
 }

@@ -44,9 +44,6 @@ pub(super) fn write(txn: &Transaction<'_>, changes: &[Change], version: u64) -> 
         match change {
             Change::Move(record) => put_move(txn, record)?,
             Change::Batch(batch) => put_batch(txn, batch)?,
-            Change::Forget(id) => {
-                txn.execute("DELETE FROM batches WHERE id = ?1", [id.to_sql()])?;
-            }
         }
     }
     txn.execute("UPDATE meta SET value = ?1 WHERE key = 'version'", [version.to_string()])?;

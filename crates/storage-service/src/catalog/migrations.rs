@@ -34,6 +34,25 @@ pub struct MigrationRecord {
     pub errors: Vec<String>,
 }
 
+impl MigrationRecord {
+    /// One that begins now, none of whose moves is chosen.
+    pub fn new(tables: Vec<String>, before: i64, trigger: &str) -> Self {
+        let now_ms = chrono::Utc::now().timestamp_millis();
+        Self {
+            id: MigrationId::from_parts(now_ms.unsigned_abs(), rand::random()),
+            trigger: trigger.to_owned(),
+            state: MigrationState::Running,
+            tables,
+            before,
+            planned: false,
+            started_at: now_ms.div_euclid(1000),
+            finished_at: None,
+            wire_bytes: 0,
+            errors: Vec::new(),
+        }
+    }
+}
+
 /// Errors kept of one migration; more say nothing new.
 const MAX_ERRORS: usize = 50;
 

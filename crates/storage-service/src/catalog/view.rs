@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use clickhouse_sql::TableName;
 use hybrid_planner::{CatalogVersion, HiddenRows, TableSnapshot, VisibleBatch};
 use moves::{Batch, BatchState, Book, ManagedTable};
-use storage_types::{BatchId, TimeRange};
+use storage_types::BatchId;
+
+use crate::hot::head_of;
 
 /// What queries see of these tables.
 pub(super) fn build(book: &Book, tables: &[ManagedTable]) -> CatalogVersion {
@@ -22,23 +24,22 @@ pub(super) fn build(book: &Book, tables: &[ManagedTable]) -> CatalogVersion {
 
 fn snapshot(book: &Book, table: &ManagedTable, batches: &[&Arc<Batch>]) -> TableSnapshot {
     let visible = batches.iter().filter(|batch| batch.state == BatchState::Published);
-    let hidden = book.hidden(&table.logical).into_iter();
+    let hidden = book.hiding(&table.logical).map(|record| HiddenRows {
+        range: record.rows.window,
+        watermark: record.rows.watermark,
+        table_id: record.place.table.clone(),
+    });
     TableSnapshot {
         logical: table.logical.clone(),
-        head: TableName::new(&table.head.0, &table.head.1),
+        head: head_of(table),
         cold: TableName::new(&table.cold.0, &table.cold.1),
         columns: table.columns.clone(),
         time_column: table.time_column.clone(),
-        hidden: hidden.map(|rows| HiddenRows { range: rows.window, watermark: rows.watermark }).collect(),
-        refused: refused(book, table, batches),
+        hidden: hidden.collect(),
+        refused: book.refused(&table.logical),
         batches: visible.map(|batch| VisibleBatch { id: batch.id, range: batch.slice.range }).collect(),
         batch_ids: ranges(batches),
     }
-}
-
-/// A batch in another table than the one that the configuration names now cannot be read.
-fn refused(book: &Book, table: &ManagedTable, _batches: &[&Arc<Batch>]) -> Vec<(TimeRange, String)> {
-    book.refused(&table.logical)
 }
 
 /// The visible ids as ranges that no other batch's id lies in. `batches`: all of the table, oldest first.

@@ -13,31 +13,47 @@
 //!   of a merged part with the numbers they had in the other table, where that stores them; else with a new one.
 //!   They may be above everything that this table has given: such rows are below no watermark until it has. (The
 //!   highest number among the rows is no watermark: what comes next would have a lower one.)
-//! - counting begins again: a table that has no part when the engine starts (or the table is attached) numbers
-//!   from 1, or from its latest mutation that is still known.
+//! - counting would begin again: a table that has no part when the engine starts (or the table is attached)
+//!   numbers from 1, or from its latest mutation that is still known. With `remove_empty_parts = 0` a part that
+//!   was dropped, truncated, detached, moved away or emptied leaves an empty one behind that has its number, so
+//!   that counting goes on. It is set while a table has a move: thousands of empty parts would pile up.
 
 use clickhouse_sql::{TableName, quote};
 use serde::Deserialize;
 
 use super::{EngineText, Hot, HotError, METADATA, in_system_table};
 
-/// The setting.
-const SETTING: &str = "enable_block_number_column";
+/// Rows keep their number.
+const NUMBERS: &str = "enable_block_number_column";
+/// Empty parts are cleared away; on unless somebody turns it off.
+const CLEARS: &str = "remove_empty_parts";
 
 impl Hot {
-    /// Whether rows of the table keep their block number. `false` also when there is no such table.
-    pub async fn has_block_numbers(&self, table: &TableName) -> Result<bool, HotError> {
-        let set = self.table_setting(table, SETTING).await?;
-        Ok(matches!(set.as_deref(), Some("1" | "true")))
-    }
-
-    /// Has rows keep their block numbers from now on; touches metadata only, and nothing when it is so already.
+    /// Has rows keep their block numbers from now on, and the table count on whatever is dropped; touches metadata
+    /// only, and nothing when it is so already.
     pub async fn keep_block_numbers(&self, table: &TableName) -> Result<(), HotError> {
-        if self.has_block_numbers(table).await? {
+        let numbers = self.is_set(table, NUMBERS).await?;
+        if numbers && !self.is_set(table, CLEARS).await? {
             return Ok(());
         }
-        let sql = format!("ALTER TABLE {table} MODIFY SETTING {SETTING} = 1");
+        let sql = format!("ALTER TABLE {table} MODIFY SETTING {NUMBERS} = 1, {CLEARS} = 0");
         self.run("keep block numbers", sql, METADATA).await
+    }
+
+    /// Has empty parts cleared away again: the table has no move, so that no number of its rows means anything.
+    /// Rows go on keeping theirs.
+    pub async fn clear_empty_parts(&self, table: &TableName) -> Result<(), HotError> {
+        let engine = self.engine_text(table).await?;
+        if engine.is_none_or(|engine| engine.settings.iter().all(|(name, _)| name != CLEARS)) {
+            return Ok(());
+        }
+        let sql = format!("ALTER TABLE {table} RESET SETTING {CLEARS}");
+        self.run("have empty parts cleared away", sql, METADATA).await
+    }
+
+    async fn is_set(&self, table: &TableName, setting: &str) -> Result<bool, HotError> {
+        let value = self.table_setting(table, setting).await?;
+        Ok(matches!(value.as_deref(), Some("1" | "true")))
     }
 
     /// The highest number that the table has given: every row that is there has it or a lower one, every row that

@@ -9,24 +9,13 @@
 //! Started twice it deletes nothing twice: the rows are gone.
 
 use clickhouse_sql::{TableName, quote};
-use moves::{ManagedTable, RowSet};
+use moves::{ManagedTable, RowSet, world::Deletion};
 use serde::Deserialize;
 
-use super::{Hot, HotError, METADATA, in_system_table, predicate};
+use super::{Hot, HotError, METADATA, head_of, in_system_table, predicate};
 
 /// What every deletion of ours has in its command, before its marker.
 pub(super) const OURS: &str = "ignore('storage-service move ";
-
-/// How a deletion stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deletion {
-    /// Never asked for, or forgotten.
-    Absent,
-    /// Under way; what it last stumbled over, if anything.
-    Running(Option<String>),
-    /// Every part is rewritten.
-    Done,
-}
 
 #[derive(Deserialize)]
 struct MutationRow {
@@ -55,7 +44,7 @@ impl Hot {
         rows: &RowSet,
         marker: &str,
     ) -> Result<(), HotError> {
-        let head = TableName::new(&table.head.0, &table.head.1);
+        let head = head_of(table);
         let condition = format!("{} AND {}", predicate(table, rows), condition(marker)?);
         let sql = if self.has_projections(&head).await? {
             format!("ALTER TABLE {head} DELETE WHERE {condition} SETTINGS mutations_sync = 0")

@@ -7,7 +7,7 @@ use moves::{ManagedTable, RowSet};
 use serde::Deserialize;
 use storage_types::{Proof, hash_sql};
 
-use super::{Hot, HotError, METADATA, ROWS, column_list, in_system_table, predicate, row_set};
+use super::{Hot, HotError, METADATA, ROWS, column_list, head_of, in_system_table, predicate, row_set};
 
 /// The rows of a set that are in one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Hot {
         hashed: bool,
     ) -> Result<Vec<PartProof>, HotError> {
         const WHAT: &str = "prove rows of the head";
-        let head = TableName::new(&table.head.0, &table.head.1);
+        let head = head_of(table);
         let hash =
             if hashed { hash_sql::content_hash(&column_list(&table.columns)) } else { "'0'".to_owned() };
         let sql = format!(

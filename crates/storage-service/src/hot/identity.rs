@@ -5,6 +5,7 @@
 
 use clickhouse_http::NodeId;
 use clickhouse_sql::{TableName, quote};
+use moves::Place;
 use serde::Deserialize;
 
 use super::{Hot, HotError, METADATA};
@@ -15,15 +16,6 @@ const NIL: &str = "00000000-0000-0000-0000-000000000000";
 /// The database whose UUID stands for the server's where that has none. Not the one of the internal tables, which
 /// tells that a move was made.
 const IDENTITY_DATABASE: &str = "storage_identity";
-
-/// Where rows are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// [`Hot::server_id`].
-    pub server: String,
-    /// [`Hot::table_id`].
-    pub table: String,
-}
 
 #[derive(Deserialize)]
 struct Row {
@@ -84,7 +76,7 @@ impl Hot {
         }
     }
 
-    /// Both; `None` when there is no such table.
+    /// Both, as the table's place; `None` when there is no such table.
     pub async fn place(&self, table: &TableName) -> Result<Option<Place>, HotError> {
         let (server, table) = (self.server_id().await?, self.table_id(table).await?);
         Ok(table.map(|table| Place { server, table }))

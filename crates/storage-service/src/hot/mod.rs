@@ -22,15 +22,14 @@ use std::time::Duration;
 
 use clickhouse_http::Client;
 use clickhouse_sql::{TableName, quote};
+use moves::ManagedTable;
 use serde::de::DeserializeOwned;
 use storage_types::Column;
 
 pub use changes::Changes;
-pub use deletion::Deletion;
 pub use describe::Described;
 pub use engine_text::{EngineText, shortest_ttl_rule};
 pub use head_proof::PartProof;
-pub use identity::Place;
 pub use row_set::predicate;
 pub use slices::slice_source;
 pub use witness::Witness;
@@ -130,6 +129,11 @@ impl Hot {
             .map(|row| row.v)
             .ok_or_else(|| HotError::Unexpected { what: "ask the version", reason: "no answer".into() })
     }
+}
+
+/// The name of the table's head.
+pub fn head_of(table: &ManagedTable) -> TableName {
+    TableName::new(&table.head.0, &table.head.1)
 }
 
 /// `c1, c2, …`, quoted.

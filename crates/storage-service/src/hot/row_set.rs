@@ -4,12 +4,12 @@
 //! numbers than the rows': it answers wrongly, without an error. Every statement with [`predicate`] needs
 //! `optimize_use_projections = 0` (a deletion does not read projections).
 
-use clickhouse_sql::{TableName, quote};
+use clickhouse_sql::quote;
 use moves::{ManagedTable, RowSet};
 use serde::Deserialize;
 use storage_types::{ContentHash, Proof, TimeRange, time_sql};
 
-use super::{Hot, HotError, ROWS};
+use super::{Hot, HotError, ROWS, head_of};
 
 /// What statements about a [`RowSet`] end with.
 pub(super) const SETTINGS: &str = "SETTINGS optimize_use_projections = 0";
@@ -28,10 +28,6 @@ pub(super) fn parse_proof(what: &'static str, rows: u64, hash: &str) -> Result<P
     Ok(Proof { rows, content_hash })
 }
 
-fn head(table: &ManagedTable) -> TableName {
-    TableName::new(&table.head.0, &table.head.1)
-}
-
 impl Hot {
     /// How many rows there are now.
     pub async fn count(&self, table: &ManagedTable, rows: &RowSet) -> Result<u64, HotError> {
@@ -42,7 +38,7 @@ impl Hot {
         }
         let sql = format!(
             "SELECT count() AS _storage_rows FROM {} WHERE {} {SETTINGS}",
-            head(table),
+            head_of(table),
             predicate(table, rows)
         );
         let found: Vec<Row> = self.rows("count rows", sql, ROWS).await?;
@@ -71,7 +67,7 @@ impl Hot {
             "SELECT intDiv(_storage_time, {seconds}) - (_storage_time % {seconds} < 0) AS _storage_bucket, \
              count() AS _storage_rows FROM (SELECT {unix} AS _storage_time FROM {} WHERE {}) \
              GROUP BY _storage_bucket ORDER BY _storage_bucket {SETTINGS}",
-            head(table),
+            head_of(table),
             predicate(table, rows)
         );
         let found: Vec<Row> = self.rows("count rows by time", sql, ROWS).await?;

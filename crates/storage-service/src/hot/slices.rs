@@ -5,7 +5,7 @@ use moves::{ManagedTable, RowSet, Slice};
 use serde::Deserialize;
 use storage_types::{Proof, hash_sql};
 
-use super::{Hot, HotError, METADATA, ROWS, column_list, in_system_table, predicate, row_set};
+use super::{Hot, HotError, METADATA, ROWS, column_list, head_of, in_system_table, predicate, row_set};
 
 /// 64 bits of a row's content, the same wherever the row is and however often it is asked.
 fn content(table: &ManagedTable) -> String {
@@ -15,7 +15,7 @@ fn content(table: &ManagedTable) -> String {
 /// What stands behind FROM to read the rows of a slice: the head under a condition, or so many of its rows in
 /// the order of their hashes. Rows of one hash are alike, so that it does not matter which of them are taken.
 pub fn slice_source(table: &ManagedTable, rows: &RowSet, slice: &Slice) -> String {
-    let head = TableName::new(&table.head.0, &table.head.1);
+    let head = head_of(table);
     let condition = predicate(table, &RowSet { window: slice.range, ..*rows });
     let class =
         slice.class.map(|(residue, divisor)| format!(" AND {} % {divisor} = {residue}", content(table)));
@@ -49,7 +49,7 @@ impl Hot {
             "SELECT toUInt32({} % {divisor}) AS _storage_class, count() AS _storage_rows FROM {} WHERE {} \
              GROUP BY _storage_class {}",
             content(table),
-            TableName::new(&table.head.0, &table.head.1),
+            head_of(table),
             predicate(table, rows),
             row_set::SETTINGS
         );

@@ -21,7 +21,7 @@ use super::{
     Inner, MigrationError, plan,
     world::{at, now},
 };
-use crate::catalog::MigrationRecord;
+use crate::{catalog::MigrationRecord, hot::head_of};
 
 /// How often the tables are looked at while nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ impl Inner {
         loop {
             let settled = self.settle().await;
             let planned = settled && self.plan_migrations().await;
-            if let Err(error) = self.end_migrations() {
+            if let Err(error) = self.end_migrations().await {
                 tracing::error!("end a migration: {error}");
             }
             let rests = planned && !self.any_refused() && !self.any_migration_runs();
@@ -146,7 +146,7 @@ impl Inner {
     }
 
     /// Ends migrations none of whose moves is open.
-    fn end_migrations(&self) -> Result<(), MigrationError> {
+    async fn end_migrations(&self) -> Result<(), MigrationError> {
         let catalog = &self.world().catalog;
         for migration in catalog.running_migrations()? {
             let open = catalog.read(|book| book.open_moves().any(|m| m.migration == migration.id));
@@ -158,10 +158,25 @@ impl Inner {
                 (false, false) => MigrationState::Failed,
                 (false, true) => MigrationState::Done,
             };
+            self.leave_tables(&migration.tables).await;
             catalog.finish_migration(migration.id, state, now())?;
             tracing::info!(migration = %migration.id, ?state, "migration ended");
         }
         Ok(())
+    }
+
+    /// Tables without a move need no numbers that go on. No move can be opened meanwhile: this loop chooses them.
+    async fn leave_tables(&self, names: &[String]) {
+        let world = self.world();
+        for table in world.catalog.managed_tables().iter().filter(|table| names.contains(&table.logical)) {
+            let moves = world.catalog.read(|book| book.open_moves().any(|m| m.table.head == table.head));
+            if moves {
+                continue;
+            }
+            if let Err(error) = world.hot.clear_empty_parts(&head_of(table)).await {
+                tracing::warn!(table = table.logical, "{error}; after the next migration");
+            }
+        }
     }
 
     /// Runs what is due, as long as the catalog is trusted.

@@ -31,9 +31,9 @@ pub enum MigrationError {
     /// No such move, or it is over.
     #[error("no open move {0}")]
     NoSuchMove(MoveId),
-    /// The move decides for itself.
-    #[error("move {0} does not wait for an operator's decision")]
-    NothingToDecide(MoveId),
+    /// The move decides for itself, or is past that decision.
+    #[error("move {0}: {1}")]
+    CannotDecide(MoveId, String),
     /// The hot engine does not answer, or refuses.
     #[error("hot engine: {0}")]
     Hot(String),
@@ -54,7 +54,7 @@ impl MigrationError {
             Self::InvalidBefore(_) | Self::FutureBefore(_) => "invalid_before",
             Self::NotFound(_) => "unknown_migration",
             Self::NoSuchMove(_) => "unknown_move",
-            Self::NothingToDecide(_) => "nothing_to_decide",
+            Self::CannotDecide(..) => "cannot_decide",
             Self::Hot(_) => "hot_unavailable",
             Self::Gateway(_) => "gateway_unavailable",
             Self::Catalog(_) => "catalog_failed",
@@ -64,7 +64,7 @@ impl MigrationError {
     /// HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Refused { .. } | Self::NothingToDecide(_) => 409,
+            Self::Refused { .. } | Self::CannotDecide(..) => 409,
             Self::UnknownTable(_) | Self::NotFound(_) | Self::NoSuchMove(_) => 404,
             Self::InvalidBefore(_) | Self::FutureBefore(_) => 400,
             Self::Hot(_) | Self::Gateway(_) => 503,

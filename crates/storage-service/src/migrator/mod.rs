@@ -24,7 +24,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use chrono::{DateTime, Utc};
 use clickhouse_http::Client;
 use link::Peer;
-use moves::{Mover, Settings, record::Decision};
+use moves::{Mover, Settings, Trouble, record::Decision};
 use parking_lot::{Mutex, RwLock};
 use storage_config::CloudConfig;
 use storage_types::{
@@ -44,7 +44,7 @@ use crate::{
 };
 use schedule::Schedule;
 use spool::Spool;
-use world::{Real, now, now_ms};
+use world::Real;
 
 pub use error::MigrationError;
 pub use gateway::GatewayClient;
@@ -59,7 +59,7 @@ const PIPELINE: usize = 4;
 /// Migrations in a list.
 const LISTED: u32 = 100;
 
-/// The migrator's handle. Cheap to clone; [`Migrator::run`] is its one loop.
+/// The migrator's handle. Cheap to clone; [`Migrator::run`] runs its loops.
 #[derive(Clone)]
 pub struct Migrator {
     inner: Arc<Inner>,
@@ -215,20 +215,17 @@ impl Migrator {
 
     /// What an operator decides about a move that waits for it.
     pub fn decide(&self, id: MoveId, keep: KeptCopy) -> Result<(), MigrationError> {
-        let catalog = &self.inner.world().catalog;
-        let waits = catalog.read(|book| {
-            book.get(id).map(|record| record.waiting.as_ref().is_some_and(|waiting| waiting.operator))
-        });
-        match waits {
-            None => return Err(MigrationError::NoSuchMove(id)),
-            Some(false) => return Err(MigrationError::NothingToDecide(id)),
-            Some(true) => {}
+        if self.inner.world().catalog.read(|book| book.get(id).is_none()) {
+            return Err(MigrationError::NoSuchMove(id));
         }
         let decision = match keep {
             KeptCopy::Hot => Decision::KeepHot,
             KeptCopy::Cold => Decision::KeepCold,
         };
-        self.inner.mover.decide(id, decision)?;
+        self.inner.mover.decide(id, decision).map_err(|trouble| match trouble {
+            Trouble::Refused(why) => MigrationError::CannotDecide(id, why),
+            other => other.into(),
+        })?;
         self.inner.work.notify_one();
         Ok(())
     }
@@ -262,21 +259,10 @@ impl Inner {
     }
 
     fn begin(&self, tables: Vec<String>, before: i64, trigger: &str) -> Result<MigrationId, MigrationError> {
-        let id = MigrationId::from_parts(now_ms(), rand::random());
-        self.world().catalog.start_migration(&MigrationRecord {
-            id,
-            trigger: trigger.to_owned(),
-            state: MigrationState::Running,
-            tables,
-            before,
-            planned: false,
-            started_at: now(),
-            finished_at: None,
-            wire_bytes: 0,
-            errors: Vec::new(),
-        })?;
-        tracing::info!(migration = %id, trigger, before, "migration begins");
-        Ok(id)
+        let migration = MigrationRecord::new(tables, before, trigger);
+        self.world().catalog.start_migration(&migration)?;
+        tracing::info!(migration = %migration.id, trigger, before, "migration begins");
+        Ok(migration.id)
     }
 
     /// Starts the scheduled migration when its time has come.

@@ -4,6 +4,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use storage_types::service_api::{DryRun, PlannedMove};
 
 use super::{Inner, MigrationError, world::now};
+use crate::hot::head_of;
 use moves::ManagedTable;
 
 /// A day, seconds.
@@ -51,8 +52,7 @@ impl Inner {
     ) -> Result<DryRun, MigrationError> {
         let mut moves = Vec::new();
         for table in tables {
-            let head = clickhouse_sql::TableName::new(&table.head.0, &table.head.1);
-            let row_bytes = self.world().hot.row_bytes(&head).await?;
+            let row_bytes = self.world().hot.row_bytes(&head_of(table)).await?;
             for (range, rows) in self.mover.windows(table, before).await? {
                 let bytes = rows.saturating_mul(row_bytes);
                 moves.push(PlannedMove { table: table.logical.clone(), range, rows, bytes });

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hybrid_planner::{TableName, TableSnapshot};
+use hybrid_planner::TableSnapshot;
 use moves::ManagedTable;
 use storage_config::TableConfig;
 use storage_types::{
@@ -13,7 +13,7 @@ use storage_types::{
 use super::{Inner, MigrationError, plan, world::now};
 use crate::{
     consistency::{TtlVerdict, judge_ttl},
-    hot::{Described, HotError},
+    hot::{Described, HotError, head_of},
 };
 
 /// Why tables are not managed, by logical name.
@@ -141,8 +141,7 @@ impl Inner {
             .map_err(|reason| MigrationError::Refused { table: logical.to_owned(), reason })?;
         let removed_ttl = described.engine.ttl.clone();
         if removed_ttl.is_some() {
-            let head = TableName::new(&described.table.head.0, &described.table.head.1);
-            self.world().hot.remove_ttl(&head).await?;
+            self.world().hot.remove_ttl(&head_of(&described.table)).await?;
             tracing::info!(table = logical, ttl = removed_ttl.as_deref(), "TTL taken over");
         }
         let refusal = self.refresh_table(config).await?;

@@ -17,13 +17,13 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use moves::{Batch, BatchState, Change, ManagedTable, Move, MoveState, Place, RowSet, Slice};
-use storage_types::{MigrationId, MoveId, Proof, gateway_api::BatchFacts, service_api::MigrationState};
+use storage_types::{MigrationId, MoveId, Proof, gateway_api::BatchFacts};
 
-use super::{
-    Inner, MigrationError,
-    world::{now, now_ms},
+use super::{Inner, MigrationError, world::now};
+use crate::{
+    catalog::MigrationRecord,
+    hot::{Witness, head_of},
 };
-use crate::{catalog::MigrationRecord, hot::Witness};
 
 /// The witness that this catalog wrote last: its version.
 pub(super) const WITNESSED: &str = "witnessed";
@@ -81,7 +81,10 @@ impl Inner {
         }
         let catalog = &self.world().catalog;
         let tables = catalog.managed_tables();
-        let migration = self.begin_recovery()?;
+        let all = self.world().tables.iter().map(|table| table.logical.clone()).collect();
+        // Its moves are chosen: those that are found.
+        let recovery = MigrationRecord { planned: true, ..MigrationRecord::new(all, 0, "recovery") };
+        catalog.start_migration(&recovery)?;
         let mut changes = Vec::new();
         let mut visible = 0;
         for (id, facts) in found {
@@ -90,7 +93,7 @@ impl Inner {
                 continue;
             };
             let restored =
-                catalog.read(|book| restore(book.get(id).map(AsRef::as_ref), id, migration, table, &facts));
+                catalog.read(|book| restore(book.get(id).map(AsRef::as_ref), id, recovery.id, table, &facts));
             visible += restored.iter().filter(|change| is_published(change)).count();
             changes.extend(restored);
             if changes.len() >= AT_ONCE {
@@ -105,31 +108,13 @@ impl Inner {
         Ok(())
     }
 
-    fn begin_recovery(&self) -> Result<MigrationId, MigrationError> {
-        let id = MigrationId::from_parts(now_ms(), rand::random());
-        self.world().catalog.start_migration(&MigrationRecord {
-            id,
-            trigger: "recovery".into(),
-            state: MigrationState::Running,
-            tables: self.world().tables.iter().map(|table| table.logical.clone()).collect(),
-            before: 0,
-            planned: true,
-            started_at: now(),
-            finished_at: None,
-            wire_bytes: 0,
-            errors: Vec::new(),
-        })?;
-        Ok(id)
-    }
-
     /// The head may have rows again that were deleted since: they are hidden, and deleted once more.
     async fn look_at_reclaimed(&self, since: u64) -> Result<(), MigrationError> {
         let catalog = &self.world().catalog;
         let mut again = Vec::new();
         for record in catalog.reclaimed_since(since)? {
-            let table = clickhouse_sql::TableName::new(&record.table.head.0, &record.table.head.1);
-            let place = self.world().hot.place(&table).await?;
-            if place.map(Place::from).as_ref() != Some(&record.place) {
+            let place = self.world().hot.place(&head_of(&record.table)).await?;
+            if place.as_ref() != Some(&record.place) {
                 continue;
             }
             if self.world().hot.count(&record.table, &record.rows).await? > 0 {

@@ -21,6 +21,10 @@ pub enum QueryError {
         /// `Code: N. message (NAME)`.
         message: String,
     },
+    /// The head is not the table that rows were moved out of (`EXCHANGE TABLES`, or made anew): which of its rows
+    /// are in cold too is not known until the moves in question have looked at it.
+    #[error("{0}; `storagectl migrations` says what they wait for")]
+    HeadReplaced(String),
     /// No hot node answers; the client's own words.
     #[error("hot {0}")]
     HotUnavailable(String),
@@ -90,6 +94,7 @@ impl QueryError {
             Self::BadRequest(_) => "bad_request",
             Self::Refused(refusal) => refusal.code(),
             Self::Engine { .. } => "engine_error",
+            Self::HeadReplaced(_) => "head_replaced",
             Self::HotUnavailable(_) => "hot_unavailable",
             Self::HotBroken(_) => "hot_broken",
             Self::ColdUnavailable { .. } => "cold_unavailable",
@@ -113,7 +118,8 @@ impl QueryError {
             Self::Engine { code, .. } => engine_status(*code),
             Self::ColdTooLarge { .. } => 413,
             Self::HotBroken(_) | Self::ColdFailed { .. } => 502,
-            Self::HotUnavailable(_)
+            Self::HeadReplaced(_)
+            | Self::HotUnavailable(_)
             | Self::ColdUnavailable { .. }
             | Self::Catalog(_)
             | Self::TooManyQueries { .. } => 503,

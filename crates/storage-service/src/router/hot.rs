@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clickhouse_http::client::{Client, Error};
+use hybrid_planner::HEAD_REPLACED;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +11,8 @@ use super::QueryError;
 
 /// Longest wait for the hot engine's facts.
 const FACTS_WAIT: Duration = Duration::from_secs(10);
+/// `FUNCTION_THROW_IF_VALUE_IS_NON_ZERO`.
+const THROWN: i32 = 395;
 /// How often dead nodes are tried and facts are read again.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
@@ -76,6 +79,11 @@ impl From<Error> for QueryError {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
+            Error::Server { code: THROWN, .. } if text.contains(HEAD_REPLACED) => {
+                let from = text.find(HEAD_REPLACED).unwrap_or_default();
+                let said = text.get(from..).unwrap_or_default();
+                Self::HeadReplaced(said.split(": while ").next().unwrap_or_default().to_owned())
+            }
             Error::Server { code, .. } => Self::Engine { code, message: text },
             Error::Unreachable { .. } => Self::HotUnavailable(text),
             Error::Deadline { .. } => Self::Deadline(text),

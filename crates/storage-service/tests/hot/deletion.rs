@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt};
 
 use moves::{ManagedTable, RowSet};
-use storage_service::hot::Deletion;
+use moves::world::Deletion;
 use testbed::wait::eventually;
 
 use crate::engines::{Engine, START, WINDOW, head};

@@ -2,6 +2,8 @@
 
 use clickhouse_sql::TableName;
 
+use testbed::wait::eventually;
+
 use crate::engines::Engine;
 
 #[tokio::test]
@@ -18,10 +20,8 @@ async fn rows_keep_their_numbers_through_everything_that_rewrites_parts() {
             engine.insert("t", first).await;
         }
         engine.sql("OPTIMIZE TABLE hot.t FINAL").await;
-        assert!(!engine.hot.has_block_numbers(&head).await.unwrap());
         engine.hot.keep_block_numbers(&head).await.unwrap();
         engine.hot.keep_block_numbers(&head).await.unwrap();
-        assert!(engine.hot.has_block_numbers(&head).await.unwrap());
         assert_eq!(engine.hot.watermark(&head).await.unwrap(), 3);
         engine.insert("t", 30).await;
         engine.insert("t", 40).await;
@@ -142,5 +142,66 @@ async fn an_empty_table_counts_from_one_only_after_a_restart() {
         assert_eq!(engine.hot.watermark(&TableName::new("hot", "t")).await.unwrap(), 0);
         engine.insert("t", 0).await;
         assert_eq!(engine.numbers("t").await, [(1, 10)]);
+    }
+}
+
+/// Every way in which a table loses its rows, and then is opened anew.
+#[tokio::test]
+async fn a_table_counts_on_whatever_became_of_its_parts() {
+    let partitions = |statement: &str| {
+        ["20260110", "20260111"].map(|id| statement.replace("ID", &format!("ID '{id}'"))).join(";")
+    };
+    for engine in Engine::both().await {
+        for statements in [
+            "TRUNCATE TABLE hot.t".to_owned(),
+            "ALTER TABLE hot.t DROP PARTITION ALL".to_owned(),
+            "ALTER TABLE hot.t DETACH PARTITION ALL".to_owned(),
+            partitions("ALTER TABLE hot.t DROP PARTITION ID"),
+            partitions("ALTER TABLE hot.t MOVE PARTITION ID TO TABLE hot.u"),
+            "DELETE FROM hot.t WHERE 1;OPTIMIZE TABLE hot.t FINAL".to_owned(),
+            "ALTER TABLE hot.t DELETE WHERE 1 SETTINGS mutations_sync = 1".to_owned(),
+            "ALTER TABLE hot.t MODIFY TTL toDateTime(ts) + INTERVAL 1 SECOND SETTINGS mutations_sync = 1;\
+             OPTIMIZE TABLE hot.t FINAL"
+                .to_owned(),
+        ] {
+            for name in ["t", "u"] {
+                engine.sql(&format!("DROP TABLE IF EXISTS hot.{name} SYNC")).await;
+                engine
+                    .sql(&format!(
+                        "CREATE TABLE hot.{name} (id UInt64, ts DateTime64(3, 'UTC'), v UInt64) ENGINE = MergeTree \
+                         PARTITION BY toYYYYMMDD(ts) ORDER BY id SETTINGS old_parts_lifetime = 1, \
+                         merge_tree_clear_old_parts_interval_seconds = 1, cleanup_delay_period = 1, \
+                         max_cleanup_delay_period = 1, finished_mutations_to_keep = 1"
+                    ))
+                    .await;
+            }
+            let head = TableName::new("hot", "t");
+            engine.hot.keep_block_numbers(&head).await.unwrap();
+            for first in [0, 10, 86_400, 86_410] {
+                engine.sql(&format!("INSERT INTO hot.t SELECT {first} + number AS id, toDateTime64(1768003200 + id, 3, 'UTC'), 0 FROM numbers(10)")).await;
+            }
+            let watermark = engine.hot.watermark(&head).await.unwrap();
+            for statement in statements.split(';') {
+                engine.sql(statement).await;
+            }
+            let there =
+                "SELECT count() FROM system.parts WHERE database = 'hot' AND table = 't' AND rows > 0";
+            eventually("the parts are gone", async || (engine.sql(there).await == "0").then_some(()))
+                .await
+                .unwrap();
+            assert!(engine.hot.watermark(&head).await.unwrap() >= watermark, "{statements}");
+            engine.sql("DETACH TABLE hot.t SYNC").await;
+            engine.sql("ATTACH TABLE hot.t").await;
+            assert!(engine.hot.watermark(&head).await.unwrap() >= watermark, "{statements}");
+            if statements.contains("TTL") {
+                engine.sql("ALTER TABLE hot.t REMOVE TTL").await;
+            }
+            engine.sql("INSERT INTO hot.t SELECT 5, '2026-01-10 00:00:05', 0").await;
+            let numbers = engine.numbers("t").await;
+            assert!(
+                matches!(numbers[..], [(n, 1)] if n > watermark),
+                "{statements}: {numbers:?} > {watermark}"
+            );
+        }
     }
 }

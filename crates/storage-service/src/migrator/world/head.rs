@@ -1,9 +1,8 @@
 //! The hot engine, as the steps ask it: statements of [`crate::hot`], their failures told apart.
 
-use clickhouse_sql::TableName;
 use fault_points::{Moment, Step};
 use moves::{
-    ManagedTable, Move, PartLook, Place, RowSet, Trouble,
+    ManagedTable, Move, PartLook, RowSet, Trouble,
     receipt::Deletable,
     world::{Answer, Changes, Deletion, Head, HeadLook, Witness},
 };
@@ -11,7 +10,7 @@ use storage_types::TimeRange;
 
 use super::{Real, at};
 use crate::{
-    hot::{self, HotError},
+    hot::{self, HotError, head_of},
     migrator::trust::WITNESSED,
 };
 
@@ -28,10 +27,6 @@ pub(in crate::migrator) fn trouble(error: HotError) -> Trouble {
     }
 }
 
-fn head(table: &ManagedTable) -> TableName {
-    TableName::new(&table.head.0, &table.head.1)
-}
-
 /// The block numbers in a part's name, `partition_min_max_level[_mutation]`.
 fn blocks(part: &str, partition_id: &str) -> Option<(u64, u64)> {
     let numbers = part.strip_prefix(partition_id)?.strip_prefix('_')?;
@@ -45,17 +40,17 @@ impl Head for Real {
         let config = self.tables.iter().find(|config| config.logical == table.logical);
         let config = config.ok_or_else(|| unmanaged("it is no longer in the configuration".into()))?;
         let described = self.hot.describe(config).await.map_err(trouble)?.map_err(unmanaged)?;
-        let place = self.hot.place(&head(&described.table)).await.map_err(trouble)?;
+        let place = self.hot.place(&head_of(&described.table)).await.map_err(trouble)?;
         let place = place.ok_or_else(|| unmanaged("it does not exist".into()))?;
-        Ok(HeadLook { place: place.into(), table: described.table })
+        Ok(HeadLook { place, table: described.table })
     }
 
     async fn keep_block_numbers(&self, table: &ManagedTable) -> Answer<()> {
-        self.hot.keep_block_numbers(&head(table)).await.map_err(trouble)
+        self.hot.keep_block_numbers(&head_of(table)).await.map_err(trouble)
     }
 
     async fn watermark(&self, table: &ManagedTable, _window: TimeRange) -> Answer<u64> {
-        self.hot.watermark(&head(table)).await.map_err(trouble)
+        self.hot.watermark(&head_of(table)).await.map_err(trouble)
     }
 
     async fn histogram(
@@ -72,7 +67,7 @@ impl Head for Real {
     }
 
     async fn row_bytes(&self, table: &ManagedTable) -> Answer<u64> {
-        self.hot.row_bytes(&head(table)).await.map_err(trouble)
+        self.hot.row_bytes(&head_of(table)).await.map_err(trouble)
     }
 
     async fn parts(&self, table: &ManagedTable, rows: RowSet, hashed: bool) -> Answer<Vec<PartLook>> {
@@ -86,7 +81,7 @@ impl Head for Real {
     }
 
     async fn changes(&self, table: &ManagedTable, watermark: u64) -> Answer<Changes> {
-        let found = self.hot.changes_since(&head(table), watermark).await.map_err(trouble)?;
+        let found = self.hot.changes_since(&head_of(table), watermark).await.map_err(trouble)?;
         Ok(Changes {
             pending: found.pending.into_iter().next(),
             deletes: found.deletes,
@@ -110,9 +105,9 @@ impl Head for Real {
     async fn delete(&self, what: Deletable<'_>) -> Answer<()> {
         at(Step::Delete, Moment::BeforeEffect).await;
         let record = what.record();
-        let head = head(&record.table);
+        let head = head_of(&record.table);
         // A statement cannot name a table by its UUID: who answers to the name is asked right before.
-        let place = self.hot.place(&head).await.map_err(trouble)?.map(Place::from);
+        let place = self.hot.place(&head).await.map_err(trouble)?;
         if place.as_ref() != Some(&record.place) {
             return Err(Trouble::HeadReplaced(format!(
                 "{head} is not the table that the move was opened on"
@@ -131,23 +126,12 @@ impl Head for Real {
     }
 
     async fn deletion(&self, record: &Move) -> Answer<Deletion> {
-        let found = self.hot.deletion_of(&head(&record.table), &marker(record)).await.map_err(trouble)?;
-        Ok(match found {
-            hot::Deletion::Absent => Deletion::Absent,
-            hot::Deletion::Running(why) => Deletion::Running(why),
-            hot::Deletion::Done => Deletion::Done,
-        })
+        self.hot.deletion_of(&head_of(&record.table), &marker(record)).await.map_err(trouble)
     }
 }
 
 fn marker(record: &Move) -> String {
     record.id.to_string()
-}
-
-impl From<hot::Place> for Place {
-    fn from(place: hot::Place) -> Self {
-        Self { server: place.server, table: place.table }
-    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 
 use super::{Real, at, head::trouble};
 use crate::{
-    hot::{HotError, column_list, slice_source},
+    hot::{HotError, column_list, head_of, slice_source},
     migrator::spool::Draft,
 };
 
@@ -116,8 +116,7 @@ impl Real {
             batch.id,
             slice_source(&record.table, &record.rows, &batch.slice),
         );
-        let head = clickhouse_sql::TableName::new(&record.table.head.0, &record.table.head.1);
-        let row_bytes = self.hot.row_bytes(&head).await.map_err(trouble)?;
+        let row_bytes = self.hot.row_bytes(&head_of(&record.table)).await.map_err(trouble)?;
         let block_rows = (BLOCK_BYTES / row_bytes.max(1)).clamp(1024, MAX_BLOCK_ROWS);
         Ok(self
             .hot
