@@ -5,8 +5,11 @@
 //! Compression is `fast` and the bandwidth unlimited, so that the figure is of the daemons and not of
 //! a line or of zstd's strongest level. The reference table is made by the very statement that made
 //! the cold one, durability settings included.
+//!
+//! While the large partition moves, a query of hot rows is asked all the time. The cold side is another
+//! machine in life: here its two processes get what the hot side leaves of this one.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
@@ -43,6 +46,20 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Figures> {
     Ok(figures)
 }
 
+/// Processor time that a move takes, by process.
+const ROLES: [Role; 4] = [Role::Hot, Role::Cold, Role::Service, Role::Gateway];
+const CPU: [(&str, &str); 4] = [
+    ("hot_cpu_s_per_mrow", "processor seconds of the hot engine per million rows moved"),
+    ("cold_cpu_s_per_mrow", "the same of the cold engine"),
+    ("service_cpu_s_per_mrow", "the same of storage-service"),
+    ("gateway_cpu_s_per_mrow", "the same of storage-gateway"),
+];
+
+fn cpu_s(stack: &Stack) -> Result<Vec<f64>> {
+    let of = |role| stack.process(role).context("a process of the stack")?.cpu_s();
+    ROLES.into_iter().map(of).collect()
+}
+
 /// The middle of the month `back` months ago, UTC midnight, Unix milliseconds.
 pub(super) fn mid_month(back: u32) -> Result<i64> {
     let now: DateTime<Utc> = SystemTime::now().into();
@@ -66,10 +83,14 @@ async fn rate(
     quiet(hot).await?;
 
     eprintln!("moving them");
+    let used = cpu_s(stack)?;
     let started = Instant::now();
     let report = migrate(service, "trades").await?;
     let moved_s = started.elapsed().as_secs_f64();
     ensure!(report == loaded, "{report} rows were moved, {loaded} loaded");
+    for ((key, what), (before, after)) in CPU.iter().zip(used.into_iter().zip(cpu_s(stack)?)) {
+        figures.add(key, (after - before) / loaded as f64 * 1e6, what);
+    }
 
     let create =
         stack.cold()?.query(format!("SHOW CREATE TABLE {}.trades FORMAT TSVRaw", tables::COLD)).await?;
@@ -132,6 +153,24 @@ pub(super) async fn quiet(engine: &ClickHouse) -> Result<()> {
     Ok(())
 }
 
+/// Rows that stay hot while the others move.
+const HOT_ROWS: u64 = 500_000;
+const IDLE_ASKS: usize = 500;
+
+/// Seconds of one query of hot rows.
+async fn ask(service: &Service) -> Result<f64> {
+    let sql = "SELECT symbol, count(), avg(price) FROM trades WHERE timestamp >= now() - INTERVAL 2 DAY GROUP BY symbol";
+    let started = Instant::now();
+    service.ask(&serde_json::json!({ "sql": sql })).await?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+fn p99_ms(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    let at = (seconds.len() * 99).div_ceil(100).saturating_sub(1);
+    seconds.get(at).copied().unwrap_or(f64::NAN) * 1000.0
+}
+
 async fn memory(stack: &mut Stack, hot: &ClickHouse, rows: u64, figures: &mut Figures) -> Result<()> {
     eprintln!("making a partition of {rows} rows");
     // Fresh processes: the peak is of this move alone.
@@ -152,14 +191,48 @@ async fn memory(stack: &mut Stack, hot: &ClickHouse, rows: u64, figures: &mut Fi
         ))
         .await?;
     }
-    quiet(hot).await?;
-    eprintln!("moving it");
     let service = stack.service()?;
+    market::load_trades(
+        hot,
+        &Plan::before(
+            HOT_ROWS,
+            (SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64) - 3_600_000,
+        ),
+    )
+    .await?;
+    quiet(hot).await?;
+    for role in [Role::Cold, Role::Gateway] {
+        let process = stack.process(role).context("a process of the cold side")?;
+        if let Err(error) = std::fs::write(format!("/proc/{}/autogroup", process.pid), "19") {
+            eprintln!("the cold side takes as much of this machine as the hot one: {error}");
+        }
+    }
+    let mut idle = Vec::new();
+    while idle.len() < IDLE_ASKS {
+        idle.push(ask(&service).await?);
+    }
+    eprintln!("moving it");
     let started = Instant::now();
-    let moved = migrate(&service, "trades").await?;
+    let mut moving = Vec::new();
+    let moved = {
+        let migration = migrate(&service, "trades");
+        tokio::pin!(migration);
+        loop {
+            tokio::select! {
+                moved = &mut migration => break moved?,
+                asked = ask(&service) => moving.push(asked?),
+            }
+        }
+    };
     ensure!(moved == rows, "{moved} rows were moved of {rows}");
     figures.add("memory_rows", rows as f64, "rows of the partition moved for the memory figures");
     figures.add("memory_move_s", started.elapsed().as_secs_f64(), "seconds that took");
+    let (idle, asks) = (p99_ms(idle), moving.len());
+    let moving = p99_ms(moving);
+    figures.add("hot_p99_idle_ms", idle, "99th percentile of a query of hot rows through the service, idle");
+    figures.add("hot_p99_moving_ms", moving, "the same while the partition moved");
+    figures.add("hot_moving_asks", asks as f64, "how often it was asked meanwhile");
+    figures.add("hot_p99_moving_vs_idle", moving / idle, "the second over the first");
     for (role, key) in [(Role::Service, "service_peak_rss_mb"), (Role::Gateway, "gateway_peak_rss_mb")] {
         let peak = stack.process(role).and_then(|p| p.peak_rss_bytes()).context("read the peak memory")?;
         figures.add(key, peak as f64 / 1e6, "largest resident memory while it moved, MB");

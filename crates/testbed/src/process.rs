@@ -62,6 +62,11 @@ impl ProcessId {
         }
     }
 
+    /// Processor seconds that this process and its children have used.
+    pub fn cpu_s(self) -> Result<f64> {
+        crate::lab::cpu::seconds_of_family(self.pid)
+    }
+
     /// [`peak_rss_bytes`] of this process.
     pub fn peak_rss_bytes(self) -> Option<u64> {
         peak_rss_bytes(self.pid)

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt};
 
-use moves::{ManagedTable, RowSet};
 use moves::world::Deletion;
+use moves::{ManagedTable, RowSet};
 use testbed::wait::eventually;
 
 use crate::engines::{Engine, START, WINDOW, head};
