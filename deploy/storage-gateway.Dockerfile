@@ -21,7 +21,7 @@ COPY --from=build /usr/local/bin/storage-gateway /usr/local/bin/storagectl /usr/
 COPY LICENSE /usr/share/doc/storage-gateway/LICENSE
 USER storage
 WORKDIR /app
-ENV CONFIG_PATH=/app/config/local_storage.yaml
+ENV CONFIG_PATH=/app/config/local_storage.yaml MALLOC_ARENA_MAX=2
 EXPOSE 9000
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["storage-gateway"]

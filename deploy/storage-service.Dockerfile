@@ -26,7 +26,7 @@ COPY --from=build /usr/local/bin/storage-service /usr/local/bin/storagectl /usr/
 COPY LICENSE /usr/share/doc/storage-service/LICENSE
 USER storage
 WORKDIR /app
-ENV CONFIG_PATH=/app/config/cloud_storage.yaml
+ENV CONFIG_PATH=/app/config/cloud_storage.yaml MALLOC_ARENA_MAX=2
 EXPOSE 8002
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["storage-service"]

@@ -17,6 +17,8 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
+use crate::lab::cpu;
+
 /// How often a wait looks again.
 pub const POLL: Duration = Duration::from_millis(10);
 
@@ -62,9 +64,18 @@ impl ProcessId {
         }
     }
 
+    /// The processes it has started, and that are there.
+    pub fn children(self) -> Vec<Self> {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        children.split_whitespace().filter_map(|child| Self::of(child.parse().ok()?)).collect()
+    }
+
     /// Processor seconds that this process and its children have used.
     pub fn cpu_s(self) -> Result<f64> {
-        crate::lab::cpu::seconds_of_family(self.pid)
+        // One that has just ended is counted by nobody.
+        let children = self.children().into_iter().filter_map(|child| cpu::seconds(child.pid).ok());
+        Ok(cpu::seconds(self.pid)? + children.sum::<f64>())
     }
 
     /// [`peak_rss_bytes`] of this process.

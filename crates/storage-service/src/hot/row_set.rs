@@ -12,7 +12,7 @@ use storage_types::{ContentHash, Proof, TimeRange, time_sql};
 use super::{Hot, HotError, ROWS, head_of};
 
 /// What statements about a [`RowSet`] end with.
-pub(super) const SETTINGS: &str = "SETTINGS optimize_use_projections = 0";
+pub(super) const SETTINGS: &str = "SETTINGS optimize_use_projections = 0, max_threads = 1";
 
 /// The condition of the rows, for a WHERE; ClickHouse prunes parts and granules by its times.
 pub fn predicate(table: &ManagedTable, rows: &RowSet) -> String {

@@ -204,6 +204,7 @@ impl Inner {
                 Some((task, _)) = under_way.next(), if !under_way.is_empty() => {
                     handles.remove(&task);
                     self.note_rate(task, &mut begun);
+                    self.note_end(task);
                 }
                 () = self.work.notified() => {}
                 () = tokio::time::sleep(self.until_due(&handles)) => {}
@@ -265,6 +266,15 @@ impl Inner {
             {
                 handle.abort();
             }
+        }
+    }
+
+    /// The last move of a migration is over: it can end.
+    fn note_end(&self, task: Task) {
+        if let Task::Move(id) = task
+            && self.world().catalog.read(|book| book.get(id).is_none())
+        {
+            self.wake.notify_one();
         }
     }
 

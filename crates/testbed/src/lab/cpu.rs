@@ -18,15 +18,3 @@ pub fn seconds(pid: u32) -> Result<f64> {
     let mut next = || -> Result<f64> { Ok(fields.next().context("a process's times")?.parse()?) };
     Ok((next()? + next()?) / HZ)
 }
-
-/// The same of a process and its children.
-///
-/// # Errors
-/// When there is no such process.
-pub fn seconds_of_family(pid: u32) -> Result<f64> {
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let children = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    // One that has just ended is counted by nobody.
-    let children = children.split_whitespace().filter_map(|child| seconds(child.parse().ok()?).ok());
-    Ok(seconds(pid)? + children.sum::<f64>())
-}

@@ -31,6 +31,7 @@ use link_record::LinkRecord;
 use link_setup::LinkSetup;
 pub use managed_table::ManagedTable;
 pub use record::{DaemonInfo, EngineInfo, Info, Record};
+use rustix::process::Signal;
 
 use crate::{
     binaries,
@@ -199,6 +200,24 @@ impl Stack {
         self.save()
     }
 
+    /// SIGSTOP, to the process and what it has started: it does nothing until [`Stack::thaw`], and its connections
+    /// stay open.
+    pub fn freeze(&self, role: Role) -> Result<()> {
+        self.signal(role, Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self, role: Role) -> Result<()> {
+        self.signal(role, Signal::CONT)
+    }
+
+    fn signal(&self, role: Role, signal: Signal) -> Result<()> {
+        let process = self.process(role).with_context(|| format!("{} does not run", role.name()))?;
+        // The parent first: it is to see nothing of its child.
+        process.signal(signal)?;
+        process.children().into_iter().try_for_each(|child| child.signal(signal))
+    }
+
     /// Ends the stack's own proxies, as if they had died.
     pub fn end_proxies(&mut self) {
         self.link.end_proxies();
@@ -296,7 +315,9 @@ impl Stack {
         command
             .env_remove("CONFIG_PATH")
             .env_remove("DEPLOYMENT_TYPE")
-            .env("STORAGE_FAULT_DIR", self.faults());
+            .env("STORAGE_FAULT_DIR", self.faults())
+            // As in deploy/.
+            .env("MALLOC_ARENA_MAX", "2");
         let running = Running::start(command, &log_path(dir, role), self.options.detached)?;
         self.record.processes.insert(role, running.id());
         self.running.insert(role, running);

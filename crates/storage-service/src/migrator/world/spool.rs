@@ -124,6 +124,7 @@ impl Real {
             .query(sql)
             .setting("optimize_read_in_order", 1)
             .setting("optimize_use_projections", 0)
+            .setting("max_threads", 1)
             .setting("max_block_size", block_rows)
             .setting("max_bytes_before_external_sort", SORT_SPILL_BYTES)
             .setting("output_format_native_encode_types_in_binary_format", 0)
