@@ -178,7 +178,7 @@ pub async fn run(cells: &[Cell]) -> Result<Tally> {
     let mut oracle = fixture.oracle();
     finer_cold_table(&fixture).await?;
     oracle.preload(PRELOAD).await?;
-    oracle.start(true);
+    oracle.start(1);
     for cell in cells {
         let started = Instant::now();
         tally.runs += 1;

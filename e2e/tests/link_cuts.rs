@@ -61,7 +61,7 @@ async fn answers_stay_right_while_the_line_comes_and_goes() {
     let mut cut = line(port, &service(&fixture), &["--rate", "40", "--rtt", "20", "--loss", "0.005"]);
     let mut oracle = fixture.oracle();
     oracle.preload(60_000).await.unwrap();
-    oracle.start(true);
+    oracle.start(1);
     let cuts = async {
         for _ in 0..6 {
             // The pattern of the line is the subject here: it is up 3 s and down 2 s.

@@ -13,7 +13,7 @@ async fn rows_move_once_while_others_come_late() {
     let fixture = Fixture::start().await.unwrap();
     let mut oracle = fixture.oracle();
     oracle.preload(100_000).await.unwrap();
-    oracle.start(true);
+    oracle.start(1);
     oracle.answered_more(8, LIMIT).await.unwrap();
     for _ in 0..3 {
         let report = fixture.migrate(LIMIT).await.unwrap();
@@ -29,6 +29,35 @@ async fn rows_move_once_while_others_come_late() {
     fixture.reclaimed().await.unwrap();
     let verdict = fixture.oracle().finish().await.unwrap();
     assert_eq!(verdict.violations, Vec::<String>::new());
+    fixture.stack.stop().unwrap();
+}
+
+/// Seconds that the next test takes instead of ten; `SOAK_SECONDS=600` is ten minutes.
+const SOAK: &str = "SOAK_SECONDS";
+
+/// Writers of every kind insert rows of all ages, by four to a table, while one watermark after the other is taken:
+/// every acknowledged row is seen once at every moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_writers_lose_nothing_to_the_watermarks() {
+    let seconds = std::env::var(SOAK).ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    let fixture = Fixture::with(|config| config.batch_rows = 2_000).await.unwrap();
+    let mut oracle = fixture.oracle();
+    oracle.start(4);
+    let (mut migrations, mut moved) = (0, 0);
+    while tokio::time::Instant::now() < until || migrations < 3 {
+        moved += fixture.migrate(LIMIT).await.unwrap().rows_published;
+        migrations += 1;
+        assert_eq!(oracle.report().violations(), Vec::<String>::new());
+    }
+    let verdict = oracle.finish().await.unwrap();
+    assert_eq!(verdict.violations, Vec::<String>::new());
+    assert_eq!(verdict.failed, 0, "nothing was down, and yet: {:?}", verdict.last_error);
+    assert!(moved > 0 && verdict.answered > 0, "{moved} rows moved, {} questions answered", verdict.answered);
+    println!(
+        "{} rows written, {moved} of them moved by {migrations} migrations, {} questions answered",
+        verdict.written, verdict.answered
+    );
     fixture.stack.stop().unwrap();
 }
 

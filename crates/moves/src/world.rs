@@ -81,11 +81,11 @@ pub struct Witness {
 pub trait Head: Sync {
     /// Describes the table.
     fn look(&self, table: &ManagedTable) -> impl Future<Output = Answer<HeadLook>> + Send;
-    /// From now on every row keeps its block number.
+    /// From now on every row keeps its block number, and the table counts on whatever is dropped.
     fn keep_block_numbers(&self, table: &ManagedTable) -> impl Future<Output = Answer<()>> + Send;
-    /// Highest block number that the active parts of the table span: no row that comes later gets this number
-    /// or a lower one, also when the parts are dropped and the server starts again, which makes it count on from
-    /// the highest number it finds. Numbers that rows brought along from another table do not count.
+    /// Highest block number that the active parts of the table span, empty ones too: no row that comes later gets
+    /// this number or a lower one, also when the server starts again, which makes it count on from the highest
+    /// number it finds. Numbers that rows brought along from another table do not count.
     fn watermark(&self, table: &ManagedTable, window: TimeRange) -> impl Future<Output = Answer<u64>> + Send;
     /// Rows by buckets of `seconds`, none of which reaches over the window, in order of time, without empty ones.
     fn histogram(
@@ -114,7 +114,7 @@ pub trait Head: Sync {
     fn changes(&self, table: &ManagedTable, watermark: u64) -> impl Future<Output = Answer<Changes>> + Send;
     /// Notes, durably on the hot server, what is about to be deleted.
     fn witness(&self, witness: Witness) -> impl Future<Output = Answer<()>> + Send;
-    /// Deletes a move's rows, or begins to. The statements themselves name the table by its UUID.
+    /// Deletes a move's rows, or begins to, after a look at whether the table is still the one in the move's place.
     fn delete(&self, what: Deletable<'_>) -> impl Future<Output = Answer<()>> + Send;
     /// How that stands.
     fn deletion(&self, record: &Move) -> impl Future<Output = Answer<Deletion>> + Send;

@@ -125,7 +125,7 @@ impl Fixture {
     pub async fn moves_and_answers(&self, limit: Duration) -> Result<Verdict> {
         let mut oracle = self.oracle();
         oracle.preload(60_000).await?;
-        oracle.start(true);
+        oracle.start(1);
         let moved = self.migrate(limit).await?;
         ensure!(moved.rows_published > 0, "nothing moved: {moved:#?}");
         oracle.answered_more(8, limit).await?;
@@ -197,14 +197,8 @@ impl Fixture {
     }
 
     /// Fails when the hot engine holds more than it should after a migration without late rows:
-    /// expired rows in the heads, or tables beside them.
+    /// expired rows in the heads.
     pub async fn reclaimed(&self) -> Result<()> {
-        let beside = self
-            .hot
-            .query("SELECT name FROM system.tables WHERE database = 'storage_internal' AND name != 'witness'")
-            .await
-            .context("look")?;
-        ensure!(beside.trim().is_empty(), "left beside the heads: {beside}");
         let cut = self.cut_ms / 1000;
         for written in &self.written {
             let sql =

@@ -25,6 +25,8 @@ use crate::expected_rows::{ExpectedRows, WrittenRows, time_text};
 const INSERT_ROWS: u64 = 40;
 /// The span is asked for whole, and in so many slices.
 const SLICES: u64 = 4;
+/// Inserts that the engine collects from several writers.
+const ASYNCHRONOUS: [(&str, &str); 2] = [("async_insert", "1"), ("wait_for_async_insert", "1")];
 /// Pause between two small inserts of one writer.
 const PACE: Duration = Duration::from_millis(60);
 
@@ -88,22 +90,24 @@ impl Oracle {
             while left > 0 {
                 let now = left.min(20_000);
                 left -= now;
-                write(&self.hot, written, now, &self.report).await?;
+                write(&self.hot, written, now, &[], &self.report).await?;
             }
         }
         Ok(())
     }
 
-    /// Starts writers (when `writing`) and pollers; they go on until [`Self::finish`].
-    pub fn start(&mut self, writing: bool) {
+    /// Starts so many writers and a poller for each table; they go on until [`Self::finish`]. Every second writer
+    /// inserts asynchronously, and waits for the acknowledgement.
+    pub fn start(&mut self, writers: usize) {
         for written in &self.tables {
-            if writing {
+            for n in 0..writers {
                 let (hot, written, report, stop) =
                     (self.hot.clone(), written.clone(), self.report.clone(), self.stop.clone());
+                let settings: &[(&str, &str)] = if n % 2 == 1 { &ASYNCHRONOUS } else { &[] };
                 self.tasks.spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
                         // An insert that failed is on the ledger as unknown; the writer goes on.
-                        let _ = write(&hot, &written, INSERT_ROWS, &report).await;
+                        let _ = write(&hot, &written, INSERT_ROWS, settings, &report).await;
                         tokio::time::sleep(PACE).await;
                     }
                 });
@@ -173,10 +177,16 @@ pub struct Verdict {
     pub last_error: Option<String>,
 }
 
-async fn write(hot: &ClickHouse, written: &WrittenRows, rows: u64, report: &OracleReport) -> Result<()> {
+async fn write(
+    hot: &ClickHouse,
+    written: &WrittenRows,
+    rows: u64,
+    settings: &[(&str, &str)],
+    report: &OracleReport,
+) -> Result<()> {
     let ids = written.begin(rows);
     let sql = format!("INSERT INTO {} (id, ts, venue, payload) FORMAT TSV", written.table);
-    let inserted = hot.insert(&sql, &[], written.lines(ids.clone())).await;
+    let inserted = hot.insert(&sql, settings, written.lines(ids.clone())).await;
     written.settle(ids, inserted.is_ok());
     if inserted.is_ok() {
         report.written.fetch_add(rows, Ordering::Relaxed);

@@ -70,7 +70,7 @@ pub struct Catalog {
 
 impl Catalog {
     /// Opens `catalog.sqlite` in `data_dir`, creating both if absent. A damaged file is set aside, and
-    /// the fresh one in its place is as empty as after a loss: see `consistency`.
+    /// the fresh one in its place is as empty as after a loss: the migrator fills it from the gateway.
     ///
     /// # Errors
     /// Another process in the folder, a file of a newer version, and what the disk refuses.
@@ -184,7 +184,7 @@ impl Catalog {
         self.trust.send_replace(Trust::HotAway);
     }
 
-    /// Whether [`Catalog::set_rebuilding`] is on.
+    /// Whether what is cold is not known, or the hot engine is away.
     pub fn is_rebuilding(&self) -> bool {
         *self.trust.borrow() != Trust::Whole
     }
