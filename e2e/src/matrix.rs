@@ -215,15 +215,15 @@ pub async fn run(cells: &[Cell]) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Makes the cold side of the coarse table in daily partitions: each batch of it, two days of a month,
-/// is then attached in two moves.
+/// Makes the cold side of the coarse table in partitions of a day and a venue: each batch of it is then attached in
+/// several moves.
 async fn finer_cold_table(fixture: &Fixture) -> Result<()> {
     fixture.cold.query(format!("CREATE DATABASE IF NOT EXISTS {COLD}")).await?;
     fixture
         .cold
         .query(format!(
             "CREATE TABLE {COLD}.{COARSE} (id UInt64, ts DateTime64(3, 'UTC'), venue LowCardinality(String), \
-             payload UInt64) ENGINE = MergeTree PARTITION BY toYYYYMMDD(ts) ORDER BY (venue, ts, id)"
+             payload UInt64) ENGINE = MergeTree PARTITION BY (toYYYYMMDD(ts), venue) ORDER BY (venue, ts, id)"
         ))
         .await?;
     Ok(())

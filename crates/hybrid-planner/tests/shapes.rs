@@ -539,3 +539,14 @@ fn structured_queries_refuse_what_is_not_a_name() {
         assert_eq!(asked(json).unwrap_err().code(), code, "{json}");
     }
 }
+
+/// Batches need not reach to the edges of their window: between them the head is asked, and leaves rows out.
+#[test]
+fn a_gap_between_batches_is_asked_of_the_head_without_its_hidden_rows() {
+    let sql = "SELECT count() FROM trades WHERE timestamp >= '2026-10-05 01:00:00' AND timestamp < '2026-10-05 02:00:00'";
+    let Plan::Hot { sql: got, hides, .. } = planned(sql, None).unwrap() else { panic!("not hot") };
+    assert!(hides && got.contains("_block_number <= 77 + throwIf("), "{got}");
+    let sql = "SELECT count() FROM trades WHERE timestamp >= '2026-10-06 01:00:00'";
+    let Plan::Hot { sql: got, hides, .. } = planned(sql, None).unwrap() else { panic!("not hot") };
+    assert!(!hides && !got.contains("_block_number"), "{got}");
+}

@@ -1,7 +1,7 @@
 //! When the head is not what it was: it has other columns, or another table answers to its name.
 
 use crate::{
-    failure::{StepError, Trouble, Wait},
+    failure::{StepError, Wait},
     mover::{ANY_BLOCK, Mover},
     publish::is_cut_by_content,
     record::{Batch, Decision, Move, PartLook, RowSet, sum},
@@ -110,11 +110,6 @@ impl<W: World> Mover<W> {
 
     pub(crate) fn nothing_proven(&self, record: &Move) -> bool {
         !self.batches(record.id).iter().any(|batch| batch.proven && !batch.retired)
-    }
-
-    /// Whether the move's head answers to its name.
-    pub(crate) async fn is_same_place(&self, record: &Move) -> Result<bool, Trouble> {
-        Ok(self.world.head().look(&record.table).await?.place == record.place)
     }
 }
 

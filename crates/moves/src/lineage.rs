@@ -57,7 +57,11 @@ pub fn compare(then: &[PartLook], now: &[PartLook], changes: &Changes) -> Differ
             }
         }
         match part.proof.rows.cmp(&expected.rows) {
-            Ordering::Less if !deletes => found.gone = true,
+            // An update may have given them another time: they are in the head still, outside the window.
+            Ordering::Less if !deletes => {
+                found.gone = true;
+                found.changed |= changes.latest > 0;
+            }
             Ordering::Less => {
                 found.changed = true;
                 found.gone |= changes.expires && holds(Rule::Expires);
@@ -100,6 +104,7 @@ mod tests {
     const NOTHING: Changes = Changes { pending: None, deletes: false, expires: false, latest: 0 };
     const DELETES: Changes = Changes { deletes: true, ..NOTHING };
     const BOTH: Changes = Changes { expires: true, ..DELETES };
+    const UPDATES: Changes = Changes { latest: 7, ..NOTHING };
     const GONE: Difference = Difference { gone: true, ..Difference::NONE };
     const CHANGED: Difference = Difference { changed: true, ..Difference::NONE };
     const GROWN: Difference = Difference { grown: true, ..Difference::NONE };
@@ -131,6 +136,8 @@ mod tests {
         let grown = [part("p_1_1_0", (1, 1), 5, 50), kept.clone(), attached];
         assert_eq!(compare(&then, &grown, &NOTHING), GROWN);
         assert_eq!(compare(&then, &[updated], &NOTHING), MIXED);
+        // An update of their times takes rows out of a window, and they are not gone.
+        assert_eq!(compare(&then, &[deleted.clone(), kept.clone()], &UPDATES), MIXED);
         // A TTL takes single rows too, and is no mutation.
         assert_eq!(compare(&then, &[deleted, kept], &NOTHING), GONE);
     }

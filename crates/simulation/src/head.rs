@@ -90,7 +90,7 @@ impl Head for Sim {
                 pending: foreign().find(|m| !m.done).map(|m| format!("mutation {}", m.number)),
                 expires: state.plan.states(8),
                 deletes: foreign().any(|m| m.effect == Effect::Delete && m.number > watermark),
-                latest: foreign().map(|m| m.number).max().unwrap_or(0),
+                latest: foreign().map(|m| m.number).filter(|n| *n > watermark).max().unwrap_or(0),
             })
         })
         .await

@@ -484,20 +484,165 @@ async fn an_older_copy_of_the_catalog_learns_what_was_moved_since() {
     let seen = scene.seen("daily").await;
     scene.migrate("daily", 1).await;
     let copied = parking_lot::Mutex::new(Vec::new());
-    harm_catalog(&mut scene, |file| copied.lock().push((file.to_owned(), std::fs::read(file).unwrap())))
-        .await;
+    let copy = |file: &std::path::Path| copied.lock().push((file.to_owned(), std::fs::read(file).unwrap()));
+    harm_catalog(&mut scene, copy).await;
     scene.migrate("daily", 2).await;
 
     // Started as often as the file that it is a copy of.
-    scene.stack.kill(Role::Service).unwrap();
-    for (file, bytes) in copied.into_inner() {
-        std::fs::write(file, bytes).unwrap();
-    }
-    scene.stack.restart(Role::Service).await.unwrap();
+    put_back(&mut scene, copied.into_inner()).await;
     assert_eq!(scene.seen("daily").await, seen);
     assert_eq!(rows(&scene.migrate("daily", 3).await.moves), 1_000);
     assert_eq!(scene.seen("daily").await, seen);
     assert_eq!(scene.cold.number("SELECT count() FROM cold.daily").await.unwrap(), 3_000);
+}
+
+async fn put_back(scene: &mut Scene, copied: Vec<(std::path::PathBuf, Vec<u8>)>) {
+    scene.stack.kill(Role::Service).unwrap();
+    for (file, bytes) in copied {
+        std::fs::write(file, bytes).unwrap();
+    }
+    scene.stack.restart(Role::Service).await.unwrap();
+}
+
+/// The copy was taken while batches were under way that were published since, and their rows deleted.
+#[tokio::test]
+async fn an_older_copy_with_batches_under_way_learns_what_became_of_them() {
+    for point in [Point::MoveEncodeAfterJournal, Point::MoveSendAfterJournal, Point::MovePublishBefore] {
+        let mut scene = Scene::start().await;
+        scene.fill("daily", 0, 4_000, 0, 4).await;
+        let seen = scene.seen("daily").await;
+        scene.arm(point);
+        scene.service.migrate(&Scene::request("daily", 2)).await.unwrap();
+        scene.reached(point).await;
+        let copied = parking_lot::Mutex::new(Vec::new());
+        let copy =
+            |file: &std::path::Path| copied.lock().push((file.to_owned(), std::fs::read(file).unwrap()));
+        harm_catalog(&mut scene, copy).await;
+        let left = "SELECT count() FROM hot.daily";
+        scene.until("the rows are moved", async |s| s.sql(left).await == "2000").await;
+        put_back(&mut scene, copied.into_inner()).await;
+        assert_eq!(scene.seen("daily").await, seen, "{point}");
+        scene
+            .until("it is claimed again", async |s| {
+                s.service.migrate(&Scene::request("daily", 3)).await.is_ok()
+            })
+            .await;
+        scene.until("the next rows are moved", async |s| s.sql(left).await == "1000").await;
+        assert_eq!(scene.seen("daily").await, seen, "{point}");
+    }
+}
+
+/// The catalog is lost while the NAS is proving a batch. It knows of it all the same: the rows go again under
+/// another id, and what the NAS has proven by then is not read beside them.
+#[tokio::test]
+async fn a_batch_proven_for_a_lost_catalog_is_never_read() {
+    let mut scene = Scene::start().await;
+    scene.fill("daily", 0, 4_000, 0, 4).await;
+    scene.migrate("daily", 1).await;
+    let seen = scene.seen("daily").await;
+    scene.arm(Point::GatewayProveAfterEffect);
+    scene.service.migrate(&Scene::request("daily", 2)).await.unwrap();
+    scene.reached(Point::GatewayProveAfterEffect).await;
+    lose_catalog(&mut scene).await;
+    assert_eq!(scene.seen("daily").await, seen);
+    scene.release(Point::GatewayProveAfterEffect);
+    let twice = "SELECT count() FROM cold.daily";
+    assert_eq!(rows(&scene.migrate("daily", 2).await.moves), 1_000);
+    scene.until("both have arrived", async |s| s.cold.number(twice).await.unwrap() == 3_000).await;
+    assert_eq!(scene.seen("daily").await, seen);
+}
+
+/// Only the engine was stopped, put back and started: the service runs on, and notices.
+#[tokio::test]
+async fn a_hot_server_put_back_under_a_running_service_is_noticed() {
+    let mut scene = Scene::start().await;
+    scene.fill("daily", 0, 4_000, 0, 4).await;
+    let seen = scene.seen("daily").await;
+    let (data, kept) = (scene.stack.dir().join("hot"), scene.dir.path().join("yesterday"));
+    scene.stack.kill(Role::Hot).unwrap();
+    copy_folder(&data, &kept);
+    scene.stack.restart(Role::Hot).await.unwrap();
+    scene.migrate("daily", 2).await;
+    let left = "SELECT count() FROM hot.daily";
+    assert_eq!(scene.sql(left).await, "2000");
+
+    scene.stack.kill(Role::Hot).unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    copy_folder(&kept, &data);
+    scene.stack.restart(Role::Hot).await.unwrap();
+    scene.until("the rows are deleted again", async |s| s.sql(left).await == "2000").await;
+    assert_eq!(scene.seen("daily").await, seen);
+}
+
+/// An update gives a row of a published window another time: it is in cold with the old one and in the head with the
+/// new one. Which is right an operator says; until then the window is not answered for.
+#[tokio::test]
+async fn a_row_with_another_time_is_not_seen_twice() {
+    let scene = Scene::start().await;
+    scene.sql("DROP TABLE hot.daily SYNC").await;
+    scene.sql("CREATE TABLE hot.daily (id UInt64, ts DateTime64(3, 'UTC'), venue LowCardinality(String), price Decimal64(8), note Nullable(String)) ENGINE = MergeTree ORDER BY id").await;
+    scene.fill("daily", 0, 2_000, 0, 2).await;
+    scene.arm(Point::MoveDeleteBefore);
+    let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
+    scene.reached(Point::MoveDeleteBefore).await;
+    scene
+        .sql(
+            "ALTER TABLE hot.daily UPDATE ts = ts + INTERVAL 30 DAY WHERE id = 5 SETTINGS mutations_sync = 1",
+        )
+        .await;
+    scene.release(Point::MoveDeleteBefore);
+    let open = async |s: &Scene| s.service.migration(id).await.unwrap().moves[0].clone();
+    scene
+        .until("an operator is asked", async |s| open(s).await.waits_for.is_some_and(|wait| wait.operator))
+        .await;
+    let all = serde_json::json!({"sql": "SELECT count(), uniqExact(id) FROM daily"});
+    let error = scene.service.ask(&all).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<Refused>().unwrap().code, "unsettled_range");
+    let path = format!("/api/v1/moves/{}/decision", open(&scene).await.id);
+    let decision = Some(r#"{"keep":"hot"}"#.into());
+    let (status, text) = scene.service.raw(reqwest::Method::POST, &path, decision).await.unwrap();
+    assert!(status.is_success(), "{text}");
+    assert_eq!(scene.finished(id).await.state, MigrationState::Done);
+    assert_eq!(scene.ask("SELECT count(), uniqExact(id) FROM daily").await, "2000,2000");
+}
+
+/// A row of the year 1850 is a window of its own, and hides nothing but itself.
+#[tokio::test]
+async fn a_window_before_1900_hides_its_own_rows_only() {
+    let scene = Scene::start().await;
+    scene.fill("monthly", 1, 1_000, 20, 2).await;
+    scene.sql("INSERT INTO hot.monthly SELECT 0, '1850-06-01 00:00:00', 'A', 1, NULL").await;
+    scene.fill("monthly", 2_000, 1_000, 0, 1).await;
+    let seen = scene.seen("monthly").await;
+    assert!(seen.starts_with("2001,2001,"), "{seen}");
+    scene.arm(Point::MoveDeleteBefore);
+    let id = scene.service.migrate(&Scene::request("monthly", 1)).await.unwrap();
+    scene.reached(Point::MoveDeleteBefore).await;
+    assert_eq!(scene.seen("monthly").await, seen);
+    assert_eq!(scene.ask("SELECT count() FROM monthly WHERE ts < '1900-01-01'").await, "1");
+    scene.release(Point::MoveDeleteBefore);
+    assert_eq!(scene.finished(id).await.state, MigrationState::Done);
+    assert_eq!(scene.seen("monthly").await, seen);
+    assert_eq!(scene.sql("SELECT count() FROM hot.monthly").await, "1000");
+}
+
+/// A column is dropped while a move is published: the head is visible again, and the move does not wait for ever
+/// to compare what cannot be compared.
+#[tokio::test]
+async fn a_column_dropped_under_a_published_move_does_not_hold_it_up() {
+    let scene = Scene::start().await;
+    scene.fill("daily", 0, 4_000, 0, 2).await;
+    scene.arm(Point::MoveDeleteBefore);
+    let id = scene.service.migrate(&Scene::request("daily", 1)).await.unwrap();
+    scene.reached(Point::MoveDeleteBefore).await;
+    scene.sql("ALTER TABLE hot.daily DROP COLUMN note").await;
+    scene.release(Point::MoveDeleteBefore);
+    let begins_again = async |s: &Scene| {
+        let record = s.service.migration(id).await.unwrap().moves[0].clone();
+        record.state == MoveState::Planned && record.batches_proven == 0
+    };
+    scene.until("it begins again", begins_again).await;
+    assert_eq!(scene.sql("SELECT count() FROM hot.daily").await, "4000");
 }
 
 /// The hot server is put back to yesterday: rows are in its table again that were moved since.

@@ -15,7 +15,7 @@
 //! POST   /v1/batches/unretire             Batches → 204; 409 `retired` once a removal has begun
 //! POST   /v1/proofs                       ProofRequest → 202 ProofProgress, 200 Vec<(BatchId, Proof)>
 //! POST   /v1/accept                       Accept → 204: an operator's word on a cold table or database
-//! GET    /v1/batches?after=ID&limit=N     BatchPage: proven, published and retired batches, oldest first
+//! GET    /v1/batches?after=ID&limit=N     BatchPage: batches that have rows in cold, or may come to have, oldest first
 //! POST   /v1/query                        ColdQuery → the engine's stream
 //! GET    /v1/status                       GatewayStatus
 //! GET    /healthz, /readyz                no token
@@ -96,7 +96,7 @@ pub struct BatchStatus {
     pub error: Option<String>,
 }
 
-/// A batch whose rows are in a cold table.
+/// A batch whose rows are in a cold table, or may come to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchFacts {
     /// Its state on the gateway.

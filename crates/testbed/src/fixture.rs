@@ -11,7 +11,7 @@ use crate::{
     clients::{ClickHouse, Service},
     stack::{ManagedTable, Options, Stack, StackConfig},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use storage_types::{
     MigrationId, MoveState,
     service_api::{MigrationReport, MigrationRequest, MigrationState},

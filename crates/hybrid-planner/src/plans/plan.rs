@@ -38,6 +38,8 @@ pub enum Plan {
         sql: String,
         /// Logical tables it reads.
         tables: Vec<String>,
+        /// Rows of the head are left out by their block numbers: projections must not be read for it.
+        hides: bool,
     },
     /// Cold rows are needed.
     Hybrid {

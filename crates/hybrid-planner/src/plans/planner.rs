@@ -34,7 +34,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Refusal> {
     tables.sort();
     tables.dedup();
     if query.kind != QueryKind::Select {
-        return Ok(Plan::Hot { sql: union::hot(query, &refs), tables });
+        return Ok(Plan::Hot { sql: union::hot(query, &refs), tables, hides: false });
     }
     let clock = Clock { timezone: request.timezone, now_unix_ns: request.now_unix_ns };
     let explained = request.explain.filter(|_| explain::may_help(query, &refs));
@@ -48,7 +48,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, Refusal> {
         .collect();
     scans.iter().try_for_each(scan::check_settled)?;
     if scans.iter().all(Scan::head_only) {
-        return Ok(Plan::Hot { sql: union::hot(query, &refs), tables });
+        return Ok(Plan::Hot { sql: union::hot(query, &refs), tables, hides: false });
     }
     for reading in scans.iter().filter(|r| !r.head_only()) {
         scan::check(query, reading)?;

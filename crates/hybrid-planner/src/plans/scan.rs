@@ -2,7 +2,7 @@
 //! rows are, and which conditions each place may apply for itself.
 
 use clickhouse_sql::{Tokens, quote};
-use storage_types::{Column, TimeRange};
+use storage_types::{Column, TimeRange, time_sql};
 
 use crate::{
     HiddenRows, Refusal, TableSnapshot,
@@ -111,7 +111,10 @@ impl Scan {
                 quote::string(&rows.table_id),
                 quote::string(&format!("{HEAD_REPLACED} {head}")),
             );
-            match time_condition(self.table(), rows.range) {
+            // The move's own condition: in any other, rows of other times would be left out.
+            let table = self.table();
+            let kind = table.column(&table.time_column).map_or("", |column| column.data_type.as_str());
+            match time_sql::predicate(&quote::ident(&table.time_column), kind, rows.range) {
                 Some(time) => format!("NOT ({time} AND {number})"),
                 None => format!("NOT ({number})"),
             }

@@ -72,7 +72,8 @@ pub(crate) fn plan(query: &Query, scans: &[Scan], clock: Clock<'_>, why_not_part
     let text = query.statement();
     let sql_template = edits.template(text, 0..text.len());
     if arms.is_empty() {
-        return Plan::Hot { sql: sql_template.plain(), tables };
+        let hides = scans.iter().any(|scan| !scan.hidden.is_empty());
+        return Plan::Hot { sql: sql_template.plain(), tables, hides };
     }
     let cold = scans.iter().all(Scan::cold_covers);
     let route = if cold { Route::Cold } else { Route::Hybrid };

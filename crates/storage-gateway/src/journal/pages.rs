@@ -1,4 +1,4 @@
-//! Batches whose rows are in cold tables, page by page.
+//! Batches whose rows are in cold tables, or may come to be, page by page.
 //!
 //! However many there are, a page costs its own length: the index holds no other batches, and a manifest's
 //! table of chunks, which may be megabytes, is cut off before the manifest leaves SQLite.
@@ -15,7 +15,7 @@ use super::{Journal, JournalError, unreadable};
 /// look up each state in another index and sort all that it finds.
 const PAGE: &str =
     "SELECT id, state, json_set(manifest, '$.chunks', json('[]')) FROM batches INDEXED BY batches_held
-    WHERE state IN ('proven', 'published', 'retired') AND removal IS NULL AND id > ?1 ORDER BY id LIMIT ?2";
+    WHERE state != 'aborted' AND removal IS NOT 'removed' AND id > ?1 ORDER BY id LIMIT ?2";
 
 impl Journal {
     /// Batches with ids after `after`, at most `limit` of them and at most [`MAX_BATCH_PAGE`].
@@ -88,7 +88,7 @@ mod tests {
             let sql = "INSERT INTO batches (id, state, manifest) VALUES (?1, ?2, ?3)";
             let mut insert = transaction.prepare(sql).unwrap();
             for id in 1..=BATCHES {
-                let state = ["proven", "published", "aborted", "retired"][(id % 4) as usize];
+                let state = ["proven", "published", "aborted", "received"][(id % 4) as usize];
                 let manifest = serde_json::to_string(&*super::super::tests::manifest(id)).unwrap();
                 insert.execute(params![id as i64, state, manifest]).unwrap();
             }

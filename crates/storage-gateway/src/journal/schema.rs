@@ -32,8 +32,7 @@ ALTER TABLE batches ADD COLUMN removal TEXT CHECK (removal IN ('removing', 'remo
 UPDATE batches SET cold_database = json_extract(manifest, '$.cold_database'),
                    cold_table = json_extract(manifest, '$.cold_table') WHERE json_valid(manifest);
 DROP INDEX batches_held;
-CREATE INDEX batches_held ON batches (id)
-    WHERE state IN ('proven', 'published', 'retired') AND removal IS NULL;
+CREATE INDEX batches_held ON batches (id) WHERE state != 'aborted' AND removal IS NOT 'removed';
 CREATE INDEX batches_by_cold_table ON batches (cold_database, cold_table, state, rows)
     WHERE state IN ('proven', 'published', 'retired') AND removal IS NULL;
 CREATE TABLE cold_tables (

@@ -151,12 +151,28 @@ impl Catalog {
     ///
     /// # Errors
     /// A state that may not follow, and what the disk refuses; nothing is changed then.
-    pub fn commit(&self, mut changes: Vec<Change>) -> Result<u64, CatalogError> {
+    pub fn commit(&self, changes: Vec<Change>) -> Result<u64, CatalogError> {
+        self.commit_if(changes, Book::check)
+    }
+
+    /// As [`Catalog::commit`], but any state may follow: what the NAS knows outranks an older copy of this file.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    pub fn take_over(&self, changes: Vec<Change>) -> Result<u64, CatalogError> {
+        self.commit_if(changes, |_, _| Ok(()))
+    }
+
+    fn commit_if(
+        &self,
+        mut changes: Vec<Change>,
+        check: impl FnOnce(&Book, &[Change]) -> Result<(), storage_types::lifecycle::IllegalTransition>,
+    ) -> Result<u64, CatalogError> {
         off_the_runtime(|| {
             let mut db = self.db();
             let (version, seen) = {
                 let book = self.book.read();
-                book.check(&changes)?;
+                check(&book, &changes)?;
                 let seen = book.is_seen(&changes);
                 (book.version + u64::from(seen), seen)
             };

@@ -117,6 +117,29 @@ impl Hot {
         query.execute().await.map(drop).map_err(|source| HotError::Engine { what, source })
     }
 
+    /// The engine's clock, Unix seconds.
+    pub async fn clock(&self) -> Result<i64, HotError> {
+        self.seconds("toUnixTimestamp(now())").await
+    }
+
+    /// When the engine started, by its own clock, Unix seconds; a second more or less.
+    pub async fn started(&self) -> Result<i64, HotError> {
+        self.seconds("toUnixTimestamp(now()) - uptime()").await
+    }
+
+    async fn seconds(&self, expression: &str) -> Result<i64, HotError> {
+        const WHAT: &str = "ask what time it is";
+        #[derive(serde::Deserialize)]
+        struct Row {
+            seconds: i64,
+        }
+        let sql = format!("SELECT toInt64({expression}) AS seconds");
+        let rows: Vec<Row> = self.rows(WHAT, sql, METADATA).await?;
+        let row =
+            rows.first().ok_or_else(|| HotError::Unexpected { what: WHAT, reason: "no answer".into() })?;
+        Ok(row.seconds)
+    }
+
     /// `version()`.
     pub async fn version(&self) -> Result<String, HotError> {
         #[derive(serde::Deserialize)]

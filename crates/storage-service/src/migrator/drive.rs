@@ -25,6 +25,8 @@ use crate::{catalog::MigrationRecord, hot::head_of};
 
 /// How often the tables are looked at while nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
+/// How often the hot engine is asked meanwhile whether it is still the one that was started then.
+const WATCH: Duration = Duration::from_secs(5);
 /// The same while a table is refused or the gateway has not been reached.
 const UNSETTLED: Duration = Duration::from_secs(2);
 /// Steps under way at a time, over all tables.
@@ -47,7 +49,23 @@ impl Inner {
                 tracing::error!("end a migration: {error}");
             }
             let rests = planned && !self.any_refused() && !self.any_migration_runs();
-            self.sleep(if rests { IDLE } else { UNSETTLED }).await;
+            if rests {
+                self.rest().await;
+            } else {
+                self.sleep(UNSETTLED).await;
+            }
+        }
+    }
+
+    /// Until there is something to do. An engine that was put back to an older state is noticed soon: its rows are
+    /// seen twice until then.
+    async fn rest(&self) {
+        let until = Instant::now() + IDLE;
+        while self.is_trusted() && Instant::now() < until {
+            if self.sleep(WATCH).await {
+                return;
+            }
+            self.distrust_a_restarted_engine().await;
         }
     }
 
@@ -58,10 +76,20 @@ impl Inner {
             self.world().catalog.set_hot_away();
             return false;
         }
+        if described {
+            self.distrust_a_restarted_engine().await;
+        }
         if !self.is_trusted() {
-            if let Err(error) = self.establish_trust().await {
-                tracing::debug!("the catalog is not trusted yet: {error}");
-                return false;
+            match self.establish_trust().await {
+                Ok(()) => {}
+                Err(error @ MigrationError::Catalog(_)) => {
+                    tracing::error!("the catalog cannot be trusted: {error}");
+                    return false;
+                }
+                Err(error) => {
+                    tracing::debug!("the catalog is not trusted yet: {error}");
+                    return false;
+                }
             }
             self.sweep_spool();
             self.work.notify_one();
@@ -108,6 +136,11 @@ impl Inner {
 
     async fn plan_migration(&self, migration: &MigrationRecord) -> Result<bool, MigrationError> {
         let catalog = &self.world().catalog;
+        if let Some(why) = plan::clocks_differ(now(), self.world().hot.clock().await?) {
+            catalog.migration_error(migration.id, &why)?;
+            catalog.migration_planned(migration.id)?;
+            return Ok(true);
+        }
         let mut complete = true;
         for table in self.allowed(&migration.tables) {
             match self.plan_table(migration, &table).await {
@@ -294,15 +327,16 @@ impl Inner {
         }
     }
 
-    /// Until woken, scheduled, or `longest` has passed.
-    async fn sleep(&self, longest: Duration) {
+    /// Until woken (`true`), scheduled, or `longest` has passed.
+    async fn sleep(&self, longest: Duration) -> bool {
         let next = self.next_run.lock().to_owned();
         let due = next.map(|at| (at - plan::utc_now()).to_std().unwrap_or_default());
         let pause = due.map_or(longest, |due| due.min(longest));
-        tokio::select! {
-            () = self.wake.notified() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
+        let woken = tokio::select! {
+            () = self.wake.notified() => true,
+            () = tokio::time::sleep(pause) => false,
+        };
         self.run_if_due();
+        woken
     }
 }

@@ -101,8 +101,8 @@ impl GatewayClient {
     /// Counts and hashes, computed afresh from the live cold table after the question `nonce` first came.
     pub async fn prove(&self, nonce: u64, batches: &[BatchId]) -> Result<Proofs, PeerError> {
         let mut proofs = Vec::with_capacity(batches.len());
-        for (n, page) in (0_u64..).zip(batches.chunks(PAGE)) {
-            let request = ProofRequest { id: nonce.wrapping_add(n) >> 1, batches: page.to_vec() };
+        for page in batches.chunks(PAGE) {
+            let request = ProofRequest { id: nonce, batches: page.to_vec() };
             let (status, answer): (u16, serde_json::Value) = self.peer.post("/v1/proofs", &request).await?;
             let unread = |error: serde_json::Error| PeerError::Protocol {
                 url: "/v1/proofs".into(),

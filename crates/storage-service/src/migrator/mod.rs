@@ -78,6 +78,8 @@ struct Inner {
     work: Notify,
     /// The catalog knows what was deleted from the head.
     trusted: AtomicBool,
+    /// When the hot engine started, Unix seconds, once it was asked.
+    hot_started: Mutex<Option<i64>>,
     /// Who this start of the service is.
     sender: Mutex<Sender>,
     /// The gateway takes this sender's batches.
@@ -140,6 +142,7 @@ impl Migrator {
             wake: Notify::new(),
             work: Notify::new(),
             trusted: AtomicBool::new(false),
+            hot_started: Mutex::default(),
             sender: Mutex::new(sender),
             claimed: AtomicBool::new(false),
             refused_by: Mutex::default(),

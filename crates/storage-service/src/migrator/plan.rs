@@ -9,6 +9,8 @@ use moves::ManagedTable;
 
 /// A day, seconds.
 const DAY: i64 = 86_400;
+/// Clocks may differ by so much, seconds.
+const MOST_APART: i64 = 3_600;
 /// Rows a second where nothing was measured yet.
 const GUESSED_RATE: f64 = 200_000.0;
 /// Encoded bytes per byte of Native, roughly.
@@ -69,6 +71,16 @@ impl Inner {
     }
 }
 
+/// Why nothing is chosen by these clocks, Unix seconds: by one that is ahead, rows of today would have expired.
+pub(super) fn clocks_differ(ours: i64, hot: i64) -> Option<String> {
+    let ahead = ours.saturating_sub(hot);
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    (ahead.saturating_abs() > MOST_APART).then(|| {
+        let by = ahead.saturating_abs();
+        format!("this machine's clock is {by} s {side} the hot engine's: nothing is moved until they agree")
+    })
+}
+
 /// Now, as chrono sees it.
 pub(super) fn utc_now() -> DateTime<Utc> {
     Utc::now()
@@ -77,6 +89,15 @@ pub(super) fn utc_now() -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_far_off_moves_nothing() {
+        assert_eq!(clocks_differ(DAY, DAY + MOST_APART), None);
+        assert_eq!(clocks_differ(DAY + MOST_APART, DAY), None);
+        assert!(clocks_differ(400 * DAY, 35 * DAY).unwrap().contains("31536000 s ahead of"));
+        assert!(clocks_differ(0, i64::MAX).unwrap().contains("s behind"));
+        assert!(clocks_differ(i64::MAX, i64::MIN).is_some());
+    }
 
     #[test]
     fn before_is_read_as_utc() {

@@ -35,6 +35,21 @@ impl Inner {
         self.trusted.load(Ordering::Acquire)
     }
 
+    /// An engine that has started anew may have been put back to an older state: then it is looked at as at the
+    /// service's own start.
+    pub(super) async fn distrust_a_restarted_engine(&self) {
+        let Ok(started) = self.world().hot.started().await else { return };
+        let known = self.hot_started.lock().replace(started);
+        // The two figures it is made of are rounded.
+        if known.is_some_and(|known| known.abs_diff(started) > 2) {
+            tracing::info!(
+                "the hot engine has started anew: what was deleted from the head is looked at again"
+            );
+            self.trusted.store(false, Ordering::Release);
+            self.world().catalog.set_rebuilding(true);
+        }
+    }
+
     /// Finds out whether the catalog can be trusted, and does what is needed until it can.
     pub(super) async fn establish_trust(&self) -> Result<(), MigrationError> {
         let catalog = &self.world().catalog;
@@ -84,7 +99,13 @@ impl Inner {
         let all = self.world().tables.iter().map(|table| table.logical.clone()).collect();
         // Its moves are chosen: those that are found.
         let recovery = MigrationRecord { planned: true, ..MigrationRecord::new(all, 0, "recovery") };
-        catalog.start_migration(&recovery)?;
+        let mut begun = false;
+        let mut take_over = |changes: Vec<Change>| -> Result<(), MigrationError> {
+            if !changes.is_empty() && !std::mem::replace(&mut begun, true) {
+                catalog.start_migration(&recovery)?;
+            }
+            Ok(catalog.take_over(changes).map(drop)?)
+        };
         let mut changes = Vec::new();
         let mut visible = 0;
         for (id, facts) in found {
@@ -97,10 +118,10 @@ impl Inner {
             visible += restored.iter().filter(|change| is_published(change)).count();
             changes.extend(restored);
             if changes.len() >= AT_ONCE {
-                catalog.commit(std::mem::take(&mut changes))?;
+                take_over(std::mem::take(&mut changes))?;
             }
         }
-        catalog.commit(changes)?;
+        take_over(changes)?;
         self.note_succeeds(sender)?;
         if visible > 0 {
             tracing::warn!(batches = visible, "the catalog has been rebuilt from the gateway");
@@ -113,12 +134,14 @@ impl Inner {
         let catalog = &self.world().catalog;
         let mut again = Vec::new();
         for record in catalog.reclaimed_since(since)? {
-            let place = self.world().hot.place(&head_of(&record.table)).await?;
-            if place.as_ref() != Some(&record.place) {
-                continue;
-            }
+            let head = head_of(&record.table);
+            // The table's UUID alone: what stands for the server's may be younger than the copy.
+            let place = self.world().hot.place(&head).await?;
+            let Some(place) = place.filter(|place| place.table == record.place.table) else { continue };
+            // It may be older than the table's first move.
+            self.world().hot.keep_block_numbers(&head).await?;
             if self.world().hot.count(&record.table, &record.rows).await? > 0 {
-                let reopened = Move { state: MoveState::Reclaiming, parts: Vec::new(), ..record };
+                let reopened = Move { state: MoveState::Reclaiming, place, parts: Vec::new(), ..record };
                 again.push(reopened.into());
             }
         }
@@ -172,7 +195,7 @@ fn restore(
             slice: Slice { range: manifest.range, class: None, ranks: None, rows: manifest.proof.rows },
             proof: Some(manifest.proof),
             state: if shown { BatchState::Published } else { BatchState::Dropped },
-            proven: true,
+            proven: matches!(state, OnNas::Proven | OnNas::Published | OnNas::Retired),
             raw_bytes: manifest.raw_bytes,
             encoded_bytes: manifest.encoded_bytes,
             manifest: None,

@@ -44,6 +44,10 @@ const URL_SETTINGS: [(&str, &str); 8] = [
     ("schema_inference_use_cache_for_url", "0"),
 ];
 
+/// ClickHouse 26.7 may read a projection in the head's place, and there compares other block numbers than the
+/// rows': rows that came late would be missing, without an error. Off where a text compares them.
+const PROJECTIONS: &str = "optimize_use_projections";
+
 /// One run of a planned query.
 pub(super) struct Run<'a> {
     pub router: &'a Router,
@@ -59,9 +63,13 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The caller's text on the hot engine, as a read-only caller.
-    pub(super) async fn hot(&self, sql: &str) -> Result<HotBytes, QueryError> {
-        stream(self.request(&self.router.clients.queries, sql).readonly()).await
+    /// The caller's text on the hot engine, as a read-only caller. `hides`: rows of the head are left out of it.
+    pub(super) async fn hot(&self, sql: &str, hides: bool) -> Result<HotBytes, QueryError> {
+        let mut request = self.request(&self.router.clients.queries, sql);
+        if hides {
+            request = request.setting(PROJECTIONS, "0");
+        }
+        stream(request.readonly()).await
     }
 
     /// Our splice of the caller's text, which the engine has judged already, as the query account: it may
@@ -166,10 +174,9 @@ impl Run<'_> {
         ColdRead::new(self.router.gateway.clone(), query, progress, self.stop.clone())
     }
 
-    /// A splice of ours. ClickHouse 26.7 may read a projection in the head's place, and there compares other block
-    /// numbers than the rows': rows that came late would be missing, without an error.
+    /// A splice of ours.
     fn spliced(&self, client: &Client, sql: &str) -> Request {
-        self.request(client, sql).setting("readonly", "2").setting("optimize_use_projections", "0")
+        self.request(client, sql).setting("readonly", "2").setting(PROJECTIONS, "0")
     }
 
     fn request(&self, client: &Client, sql: &str) -> Request {

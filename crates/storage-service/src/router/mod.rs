@@ -157,8 +157,8 @@ impl Router {
             stop: &stop,
         };
         let started = match &plan {
-            Plan::Passthrough => run.hot(query.text()).await,
-            Plan::Hot { sql, .. } => run.hot(sql).await,
+            Plan::Passthrough => run.hot(query.text(), false).await,
+            Plan::Hot { sql, hides, .. } => run.hot(sql, *hides).await,
             Plan::Hybrid { .. } => run.hybrid(&plan, &mut tickets, &mut cold).await,
         };
         let started = match started {
