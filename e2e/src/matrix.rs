@@ -40,7 +40,7 @@ pub enum Blow {
     KillInto(Duration),
     /// SIGTERM once the daemon was let go.
     Terminate,
-    /// SIGSTOP once the daemon was let go; it goes on after [`FROZEN`].
+    /// SIGSTOP once the daemon was let go; it goes on 8 s later, after every timeout.
     Freeze,
 }
 

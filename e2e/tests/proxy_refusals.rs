@@ -16,6 +16,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::watch,
+    task::JoinSet,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -24,8 +25,9 @@ const STATUSES: [u16; 4] = [401, 403, 404, 413];
 
 /// Lets everything through to `to`, or answers everything with one status and a page for people.
 async fn proxy(listener: TcpListener, to: String, refusing: watch::Receiver<Option<u16>>) {
+    let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        tokio::spawn(serve(client, to.clone(), refusing.clone()));
+        connections.spawn(serve(client, to.clone(), refusing.clone()));
     }
 }
 
@@ -85,9 +87,10 @@ async fn what_a_proxy_refuses_waits_and_is_not_thrown_away() {
     };
     let fixture = Fixture::with(change).await.unwrap();
     let info = fixture.stack.info();
+    let mut proxies = JoinSet::new();
     for (listen, to) in [(to_gateway, &info.gateway.url), (to_service, &info.service.url)] {
         let listener = TcpListener::bind(("127.0.0.1", listen)).await.unwrap();
-        tokio::spawn(proxy(listener, format!("127.0.0.1:{}", port(to)), refusing.clone()));
+        proxies.spawn(proxy(listener, format!("127.0.0.1:{}", port(to)), refusing.clone()));
     }
     let oracle = fixture.oracle();
     for status in STATUSES {

@@ -25,7 +25,7 @@
 //! | an operator decided about its move | at most once | no |
 //!
 //! A refusal is no answer: a window that is refused, a head that is not the one the hidden rows are in
-//! ([`moves::Book::hidden_in`]), a batch that a restored NAS knows it has lost.
+//! ([`moves::Book::hiding`]), a batch that a restored NAS knows it has lost.
 //!
 //! # What is allowed to go wrong
 //!
@@ -40,7 +40,7 @@
 //! # What it asks of the implementation
 //!
 //! See [`moves::world`]; the model keeps these promises, and worlds break without them: numbers never fall back
-//! below a watermark that was answered (`Rule::Numbering`), deletions name the table by its UUID, a histogram's
+//! below a watermark that was answered (`Rule::Numbering`), deletions reach the table in the move's place only, a histogram's
 //! buckets stay within the window, the NAS drops a proof job that nobody asks for.
 
 mod calls;

@@ -138,7 +138,7 @@ fn check(state: &mut State, lease: &Lease, head: &[Row], cold: &[Row], last: boo
 pub fn last(state: &mut State) {
     state.leases.clear();
     state.event += 1;
-    if !state.book.hiding(LOGICAL).next().is_none() || !state.book.refused(LOGICAL).is_empty() {
+    if state.book.hiding(LOGICAL).next().is_some() || !state.book.refused(LOGICAL).is_empty() {
         state.truth.violated(|| "rows of the head are hidden although every move is over".into());
     }
     begin(state, TimeRange::ALL);
