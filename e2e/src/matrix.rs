@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use storage_types::service_api::MigrationRequest;
 use testbed::{
     faults::Point,
     fixture::{COARSE, COLD, DAILY, Fixture, HOT},
@@ -278,7 +279,11 @@ async fn one(fixture: &mut Fixture, oracle: &Oracle, cell: &Cell, tally: &mut Ta
     fixture.idle(tokio::time::Instant::now() + LIMIT).await.context("an earlier migration")?;
     prepare(fixture, oracle, cell.point).await.context("prepare")?;
     fixture.faults.arm(cell.point)?;
-    let id = fixture.service.migrate(&Default::default()).await.context("start a migration")?;
+    // A batch of the other table has one partition.
+    let coarse = cell.point == Point::GatewayAttachPartitionMoved;
+    let tables = coarse.then(|| COARSE.to_owned()).into_iter().collect();
+    let request = MigrationRequest { tables, ..MigrationRequest::default() };
+    let id = fixture.service.migrate(&request).await.context("start a migration")?;
     if withdraws(cell.point) {
         fixture.faults.arm(Point::MovePublishBefore)?;
         fixture.faults.held(Point::MovePublishBefore, LIMIT).await.context("hold what is to be cancelled")?;
