@@ -310,23 +310,21 @@ async fn one(fixture: &mut Fixture, oracle: &Oracle, cell: &Cell, tally: &mut Ta
 /// Deals the blow, and has the victim go on.
 async fn strike(fixture: &mut Fixture, cell: &Cell) -> Result<()> {
     let Cell { point, victim, blow } = *cell;
+    if blow == Blow::Kill {
+        fixture.stack.kill(victim)?;
+    }
+    fixture.faults.disarm(point)?;
     match blow {
-        Blow::Kill => {
-            fixture.stack.kill(victim)?;
-            fixture.faults.disarm(point)?;
-        }
+        Blow::Kill => {}
         Blow::KillInto(after) => {
-            fixture.faults.disarm(point)?;
             tokio::time::sleep(after).await;
             fixture.stack.kill(victim)?;
         }
         Blow::Terminate => {
-            fixture.faults.disarm(point)?;
             let clean = fixture.stack.stop_one(victim)?;
             ensure!(clean, "it did not end when it was asked to");
         }
         Blow::Freeze => {
-            fixture.faults.disarm(point)?;
             fixture.stack.freeze(victim)?;
             tokio::time::sleep(FROZEN).await;
             return fixture.stack.thaw(victim);

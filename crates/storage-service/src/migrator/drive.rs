@@ -25,10 +25,10 @@ use crate::{catalog::MigrationRecord, hot::head_of};
 
 /// How often the tables are looked at while nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
-/// How often the hot engine is asked meanwhile whether it is still the one that was started then.
-const WATCH: Duration = Duration::from_secs(5);
 /// The same while a table is refused or the gateway has not been reached.
 const UNSETTLED: Duration = Duration::from_secs(2);
+/// How often an engine that is left alone is asked whether it has started anew.
+const WATCH: Duration = Duration::from_secs(5);
 /// Steps under way at a time, over all tables.
 const AT_ONCE: usize = 32;
 /// Longest pause between two looks at what is due.
@@ -80,16 +80,12 @@ impl Inner {
             self.distrust_a_restarted_engine().await;
         }
         if !self.is_trusted() {
-            match self.establish_trust().await {
-                Ok(()) => {}
-                Err(error @ MigrationError::Catalog(_)) => {
-                    tracing::error!("the catalog cannot be trusted: {error}");
-                    return false;
+            if let Err(error) = self.establish_trust().await {
+                match error {
+                    MigrationError::Catalog(_) => tracing::error!("the catalog cannot be trusted: {error}"),
+                    _ => tracing::debug!("the catalog is not trusted yet: {error}"),
                 }
-                Err(error) => {
-                    tracing::debug!("the catalog is not trusted yet: {error}");
-                    return false;
-                }
+                return false;
             }
             self.sweep_spool();
             self.work.notify_one();

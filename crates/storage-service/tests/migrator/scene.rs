@@ -1,11 +1,12 @@
 //! A stack with a table in daily and one in monthly partitions, both with rows of known content.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 use std::time::Duration;
 
 use fault_points::Point;
-use storage_types::service_api::{MigrationReport, MigrationRequest, MigrationState, MoveReport};
+use storage_types::{
+    MigrationId,
+    service_api::{MigrationReport, MigrationRequest, MigrationState, MoveReport},
+};
 use testbed::{
     clients::{ClickHouse, Service},
     stack::{Link, ManagedTable, Options, Role, Stack, StackConfig},
@@ -124,7 +125,7 @@ impl Scene {
         self.finished(id).await
     }
 
-    pub async fn finished(&self, id: storage_types::MigrationId) -> MigrationReport {
+    pub async fn finished(&self, id: MigrationId) -> MigrationReport {
         match self.service.finished(id, LIMIT, |_| ()).await {
             Ok(report) => report,
             Err(error) => panic!("{error:#}\n{}", self.log()),
@@ -146,6 +147,14 @@ impl Scene {
     pub async fn reached(&self, point: Point) {
         let path = self.stack.faults().join(format!("{point}.reached"));
         self.until(point.name(), async |_| path.exists()).await;
+    }
+
+    /// Starts a migration of what is older than the given day, which is held at the point.
+    pub async fn hold(&self, table: &str, before_day: i64, point: Point) -> MigrationId {
+        self.arm(point);
+        let id = self.service.migrate(&Self::request(table, before_day)).await.unwrap();
+        self.reached(point).await;
+        id
     }
 
     pub fn release(&self, point: Point) {
