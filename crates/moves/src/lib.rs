@@ -46,5 +46,5 @@ pub mod world;
 pub use book::{Book, Change};
 pub use failure::{Response, StepError, Trouble};
 pub use mover::{Mover, Progress, Settings, Task};
-pub use record::{Batch, ManagedTable, Move, PartLook, Place, RowSet, Slice, Waiting};
+pub use record::{Batch, ManagedTable, Move, PartLook, PartRows, Place, RowSet, Slice, Waiting};
 pub use state::{BatchState, MoveState};

@@ -1,19 +1,23 @@
 //! Publishing: one transaction makes the batches visible and hides their rows in the head. Nothing is
 //! touched anywhere else.
 //!
-//! The batches were read one after the other, so the head's rows are looked at once more, all at once. What
+//! The batches were read one after the other, so the head's parts are looked at once more, all at once. What
 //! differs then is judged by where it went ([`crate::lineage`]): rows that a mutation changed are sent again;
 //! rows that left with their parts are what the archive is for.
+
+use std::collections::HashMap;
+
+use storage_types::Proof;
 
 use crate::{
     book::Change,
     failure::{StepError, Wait},
     lineage::Difference,
     mover::Mover,
-    record::{Batch, Decision, Move, sum},
+    record::{Batch, Decision, Move, PartLook, PartRows, sum},
     sabotage::{Rule, holds},
     state::{BatchState, MoveState},
-    world::{Changes, Head as _, World},
+    world::{Answer, Changes, Head as _, World},
 };
 
 impl<W: World> Mover<W> {
@@ -31,7 +35,7 @@ impl<W: World> Mover<W> {
             return Ok(());
         };
         let changes = self.settled_changes(record).await?;
-        let now = self.world.head().parts(&record.table, record.rows, true).await?;
+        let now = self.last_look(record, &batches, &changes).await?;
         let mut left = false;
         if sum(&now) != sent && holds(Rule::LastLook) {
             let found = record.difference(&now, &changes);
@@ -54,7 +58,8 @@ impl<W: World> Mover<W> {
             return Ok(());
         }
         let (rows, now_s) = (sent.rows, self.now());
-        let shown = batches.into_iter().map(|b| Batch { state: BatchState::Published, ..b }.into());
+        let published = |b| Batch { state: BatchState::Published, read_from: Vec::new(), ..b };
+        let shown = batches.into_iter().map(|batch| published(batch).into());
         let mut shown: Vec<Change> = shown.collect();
         if !holds(Rule::OneTransaction) {
             self.advance(record, std::mem::take(&mut shown), |_| ())?;
@@ -74,6 +79,20 @@ impl<W: World> Mover<W> {
         self.note_looked_after(record.id, changes.latest);
         tracing::info!(move_id = %record.id, table = record.table.logical, rows, version, "published");
         Ok(())
+    }
+
+    /// The head's parts with rows of the move, hashed. They are only counted where they are the parts that the
+    /// batches were read from: a part never changes. What is changed has another name, unless a lightweight UPDATE
+    /// has laid a patch beside it.
+    async fn last_look(&self, record: &Move, batches: &[Batch], changes: &Changes) -> Answer<Vec<PartLook>> {
+        let head = self.world.head();
+        if changes.latest == 0 || !holds(Rule::Patches) {
+            let counted = head.parts(&record.table, record.rows, false).await?;
+            if let Some(looks) = as_read(counted, batches) {
+                return Ok(looks);
+            }
+        }
+        head.parts(&record.table, record.rows, true).await
     }
 
     /// What others did, once nothing of theirs is still under way.
@@ -107,6 +126,28 @@ impl<W: World> Mover<W> {
         self.advance(record, [], |m| m.decision = Some(Decision::KeepHot))?;
         self.again(record, reason)
     }
+}
+
+/// The parts with the hashes that their rows had when the batches were read; `None`: there are other parts, or
+/// other rows in them.
+fn as_read(counted: Vec<PartLook>, batches: &[Batch]) -> Option<Vec<PartLook>> {
+    let mut read = HashMap::<&str, Proof>::new();
+    for batch in batches {
+        let by_part = batch.read_from.iter().fold(Proof::default(), |sum, part| sum.plus(part.proof));
+        if batch.proof != Some(by_part) {
+            return None;
+        }
+        for PartRows { part, proof } in &batch.read_from {
+            let sum = read.entry(part).or_default();
+            *sum = sum.plus(*proof);
+        }
+    }
+    let mut looks = Vec::with_capacity(counted.len());
+    for look in counted {
+        let proof = read.remove(look.part.as_str()).filter(|proof| proof.rows == look.proof.rows)?;
+        looks.push(PartLook { proof, ..look });
+    }
+    read.is_empty().then_some(looks)
 }
 
 /// Rows have left the head, and others were changed. Before publishing, parts are counted and not hashed: an

@@ -110,6 +110,15 @@ pub struct PartLook {
     pub proof: Proof,
 }
 
+/// Rows of a batch that one part of the head held when they were read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRows {
+    /// Name of the part.
+    pub part: String,
+    /// Their count and hash.
+    pub proof: Proof,
+}
+
 /// A move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {
@@ -198,6 +207,9 @@ pub struct Batch {
     /// Its manifest, from encoded to proven.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "shared_option")]
     pub manifest: Option<Arc<Manifest>>,
+    /// The head's parts that it was read from, until it is published; empty: not told apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub read_from: Vec<PartRows>,
     /// How many batches of this slice the NAS has refuted before.
     #[serde(default)]
     pub refuted: u32,

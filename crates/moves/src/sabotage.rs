@@ -48,11 +48,13 @@ pub enum Rule {
     Numbering,
     /// With a TTL, rows that are fewer may have left.
     Expires,
+    /// Parts whose names are what they were may have been changed by patches.
+    Patches,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::LastLook,
         Self::ColdProof,
         Self::FreshNonce,
@@ -75,6 +77,7 @@ impl Rule {
         Self::Slices,
         Self::Numbering,
         Self::Expires,
+        Self::Patches,
     ];
 }
 

@@ -14,7 +14,7 @@ use crate::{
     record::{Batch, Move, RowSet, Slice, sum},
     sabotage::{Rule, holds},
     state::{BatchState, MoveState},
-    world::{Answer, Commit, Head as _, Nas as _, Spool as _, World},
+    world::{Answer, Commit, Encoded, Head as _, Nas as _, Spool as _, World},
 };
 
 /// Pause between two questions about a proof, milliseconds; the NAS's own word may come first.
@@ -103,8 +103,9 @@ impl<W: World> Mover<W> {
     async fn encode(&self, record: &Move, batch: Batch) -> Result<(), StepError> {
         self.same_head(record).await?;
         let order_by = self.world.nas().ensure(&record.table).await?;
-        let manifest = match self.world.spool().encode(record, &batch, &order_by).await {
-            Ok(manifest) => manifest,
+        let Encoded { manifest, read_from } = match self.world.spool().encode(record, &batch, &order_by).await
+        {
+            Ok(encoded) => encoded,
             // Its rows have left the head since they were counted; what is left is compared before publishing.
             Err(Trouble::NoRows) => {
                 self.advance_batch(&batch, [], |b| {
@@ -120,6 +121,7 @@ impl<W: World> Mover<W> {
             b.proof = Some(manifest.proof);
             b.raw_bytes = manifest.raw_bytes;
             b.encoded_bytes = manifest.encoded_bytes;
+            b.read_from = read_from;
             b.manifest = Some(Arc::new(manifest));
         })?;
         Ok(())
@@ -220,6 +222,7 @@ pub(crate) fn planned(id: BatchId, record: &Move, slice: Slice, refuted: u32) ->
         raw_bytes: 0,
         encoded_bytes: 0,
         manifest: None,
+        read_from: Vec::new(),
         refuted,
         retired: false,
     }

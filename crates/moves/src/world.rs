@@ -12,7 +12,7 @@ use crate::{
     book::{Book, Change},
     failure::Trouble,
     receipt::{Deletable, Elsewhere},
-    record::{Batch, ManagedTable, Move, PartLook, Place, RowSet},
+    record::{Batch, ManagedTable, Move, PartLook, PartRows, Place, RowSet},
 };
 
 /// What a call comes to.
@@ -63,6 +63,15 @@ pub enum Commit {
     Incomplete,
     /// Its bytes or rows are not what the manifest says, or it was given up: its id is spent.
     Spent(String),
+}
+
+/// A batch that is spooled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// What goes with it to the NAS.
+    pub manifest: Manifest,
+    /// The parts that its rows were in, which add up to the manifest's proof; empty: not told apart.
+    pub read_from: Vec<PartRows>,
 }
 
 /// What was last deleted from a hot server, and on whose word: kept on that server, so that a catalog that is
@@ -123,13 +132,14 @@ pub trait Head: Sync {
 /// Encoded batches on their way.
 pub trait Spool: Sync {
     /// Reads a batch's rows from the head in the cold table's order, encodes and spools them, and proves
-    /// what the head has. A slice without rows is an error of its own: [`Trouble::NoRows`].
+    /// what the head has, part by part. [`Trouble::HeadReplaced`] when that is not the table in the move's place;
+    /// a slice without rows is an error of its own: [`Trouble::NoRows`].
     fn encode(
         &self,
         record: &Move,
         batch: &Batch,
         order_by: &str,
-    ) -> impl Future<Output = Answer<Manifest>> + Send;
+    ) -> impl Future<Output = Answer<Encoded>> + Send;
     /// Length of a spooled batch.
     fn spooled(&self, batch: BatchId) -> Option<u64>;
     /// Removes it, if it is there.

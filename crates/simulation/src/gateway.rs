@@ -3,13 +3,15 @@
 use moves::{
     Batch, ManagedTable, Move, Trouble,
     receipt::Elsewhere,
-    world::{Answer, Commit, Nas, Spool},
+    record::PartRows,
+    world::{Answer, Commit, Encoded, Nas, Spool},
 };
 use storage_types::{BatchId, BatchState, Manifest, Proof, gateway_api::BatchStatus};
 
 use crate::{
     calls::Callee,
     head,
+    hot::Part,
     nas::{Copy, Job, NasState},
     row::{Row, proof},
     state::{Sim, State},
@@ -17,9 +19,16 @@ use crate::{
 };
 
 impl Spool for Sim {
-    async fn encode(&self, record: &Move, batch: &Batch, _: &str) -> Answer<Manifest> {
+    async fn encode(&self, record: &Move, batch: &Batch, _: &str) -> Answer<Encoded> {
         self.call(Callee::Hot, "encode", |state| {
-            let rows = head::slice(state, record, batch);
+            head::is_there(state, &record.place)?;
+            let columns = record.table.columns.len();
+            let read = head::slice(state, record, batch);
+            let read_from = match batch.slice.ranks {
+                None => read_from(&read, columns),
+                Some(_) => Vec::new(),
+            };
+            let rows: Vec<Row> = read.into_iter().map(|(_, row)| row).collect();
             state.note(|| {
                 let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
                 format!("  read {:?} of batch {}: rows {ids:?}", batch.slice, batch.id.get() & 0xffff)
@@ -27,11 +36,11 @@ impl Spool for Sim {
             if rows.is_empty() {
                 return Err(Trouble::NoRows);
             }
-            let found = proof(&rows, record.table.columns.len());
+            let found = proof(&rows, columns);
             let bytes = rows.len() as u64;
             state.truth.encoded.insert(batch.id, rows.clone());
             state.spool.insert(batch.id, rows);
-            Ok(manifest(record, batch, found, bytes))
+            Ok(Encoded { manifest: manifest(record, batch, found, bytes), read_from })
         })
         .await
     }
@@ -47,6 +56,14 @@ impl Spool for Sim {
             }
         });
     }
+}
+
+fn read_from(read: &[(&Part, Row)], columns: usize) -> Vec<PartRows> {
+    let of_part = |rows: &[(&Part, Row)]| PartRows {
+        part: rows.first().map_or_else(String::new, |(part, _)| part.name()),
+        proof: proof(rows.iter().map(|(_, row)| row), columns),
+    };
+    read.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).map(of_part).collect()
 }
 
 fn manifest(record: &Move, batch: &Batch, found: Proof, bytes: u64) -> Manifest {

@@ -12,7 +12,7 @@ use storage_types::TimeRange;
 use crate::{
     calls::Callee,
     effects,
-    hot::{Condition, Effect},
+    hot::{Condition, Effect, Part},
     row::Row,
     state::{Sim, State},
 };
@@ -140,8 +140,8 @@ impl Head for Sim {
     }
 }
 
-/// Statements that delete name the table by its UUID.
-fn is_there(state: &State, place: &moves::Place) -> Answer<()> {
+/// Statements that delete, and those that read a batch, ask which table answers to the name.
+pub fn is_there(state: &State, place: &moves::Place) -> Answer<()> {
     if state.hot.place() == *place {
         Ok(())
     } else {
@@ -154,16 +154,16 @@ pub fn class(row: &Row, columns: usize, divisor: u32) -> usize {
     usize::try_from(row.hash(columns) % u128::from(divisor.max(1))).unwrap_or(0)
 }
 
-/// The rows of a batch, as the head has them now.
-pub fn slice(state: &State, record: &Move, batch: &Batch) -> Vec<Row> {
+/// The rows of a batch, as the head has them now, each with its part.
+pub fn slice<'a>(state: &'a State, record: &Move, batch: &Batch) -> Vec<(&'a Part, Row)> {
     let columns = record.table.columns.len();
     let set = RowSet { window: batch.slice.range, ..record.rows };
-    let mut rows: Vec<Row> = state.hot.in_set(set).copied().collect();
+    let mut rows: Vec<_> = state.hot.rows_of(set).map(|(part, row)| (part, *row)).collect();
     if let Some((residue, divisor)) = batch.slice.class {
-        rows.retain(|row| class(row, columns, divisor) == residue as usize);
+        rows.retain(|(_, row)| class(row, columns, divisor) == residue as usize);
     }
     if let Some((skip, take)) = batch.slice.ranks {
-        rows.sort_by_key(|row| (row.hash(columns), row.id));
+        rows.sort_by_key(|(_, row)| (row.hash(columns), row.id));
         let clamp = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         rows = rows.into_iter().skip(clamp(skip)).take(clamp(take)).collect();
     }

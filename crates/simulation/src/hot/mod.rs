@@ -132,9 +132,14 @@ impl Table {
         self.parts.iter().flat_map(|part| part.rows.iter().map(move |row| (part, row)))
     }
 
+    /// The rows of a set, with their parts.
+    pub fn rows_of(&self, set: RowSet) -> impl Iterator<Item = (&Part, &Row)> {
+        self.rows().filter(move |(part, row)| part.holds(set, row))
+    }
+
     /// The rows of a set.
     pub fn in_set(&self, set: RowSet) -> impl Iterator<Item = &Row> {
-        self.rows().filter(move |(part, row)| part.holds(set, row)).map(|(_, row)| row)
+        self.rows_of(set).map(|(_, row)| row)
     }
 
     /// The parts with rows of a set.

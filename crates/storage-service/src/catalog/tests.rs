@@ -70,6 +70,7 @@ fn batch(id: u64, lo: i64, hi: i64) -> Batch {
         raw_bytes: 0,
         encoded_bytes: 0,
         manifest: None,
+        read_from: Vec::new(),
         refuted: 0,
         retired: false,
     }

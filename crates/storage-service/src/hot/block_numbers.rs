@@ -21,7 +21,7 @@
 use clickhouse_sql::{TableName, quote};
 use serde::Deserialize;
 
-use super::{EngineText, Hot, HotError, METADATA, in_system_table};
+use super::{EngineText, Hot, HotError, METADATA, in_system_table, in_tables};
 
 /// Rows keep their number.
 const NUMBERS: &str = "enable_block_number_column";
@@ -103,11 +103,7 @@ impl Hot {
         struct Row {
             engine_full: String,
         }
-        let sql = format!(
-            "SELECT engine_full FROM system.tables WHERE database = {} AND name = {}",
-            quote::string(&table.database),
-            quote::string(&table.table)
-        );
+        let sql = format!("SELECT engine_full FROM system.tables WHERE {}", in_tables(table));
         let rows: Vec<Row> = self.rows(WHAT, sql, METADATA).await?;
         let unread = |reason| HotError::Unexpected { what: WHAT, reason };
         let parsed = rows.first().map(|row| EngineText::parse(&row.engine_full));

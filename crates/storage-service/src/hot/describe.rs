@@ -5,7 +5,7 @@ use serde::Deserialize;
 use storage_config::TableConfig;
 use storage_types::{Column, time_sql};
 
-use super::{EngineText, Hot, HotError, METADATA, in_system_table, shortest_ttl_rule};
+use super::{EngineText, Hot, HotError, METADATA, in_system_table, in_tables, shortest_ttl_rule};
 use moves::ManagedTable;
 
 /// A table and what of it matters beyond [`ManagedTable`].
@@ -45,9 +45,8 @@ impl Hot {
         let sql = format!(
             r"SELECT engine, engine_full, partition_key, sorting_key,
                      replaceRegexpAll(create_table_query, '\'(?:[^\'\\\\]|\\\\.)*\'', '') AS create_table_query
-              FROM system.tables WHERE database = {} AND name = {}",
-            quote::string(&head.database),
-            quote::string(&head.table)
+              FROM system.tables WHERE {}",
+            in_tables(&head)
         );
         let found: Vec<TableRow> = self.rows("describe the table", sql, METADATA).await?;
         let Some(row) = found.into_iter().next() else {

@@ -4,11 +4,11 @@
 //! was dropped and made anew to the same name. Their UUIDs differ.
 
 use clickhouse_http::NodeId;
-use clickhouse_sql::{TableName, quote};
+use clickhouse_sql::TableName;
 use moves::Place;
 use serde::Deserialize;
 
-use super::{Hot, HotError, METADATA};
+use super::{Hot, HotError, METADATA, in_tables};
 
 /// What a server or a table has that has no identity.
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
@@ -62,11 +62,7 @@ impl Hot {
     /// own `default`) gives none, and the time of the last ALTER, which it has, changes with settings of ours.
     pub async fn table_id(&self, table: &TableName) -> Result<Option<String>, HotError> {
         const WHAT: &str = "ask which table it is";
-        let sql = format!(
-            "SELECT toString(uuid) AS id FROM system.tables WHERE database = {} AND name = {}",
-            quote::string(&table.database),
-            quote::string(&table.table)
-        );
+        let sql = format!("SELECT toString(uuid) AS id FROM system.tables WHERE {}", in_tables(table));
         let rows: Vec<Row> = self.rows(WHAT, sql, METADATA).await?;
         match rows.into_iter().next() {
             Some(row) if row.id == NIL => {

@@ -164,6 +164,11 @@ pub fn column_list(columns: &[Column]) -> String {
     columns.iter().map(|column| quote::ident(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
+/// `database = '…' AND name = '…'` for `system.tables`.
+fn in_tables(table: &TableName) -> String {
+    format!("database = {} AND name = {}", quote::string(&table.database), quote::string(&table.table))
+}
+
 /// `database = '…' AND table = '…'` for the system tables.
 fn in_system_table(table: &TableName) -> String {
     format!("database = {} AND table = {}", quote::string(&table.database), quote::string(&table.table))

@@ -1,11 +1,30 @@
 //! The rows of one batch: a slice of a move's rows by time and, where time cannot cut, by content.
 
 use clickhouse_sql::TableName;
-use moves::{ManagedTable, RowSet, Slice};
+use moves::{ManagedTable, PartRows, RowSet, Slice};
 use serde::Deserialize;
 use storage_types::{Proof, hash_sql};
 
-use super::{Hot, HotError, METADATA, ROWS, column_list, head_of, in_system_table, predicate, row_set};
+use super::{
+    Hot, HotError, METADATA, ROWS, column_list, head_of, in_system_table, in_tables, predicate, row_set,
+};
+
+/// What a slice has, and of which table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SliceProof {
+    /// Count and hash by the parts that hold the rows; in one figure under no name where the slice is cut by rank,
+    /// since it does not matter then which of equal rows are taken.
+    pub parts: Vec<PartRows>,
+    /// UUID of the table that answered to the head's name; empty when there are no rows.
+    pub table: String,
+}
+
+impl SliceProof {
+    /// Of all its rows.
+    pub fn proof(&self) -> Proof {
+        self.parts.iter().fold(Proof::default(), |sum, part| sum.plus(part.proof))
+    }
+}
 
 /// 64 bits of a row's content, the same wherever the row is and however often it is asked.
 fn content(table: &ManagedTable) -> String {
@@ -69,25 +88,37 @@ impl Hot {
         table: &ManagedTable,
         rows: &RowSet,
         slice: &Slice,
-    ) -> Result<Proof, HotError> {
+    ) -> Result<SliceProof, HotError> {
         const WHAT: &str = "prove a batch";
         #[derive(Deserialize)]
         struct Row {
+            #[serde(rename = "_storage_part")]
+            part: String,
             #[serde(rename = "_storage_rows")]
             rows: u64,
             #[serde(rename = "_storage_hash")]
             hash: String,
+            #[serde(rename = "_storage_table")]
+            table: String,
         }
         let sql = format!(
-            "SELECT count() AS _storage_rows, {} AS _storage_hash FROM {} {}",
-            hash_sql::content_hash(&column_list(&table.columns)),
-            slice_source(table, rows, slice),
-            row_set::SETTINGS
+            "SELECT {part} AS _storage_part, count() AS _storage_rows, {hash} AS _storage_hash, \
+             (SELECT toString(any(uuid)) FROM system.tables WHERE {this}) AS _storage_table \
+             FROM {source} GROUP BY _storage_part {settings}",
+            part = if slice.ranks.is_none() { "_part" } else { "''" },
+            hash = hash_sql::content_hash(&column_list(&table.columns)),
+            this = in_tables(&head_of(table)),
+            source = slice_source(table, rows, slice),
+            settings = row_set::SETTINGS
         );
         let found: Vec<Row> = self.rows(WHAT, sql, ROWS).await?;
-        let row =
-            found.first().ok_or_else(|| HotError::Unexpected { what: WHAT, reason: "no answer".into() })?;
-        row_set::parse_proof(WHAT, row.rows, &row.hash)
+        let mut slice = SliceProof::default();
+        for row in found {
+            let proof = row_set::parse_proof(WHAT, row.rows, &row.hash)?;
+            slice.table = row.table;
+            slice.parts.push(PartRows { part: row.part, proof });
+        }
+        Ok(slice)
     }
 
     /// About how many bytes a row takes uncompressed; 1 where the engine does not know.

@@ -199,6 +199,7 @@ fn restore(
             raw_bytes: manifest.raw_bytes,
             encoded_bytes: manifest.encoded_bytes,
             manifest: None,
+            read_from: Vec::new(),
             refuted: 0,
             retired: false,
         }));

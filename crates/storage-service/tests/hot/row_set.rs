@@ -21,6 +21,8 @@ async fn a_row_set_is_counted_cut_and_proven_and_never_grows() {
         );
         let everything = Slice { range: TimeRange::ALL, class: None, ranks: None, rows: 20 };
         let whole = engine.hot.slice_proof(&table, &all, &everything).await.unwrap();
+        assert_eq!(whole.parts.len(), 2);
+        let whole = whole.proof();
         // Late rows, some of them copies of the first.
         engine.insert("t", 0).await;
         engine.insert("t", 20).await;

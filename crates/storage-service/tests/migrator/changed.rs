@@ -106,6 +106,29 @@ async fn rows_that_a_mutation_changes_are_sent_again() {
     }
 }
 
+/// A lightweight UPDATE changes rows without renaming their parts, after they were read and before they are
+/// published: what is published is what it made of them.
+#[tokio::test]
+async fn a_patch_that_comes_after_the_batches_were_read_is_published() {
+    let scene = Scene::start().await;
+    scene.sql("DROP TABLE hot.daily SYNC").await;
+    let settings = "SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1";
+    scene.create("daily", "toYYYYMMDD(ts)", settings).await;
+    scene.fill("daily", 0, 4_000, 0, 2).await;
+    let id = scene.hold("daily", 2, Point::MovePublishBefore).await;
+    scene.sql("UPDATE hot.daily SET price = 9 WHERE id < 100 SETTINGS enable_lightweight_update = 1").await;
+    let patches = "SELECT count() > 0 FROM system.parts WHERE database = 'hot' AND active AND startsWith(partition_id, 'patch-')";
+    assert_eq!(scene.sql(patches).await, "1");
+    scene.arm(Point::MoveDeleteBefore);
+    scene.release(Point::MovePublishBefore);
+    scene.reached(Point::MoveDeleteBefore).await;
+    assert_eq!(scene.ask("SELECT count(), countIf(price = 9) FROM daily").await, "4000,100");
+    scene.release(Point::MoveDeleteBefore);
+    assert_eq!(scene.finished(id).await.state, MigrationState::Done);
+    assert_eq!(scene.ask("SELECT count(), countIf(price = 9) FROM daily").await, "4000,100");
+    assert_eq!(scene.sql("SELECT count() FROM hot.daily").await, "0");
+}
+
 /// An update gives a row of a published window another time: it is in cold with the old one and in the head with the
 /// new one. Which is right an operator says; until then the window is not answered for.
 #[tokio::test]

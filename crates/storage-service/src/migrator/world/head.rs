@@ -27,6 +27,11 @@ pub(in crate::migrator) fn trouble(error: HotError) -> Trouble {
     }
 }
 
+/// Another table answers to the head's name.
+pub(super) fn replaced(table: &ManagedTable) -> Trouble {
+    Trouble::HeadReplaced(format!("{} is not the table that the move was opened on", head_of(table)))
+}
+
 /// The block numbers in a part's name, `partition_min_max_level[_mutation]`.
 fn blocks(part: &str, partition_id: &str) -> Option<(u64, u64)> {
     let numbers = part.strip_prefix(partition_id)?.strip_prefix('_')?;
@@ -109,9 +114,7 @@ impl Head for Real {
         // A statement cannot name a table by its UUID: who answers to the name is asked right before.
         let place = self.hot.place(&head).await.map_err(trouble)?;
         if place.as_ref() != Some(&record.place) {
-            return Err(Trouble::HeadReplaced(format!(
-                "{head} is not the table that the move was opened on"
-            )));
+            return Err(replaced(&record.table));
         }
         for part in what.whole_parts() {
             // `false`: merged or changed since the look. What is left is looked at again.

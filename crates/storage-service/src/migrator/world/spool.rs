@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use moves::{
     Batch, Move, Trouble,
-    world::{Answer, Spool as SpoolOfMoves},
+    world::{Answer, Encoded, Spool as SpoolOfMoves},
 };
 use storage_types::{
     BatchId, Manifest,
@@ -24,7 +24,10 @@ use storage_types::{
 };
 use tokio::sync::mpsc;
 
-use super::{Real, at, head::trouble};
+use super::{
+    Real, at,
+    head::{replaced, trouble},
+};
 use crate::{
     hot::{HotError, column_list, head_of, slice_source},
     migrator::spool::Draft,
@@ -52,7 +55,7 @@ enum Piece {
 }
 
 impl SpoolOfMoves for Real {
-    async fn encode(&self, record: &Move, batch: &Batch, order_by: &str) -> Answer<Manifest> {
+    async fn encode(&self, record: &Move, batch: &Batch, order_by: &str) -> Answer<Encoded> {
         let turn = self.encoder.acquire().await;
         let _one = turn.map_err(|error| Trouble::Local(error.to_string()))?;
         let engine_version = self.hot.version().await.map_err(trouble)?;
@@ -64,12 +67,18 @@ impl SpoolOfMoves for Real {
         };
         let proven = async {
             let proof = self.hot.slice_proof(&record.table, &record.rows, &batch.slice).await;
-            let proof = proof.map_err(trouble)?;
-            if proof.rows == 0 { Err(Trouble::NoRows) } else { Ok(proof) }
+            let found = proof.map_err(trouble)?;
+            match found.proof().rows {
+                0 => Err(Trouble::NoRows),
+                _ if found.table != record.place.table => Err(replaced(&record.table)),
+                _ => Ok(found),
+            }
         };
-        let ((raw_bytes, cut), proof) = futures::future::try_join(spooled, proven).await?;
+        let ((raw_bytes, cut), found) = futures::future::try_join(spooled, proven).await?;
         at(Step::Encode, Moment::AfterEffect).await;
-        Ok(Manifest {
+        let proof = found.proof();
+        let read_from = if batch.slice.ranks.is_none() { found.parts } else { Vec::new() };
+        let manifest = Manifest {
             version: MANIFEST_VERSION,
             batch: batch.id,
             move_id: record.id,
@@ -95,7 +104,8 @@ impl SpoolOfMoves for Real {
             engine_version,
             chunk_bytes,
             chunks: cut.chunks,
-        })
+        };
+        Ok(Encoded { manifest, read_from })
     }
 
     fn spooled(&self, batch: BatchId) -> Option<u64> {
