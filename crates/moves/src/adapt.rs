@@ -49,6 +49,8 @@ impl<W: World> Mover<W> {
         head.keep_block_numbers(&record.table).await?;
         let watermark = head.watermark(&record.table, record.rows.window).await?;
         let now = head.parts(&record.table, everything(record), true).await?;
+        // An empty table may have been put in its place, or have been emptied there by somebody's DELETE.
+        let deleted = now.is_empty() && head.changes(&record.table, 0).await?.deletes;
         let proven = self.all_proven(record).map(|(_, sent)| sent).filter(|sent| sent.rows > 0);
         let same = proven.is_some_and(|sent| sent == sum(&now));
         let rows = RowSet { watermark, ..record.rows };
@@ -59,7 +61,7 @@ impl<W: World> Mover<W> {
             (MoveState::Reclaiming, _) if now.is_empty() => self.reclaimed(record),
             (_, Some(Decision::KeepCold)) => self.adopt(record, look, rows, now),
             // The archive is what is left. Before publishing, what else was done to them is not known.
-            (MoveState::Published, _) if now.is_empty() => self.adopt(record, look, rows, now),
+            (MoveState::Published, _) if now.is_empty() && !deleted => self.adopt(record, look, rows, now),
             (state, _) => Err(Wait::operator(
                 format!("{what}, and has not the rows that were sent"),
                 state != MoveState::Planned,

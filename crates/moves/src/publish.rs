@@ -41,9 +41,8 @@ impl<W: World> Mover<W> {
             let found = record.difference(&now, &changes);
             left = found.gone;
             let unclear = is_unclear(record, found, &changes);
-            let ranked = batches.iter().any(|batch| batch.slice.ranks.is_some());
-            let may_be_doubled = ranked || (unclear && is_cut_by_content(&batches));
-            if found.gone && may_be_doubled && holds(Rule::Slices) {
+            // A patch that changed them while they were read may have left with them: nobody can know of it.
+            if found.gone && is_cut_by_content(&batches) && holds(Rule::Slices) {
                 return self.keep_hot(record, "rows that are cut by content have left the head");
             }
             if record.decision != Some(Decision::KeepCold) {

@@ -65,9 +65,12 @@ fn moved(state: &mut State, id: MoveId, row: &Row) {
         return;
     }
     let cold = in_cold.iter().map(|row| row.version).max().unwrap_or(0);
-    let heeded = looks.heeds_mutations();
+    let left = state.book.get(id).is_some_and(|record| record.left);
+    let heeded = state.truth.deleting.get(&id).copied().unwrap_or_default();
     if !fact.twice
-        && fact.touches.iter().any(|t| t.asked <= heeded && t.version.is_none_or(|version| version > cold))
+        && fact.touches.iter().any(|t| {
+            t.asked <= heeded && t.version.is_none_or(|version| version > cold) && !(left && t.covered)
+        })
     {
         state.truth.violated(|| format!("a change of row {} is lost with the head's copy", row.id));
     }
@@ -89,7 +92,22 @@ pub fn background(state: &mut State, changes: &[Changed], deletion: Option<MoveI
                     moved(state, id, row);
                 }
             }
+            Changed::Covered(row, number) => state.truth.covered(row.id, *number),
             Changed::Expired(row) => left(state, row),
+        }
+    }
+}
+
+/// A lightweight update is seen from now on. Nobody can know of it before.
+pub fn finish_update(state: &mut State) {
+    let mut changed = Vec::new();
+    let Some(number) = state.hot.finish_update(&mut changed) else { return };
+    state.note(|| format!("UPDATE {number} is seen: {} rows", changed.len()));
+    let (uuid, event) = (state.hot.uuid, state.event);
+    state.truth.asked.push((uuid, number, event));
+    for row in &changed {
+        if let Changed::Updated(row) = row {
+            state.truth.touched(uuid, number, row, false);
         }
     }
 }
@@ -101,6 +119,7 @@ pub fn left(state: &mut State, row: &Row) {
     state.truth.change(row.id, |fact| {
         if fact.life == Life::Alive {
             fact.life = Life::Dropped(event);
+            fact.archived = false;
         }
         fact.archived |= archived;
     });
@@ -150,6 +169,10 @@ pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
     match to {
         MoveState::Published | MoveState::Reclaiming => {
             let head: Vec<Row> = state.hot.in_set(record.rows).copied().collect();
+            if to == MoveState::Reclaiming {
+                state.truth.deleting.insert(id, looks.heeds_mutations());
+            }
+            settle_equal(state, &head, &cold);
             changes_are_heeded(state, id, &head, &cold, looks.heeds_mutations());
             let same = state.hot.place() == record.place;
             for row in head.iter().filter(|_| same) {
@@ -174,10 +197,13 @@ pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
             }
         }
         MoveState::Withdrawing => {
+            let head: Vec<Row> = state.hot.rows().map(|(_, row)| *row).collect();
             for row in &cold {
                 let Some(fact) = state.truth.of(row.id) else { continue };
                 let early = matches!(fact.life, Life::Dropped(event) if event <= looks.heeds_rows());
-                if early && fact.archived && !fact.forgiven {
+                // Equal rows stand for each other.
+                let replaced = alike(&head, row) >= alike(&cold, row);
+                if early && fact.archived && !fact.forgiven && !replaced {
                     state.truth.violated(|| {
                         format!("move {id} is withdrawn although row {} had left the head", row.id)
                     });
@@ -188,17 +214,40 @@ pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
     }
 }
 
+/// The copies are the same by content, and not by row: a row that was read as it was and as it is stands for
+/// another one that is equal to it.
+fn settle_equal(state: &mut State, head: &[Row], cold: &[Row]) {
+    let sorted = |rows: &[Row]| {
+        let mut contents: Vec<_> = rows.iter().map(|row| (row.time, row.value)).collect();
+        contents.sort_unstable();
+        contents
+    };
+    let of = |rows: &[Row], id| rows.iter().filter(|row| row.id == id).count();
+    if head.len() != cold.len()
+        || cold.iter().all(|row| of(head, row.id) == of(cold, row.id))
+        || sorted(head) != sorted(cold)
+    {
+        return;
+    }
+    for row in head.iter().chain(cold).filter(|row| of(head, row.id) != of(cold, row.id)) {
+        state.truth.change(row.id, |fact| (fact.twice, fact.forgiven) = (true, true));
+    }
+}
+
 /// How many rows have the same content.
-fn alike(rows: &[Row], row: &Row) -> usize {
+pub fn alike(rows: &[Row], row: &Row) -> usize {
     rows.iter().filter(|other| (other.time, other.value) == (row.time, row.value)).count()
 }
 
 /// Changes that were asked for before `heeded` are in the copies.
 fn changes_are_heeded(state: &mut State, id: MoveId, head: &[Row], cold: &[Row], heeded: u64) {
+    let left = state.book.get(id).is_some_and(|record| record.left);
     for row in cold {
         let Some(fact) = state.truth.of(row.id) else { continue };
-        let missed =
-            fact.touches.iter().find(|t| t.asked <= heeded && t.version.is_none_or(|v| v > row.version));
+        let missed = fact
+            .touches
+            .iter()
+            .find(|t| t.asked <= heeded && t.version.is_none_or(|v| v > row.version) && !(left && t.covered));
         // What was updated and then dropped before anybody looked: the archive keeps what it has.
         // What came back under a new number is another copy.
         let dropped = matches!(fact.life, Life::Dropped(_)) || fact.twice;

@@ -10,6 +10,7 @@ use storage_types::{BatchId, BatchState, Manifest, Proof, gateway_api::BatchStat
 
 use crate::{
     calls::Callee,
+    effects::alike,
     head,
     hot::Part,
     nas::{Copy, Job, NasState},
@@ -248,6 +249,7 @@ fn rows_are_elsewhere(state: &mut State, id: BatchId, unproven: bool) {
     if proven && unproven {
         state.truth.violated(|| format!("batch {id} was proven and is retired without a look"));
     }
+    let head: Vec<Row> = state.hot.rows().map(|(_, row)| *row).collect();
     for row in rows.iter().filter(|_| held) {
         let Some(fact) = state.truth.of(row.id) else { continue };
         let in_head = state.hot.rows().any(|(_, r)| r.id == row.id);
@@ -256,7 +258,9 @@ fn rows_are_elsewhere(state: &mut State, id: BatchId, unproven: bool) {
                 && matches!(copy.state, NasState::Proven | NasState::Published)
                 && copy.sent.iter().any(|r| r.id == row.id)
         });
-        if fact.forgiven || in_head || elsewhere {
+        // Equal rows stand for each other.
+        let replaced = alike(&head, row) >= alike(&rows, row);
+        if fact.forgiven || in_head || elsewhere || replaced {
             continue;
         }
         match fact.life {

@@ -85,13 +85,7 @@ impl Head for Sim {
         self.call(Callee::Hot, "changes", move |state| {
             let event = state.event;
             state.look(|looks| looks.changes = Some(event));
-            let foreign = || state.hot.mutations.iter().filter(|mutation| mutation.is_foreign());
-            Ok(Changes {
-                pending: foreign().find(|m| !m.done).map(|m| format!("mutation {}", m.number)),
-                expires: state.plan.states(8),
-                deletes: foreign().any(|m| m.effect == Effect::Delete && m.number > watermark),
-                latest: foreign().map(|m| m.number).filter(|n| *n > watermark).max().unwrap_or(0),
-            })
+            Ok(state.hot.changes(watermark, state.plan.states(8)))
         })
         .await
     }

@@ -82,6 +82,11 @@ pub struct Nas {
 }
 
 impl Nas {
+    /// It has everything that it should have.
+    pub fn is_whole(&self) -> bool {
+        self.lost.is_empty() && self.batches.values().all(|copy| copy.damaged.is_none())
+    }
+
     /// Rows of the cold table that the batches show.
     pub fn read<'a>(&'a self, batches: &'a [BatchId]) -> impl Iterator<Item = &'a Row> {
         batches.iter().filter_map(|id| self.batches.get(id)).flat_map(|copy| match copy.state {

@@ -226,6 +226,7 @@ impl Run {
                 state.event += 1;
                 state.uptime_ms += 20;
                 let mut changed = Vec::new();
+                effects::finish_update(state);
                 mutations(state, &mut changed);
                 nas_works(state);
                 if n % 8 == 0 {
@@ -295,9 +296,12 @@ fn shown(task: Task) -> String {
     }
 }
 
-/// The hot server merges, or applies a mutation to a part.
+/// The hot server merges, finishes an update, or applies a mutation to a part.
 fn background(state: &mut State) {
     let mut changed = Vec::new();
+    if !state.hot.updates.is_empty() && state.random.percent(50) {
+        return effects::finish_update(state);
+    }
     if state.random.percent(50) {
         let State { hot, random, .. } = state;
         hot.merge(random, None, &mut changed);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use storage_types::BatchId;
+use storage_types::{BatchId, MoveId};
 
 use crate::row::{Row, RowId};
 
@@ -29,6 +29,9 @@ pub struct Touch {
     pub asked: Event,
     /// The version it made; `None`: it deleted the row.
     pub version: Option<u16>,
+    /// It was a patch that was merged, and the deletion of a move has given the part a version since: nobody can
+    /// know of it any more.
+    pub covered: bool,
 }
 
 /// What is known of a row.
@@ -71,6 +74,8 @@ pub struct Truth {
     pub facts: Vec<Fact>,
     /// When each mutation of a table was asked for: `(table, number, event)`.
     pub asked: Vec<(u64, u64, Event)>,
+    /// Changes of a move's rows that were asked for up to then had to be heeded when it began to delete.
+    pub deleting: BTreeMap<MoveId, Event>,
     /// The first rule that was broken.
     pub violation: Option<Violation>,
     /// What was last read for each batch.
@@ -123,12 +128,22 @@ impl Truth {
         let asked = self.asked.iter().find(|(t, n, _)| (*t, *n) == (table, number));
         let asked = asked.map_or(0, |(_, _, event)| *event);
         self.change(row.id, |fact| {
-            fact.touches.push(Touch { asked, version: (!deleted).then_some(row.version) });
+            fact.touches.push(Touch { asked, version: (!deleted).then_some(row.version), covered: false });
             if deleted {
                 fact.life = Life::Deleted;
             } else {
                 fact.values.resize(usize::from(row.version) + 1, row.value);
                 fact.values[usize::from(row.version)] = row.value;
+            }
+        });
+    }
+
+    /// The patches of this row of which nobody can know any more.
+    pub fn covered(&mut self, row: RowId, number: u64) {
+        let asked = self.asked.iter().filter(|(_, n, _)| *n == number).map(|(_, _, event)| *event).max();
+        self.change(row, |fact| {
+            for touch in fact.touches.iter_mut().filter(|touch| Some(touch.asked) <= asked) {
+                touch.covered = true;
             }
         });
     }

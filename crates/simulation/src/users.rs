@@ -16,7 +16,7 @@ const MANY_ROWS: usize = 120;
 
 /// One statement by chance.
 pub fn act(state: &mut State) {
-    let bit = u32::try_from(state.random.below(14)).unwrap_or(0);
+    let bit = u32::try_from(state.random.below(15)).unwrap_or(0);
     if !state.plan.states(bit) {
         return insert(state);
     }
@@ -51,6 +51,7 @@ pub fn act(state: &mut State) {
             state.hot.columns += 1;
             state.note(|| "user: ALTER TABLE ADD COLUMN".into());
         }
+        14 if state.hot.keeps_numbers => update(state),
         _ => insert(state),
     }
 }
@@ -84,18 +85,31 @@ fn new_rows(state: &mut State) -> Vec<Row> {
     rows
 }
 
-fn mutate(state: &mut State, deletes: bool) {
+/// Rows that an update or a deletion means, and what an update adds to their value.
+fn some_rows(state: &mut State) -> (Condition, u32) {
     let day = state.random.below(state.plan.days.cast_unsigned()).cast_signed();
     let first = state.first_day() + day * 86_400;
     let residue = u32::try_from(state.random.below(u64::from(RESIDUES))).ok();
     let times = if state.random.percent(50) { TimeRange::ALL } else { TimeRange::new(first, first + 86_400) };
     let condition = Condition { times, residue: residue.filter(|_| state.random.percent(70)) };
     let add = RESIDUES * (10 + u32::try_from(state.random.below(1_000)).unwrap_or(0));
+    (condition, add)
+}
+
+fn mutate(state: &mut State, deletes: bool) {
+    let (condition, add) = some_rows(state);
     let effect = if deletes { Effect::Delete } else { Effect::Update(add) };
     let number = state.hot.mutate(effect, condition);
     let (uuid, event) = (state.hot.uuid, state.event);
     state.truth.asked.push((uuid, number, event));
     state.note(|| format!("user: mutation {number} {effect:?} {condition:?}"));
+}
+
+/// A lightweight UPDATE, which needs the numbers.
+fn update(state: &mut State) {
+    let (condition, add) = some_rows(state);
+    let number = state.hot.update(add, condition);
+    state.note(|| format!("user: UPDATE {number} by {add} {condition:?}"));
 }
 
 fn take_partition(state: &mut State) -> Vec<Part> {
@@ -132,7 +146,7 @@ fn attach_from(state: &mut State) {
     }
     let partition = rows.first().map_or(0, |row| row.time.div_euclid(PARTITION));
     state.note(|| format!("user: ATTACH PARTITION FROM, the first row {}", rows.first().map_or(0, |r| r.id)));
-    let part = Part { partition, min: 0, max: 0, level: 1, mutation: 0, numbered: true, rows };
+    let part = Part { partition, min: 0, max: 0, level: 1, mutation: 0, numbered: true, patch: None, rows };
     attach(state, vec![part]);
 }
 
@@ -184,7 +198,8 @@ pub fn operate(sim: &Sim, mover: &Mover<Sim>) -> bool {
         let waits = state.book.open_moves().filter_map(|m| {
             let waiting = m.waiting.as_ref().filter(|waiting| waiting.operator)?;
             let restores = waiting.help.contains("restore the cold table");
-            (restores || m.decision.is_none()).then(|| (m.id, waiting.help.clone()))
+            let is_of_use = if restores { !state.nas.is_whole() } else { m.decision.is_none() };
+            is_of_use.then(|| (m.id, waiting.help.clone()))
         });
         waits.collect()
     });

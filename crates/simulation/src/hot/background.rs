@@ -14,6 +14,8 @@ pub enum Changed {
     Moved(Row),
     /// The table's TTL.
     Expired(Row),
+    /// The deletion of a move has put its number in the place of this one, of a patch.
+    Covered(Row, u64),
 }
 
 impl Table {
@@ -24,12 +26,14 @@ impl Table {
         let Some(at) = random.pick(&pairs).copied() else { return false };
         let (second, first) = (self.parts.remove(at), self.parts.remove(at - 1));
         let keeps = self.keeps_numbers;
+        let (version, patch) = self.merged_patches(&first, &second);
         let mut merged = Part {
             partition: first.partition,
             min: first.min,
             max: second.max,
             level: first.level.max(second.level) + 1,
-            mutation: first.mutation.max(second.mutation),
+            mutation: first.mutation.max(second.mutation).max(version),
+            patch,
             // Without the setting the column is lost.
             numbered: keeps,
             rows: Vec::with_capacity(first.rows.len() + second.rows.len()),
@@ -65,14 +69,27 @@ impl Table {
     pub fn apply_mutation(&mut self, random: &mut Random, changed: &mut Vec<Changed>) -> bool {
         let Some(at) = self.mutations.iter().position(|mutation| !mutation.done) else { return false };
         let mutation = self.mutations[at].clone();
+        // It waits for older updates that are being written.
+        if self.updates.iter().any(|update| update.number < mutation.number) {
+            return false;
+        }
         let behind: Vec<usize> =
             (0..self.parts.len()).filter(|n| self.parts[*n].data_version() < mutation.number).collect();
         let Some(n) = random.pick(&behind).copied() else {
             self.mutations[at].done = true;
             return true;
         };
+        let known = |number| self.mutations.iter().any(|mutation| mutation.number == number);
+        let patched =
+            self.parts[n].patch.map(|patch| patch.version).filter(|version| *version < mutation.number);
+        let version = self.parts[n].mutation;
+        let covered = patched.or((version > 0 && !known(version)).then_some(version));
         let part = &mut self.parts[n];
+        if let Some(number) = covered.filter(|_| !mutation.is_foreign()) {
+            changed.extend(part.rows.iter().map(|row| Changed::Covered(*row, number)));
+        }
         part.mutation = mutation.number;
+        part.patch = part.patch.filter(|patch| patch.version > mutation.number);
         let (numbered, min) = (part.numbered, part.min);
         let number = |row: &Row| if numbered { row.block } else { min };
         match mutation.effect {

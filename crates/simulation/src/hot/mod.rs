@@ -4,9 +4,11 @@
 //! has one for each row, every other part's rows report the part's lowest.
 
 mod background;
+mod patches;
 mod statements;
 
 pub use background::Changed;
+pub use patches::{Patch, Update};
 pub use statements::Condition;
 
 use moves::{Place, RowSet, record::PartLook};
@@ -32,6 +34,8 @@ pub struct Part {
     pub mutation: u64,
     /// It keeps a number for each row.
     pub numbered: bool,
+    /// The latest patch that lies beside it.
+    pub patch: Option<Patch>,
     /// Its rows.
     pub rows: Vec<Row>,
 }
@@ -101,6 +105,8 @@ pub struct Table {
     pub parts: Vec<Part>,
     /// Detached parts.
     pub detached: Vec<Part>,
+    /// Lightweight updates that are still being written.
+    pub updates: Vec<Update>,
     /// Mutations that are not forgotten.
     pub mutations: Vec<Mutation>,
     /// The latest number that was given.
@@ -163,9 +169,11 @@ impl Table {
         looks
     }
 
-    /// Highest number of the active parts.
+    /// Highest number that the active parts, their versions, the patches and the mutations have.
     pub fn watermark(&self) -> u64 {
-        self.parts.iter().map(|part| part.max).max().unwrap_or(0).max(self.emptied)
+        let patched = |part: &Part| part.patch.map_or(0, |patch| patch.number);
+        let parts = self.parts.iter().map(|part| part.max.max(part.data_version()).max(patched(part)));
+        parts.chain(self.mutations.iter().map(|m| m.number)).max().unwrap_or(0).max(self.emptied)
     }
 
     /// A part's rows are gone: an empty one stays behind, where these are kept.

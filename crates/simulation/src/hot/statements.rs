@@ -44,6 +44,7 @@ impl Table {
                 level: 0,
                 mutation: 0,
                 numbered: false,
+                patch: None,
                 rows,
             });
         }
@@ -81,7 +82,7 @@ impl Table {
     pub fn attach(&mut self, parts: Vec<Part>) {
         for part in parts {
             let number = self.next_number();
-            self.parts.push(Part { min: number, max: number, mutation: 0, ..part });
+            self.parts.push(Part { min: number, max: number, mutation: 0, patch: None, ..part });
         }
     }
 
@@ -101,7 +102,7 @@ impl Table {
 
     /// The server starts again: it counts on from the highest number that it finds.
     pub fn restart(&mut self) {
-        let mutations = self.mutations.iter().map(|mutation| mutation.number).max().unwrap_or(0);
-        self.counter = self.watermark().max(mutations);
+        self.updates.clear();
+        self.counter = self.watermark();
     }
 }
