@@ -15,7 +15,7 @@ impl<W: World> Mover<W> {
     /// columns that were only added do no harm: those rows never had them.
     pub(crate) async fn adapt(&self, record: &Move, what: &str) -> Result<(), StepError> {
         let look = self.world.head().look(&record.table).await?;
-        if look.place != record.place {
+        if !look.is_head_of(record) {
             return self.compare_heads(record, what).await;
         }
         let added = record.table.columns.iter().all(|column| look.table.columns.contains(column))
@@ -41,7 +41,8 @@ impl<W: World> Mover<W> {
     }
 
     /// Another table answers to the head's name. It may be a copy of the old one (`EXCHANGE TABLES` after an
-    /// ALTER by copying), or empty.
+    /// ALTER by copying), or empty. Or it is the same and counts from a lower number: then its rows may be new ones
+    /// or those that were there, and nothing is deleted of them on an operator's word either.
     pub(crate) async fn compare_heads(&self, record: &Move, what: &str) -> Result<(), StepError> {
         let head = self.world.head();
         let look = head.look(&record.table).await?;
@@ -59,9 +60,16 @@ impl<W: World> Mover<W> {
             (MoveState::Published, _) if same => self.again(record, what),
             (MoveState::Planned | MoveState::Published, Some(Decision::KeepHot)) => self.again(record, what),
             (MoveState::Reclaiming, _) if now.is_empty() => self.reclaimed(record),
-            (_, Some(Decision::KeepCold)) => self.adopt(record, look, rows, now),
             // The archive is what is left. Before publishing, what else was done to them is not known.
-            (MoveState::Published, _) if now.is_empty() && !deleted => self.adopt(record, look, rows, now),
+            (MoveState::Published, decision) if now.is_empty() && (!deleted || decision.is_some()) => {
+                self.adopt(record, look, rows, now)
+            }
+            (_, Some(Decision::KeepCold)) if look.place == record.place => {
+                self.advance(record, [], |m| m.decision = None)?;
+                Err(counts_again(record, what))
+            }
+            (_, Some(Decision::KeepCold)) => self.adopt(record, look, rows, now),
+            _ if look.place == record.place => Err(counts_again(record, what)),
             (state, _) => Err(Wait::operator(
                 format!("{what}, and has not the rows that were sent"),
                 state != MoveState::Planned,
@@ -113,6 +121,21 @@ impl<W: World> Mover<W> {
     pub(crate) fn nothing_proven(&self, record: &Move) -> bool {
         !self.batches(record.id).iter().any(|batch| batch.proven && !batch.retired)
     }
+}
+
+fn counts_again(record: &Move, what: &str) -> StepError {
+    let (database, table) = &record.table.head;
+    StepError::Wait(Wait {
+        what: format!("{what}, and has not the rows that were sent"),
+        help: format!(
+            "move the rows of {} out of {database}.{table} to keep the archive's, and insert them again afterwards; \
+             or keep those of {database}.{table} with `storagectl move keep-hot ID`",
+            record.rows.window
+        ),
+        operator: true,
+        unsafe_to_read: record.state != MoveState::Planned,
+        ..Wait::default()
+    })
 }
 
 /// Every row of the move's window, whatever its number: of a head that counts from one again.

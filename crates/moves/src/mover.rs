@@ -394,10 +394,13 @@ impl<W: World> Mover<W> {
         if !holds(Rule::SameHead) {
             return Ok(());
         }
-        if look.place != record.place {
+        if !look.is_head_of(record) {
             let (database, table) = &record.table.head;
-            let text = format!("{database}.{table} is not the table that the move was opened on");
-            return Err(Trouble::HeadReplaced(text));
+            let what = match look.place == record.place {
+                true => "has lost all its parts, and counts from a lower number",
+                false => "is not the table that the move was opened on",
+            };
+            return Err(Trouble::HeadReplaced(format!("{database}.{table} {what}")));
         }
         let (then, now) = (&record.table, &look.table);
         let settled = then.columns == now.columns || record.grown_to == now.columns;

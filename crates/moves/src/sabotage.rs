@@ -44,7 +44,7 @@ pub enum Rule {
     OthersWrite,
     /// Slices that are cut by content are not trusted when rows have left.
     Slices,
-    /// The head does not count from a lower number again (kept by the head, not by the steps).
+    /// A head that counts from a lower number again is another head.
     Numbering,
     /// With a TTL, rows that are fewer may have left.
     Expires,

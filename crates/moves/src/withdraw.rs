@@ -113,7 +113,7 @@ impl<W: World> Mover<W> {
         let look = head.look(&record.table).await?;
         // With columns gone rows are counted only.
         let hashed = record.table.columns.iter().all(|column| look.table.columns.contains(column));
-        if look.place == record.place {
+        if look.is_head_of(record) {
             let changes = self.settled_changes(record).await?;
             let now = head.parts(&record.table, record.rows, hashed).await?;
             return Ok(HeadWhole::from_parts(record, &now, &changes));

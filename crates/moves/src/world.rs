@@ -13,6 +13,7 @@ use crate::{
     failure::Trouble,
     receipt::{Deletable, Elsewhere},
     record::{Batch, ManagedTable, Move, PartLook, PartRows, Place, RowSet},
+    sabotage::{Rule, holds},
 };
 
 /// What a call comes to.
@@ -25,6 +26,17 @@ pub struct HeadLook {
     pub place: Place,
     /// How it is described now.
     pub table: ManagedTable,
+    /// The highest number that it has given, as far as it knows ([`Head::watermark`]).
+    pub highest: u64,
+}
+
+impl HeadLook {
+    /// Numbers of the move mean the same rows as ever: it is the same table, and its count has not fallen below
+    /// what it was. (It falls where a table has lost all its parts, and ClickHouse begins anew when it starts.)
+    pub fn is_head_of(&self, record: &Move) -> bool {
+        let counts_on = self.highest >= record.rows.watermark || !holds(Rule::Numbering);
+        self.place == record.place && counts_on
+    }
 }
 
 /// What others did to the head's rows.

@@ -130,9 +130,9 @@ pub fn came(state: &mut State, parts: &[Part]) {
     let event = state.event;
     for (part, row) in parts.iter().flat_map(|part| part.rows.iter().map(move |row| (part, row))) {
         let number = part.number(row);
-        // Only numbers that were brought along may be ones that a move means.
-        let meant =
-            part.numbered && state.book.open_moves().any(|m| m.opened && belongs(m.rows, row.time, number));
+        // Only numbers that were brought along, or come again, may be ones that a move means.
+        let again = part.numbered || state.hot.counts_again;
+        let meant = again && state.book.open_moves().any(|m| m.opened && belongs(m.rows, row.time, number));
         let was_read = state.truth.encoded.values().flatten().any(|read| read.id == row.id);
         state.truth.change(row.id, |fact| {
             fact.life = Life::Alive;

@@ -4,7 +4,6 @@ use moves::{
     Batch, ManagedTable, Move, RowSet, Trouble,
     receipt::Deletable,
     record::PartLook,
-    sabotage::{Rule, holds},
     world::{Answer, Changes, Deletion, Head, HeadLook, Witness},
 };
 use storage_types::TimeRange;
@@ -20,7 +19,8 @@ use crate::{
 impl Head for Sim {
     async fn look(&self, _: &ManagedTable) -> Answer<HeadLook> {
         self.call(Callee::Hot, "look at the head", |state| {
-            Ok(HeadLook { place: state.hot.place(), table: state.described() })
+            let highest = state.hot.watermark();
+            Ok(HeadLook { place: state.hot.place(), table: state.described(), highest })
         })
         .await
     }
@@ -28,7 +28,7 @@ impl Head for Sim {
     async fn keep_block_numbers(&self, _: &ManagedTable) -> Answer<()> {
         self.call(Callee::Hot, "keep block numbers", |state| {
             state.hot.keeps_numbers = true;
-            state.hot.keeps_empty |= holds(Rule::Numbering);
+            state.hot.keeps_empty = true;
             Ok(())
         })
         .await

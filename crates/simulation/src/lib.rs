@@ -44,8 +44,7 @@
 //!
 //! # What it asks of the implementation
 //!
-//! See [`moves::world`]; the model keeps these promises, and worlds break without them: numbers never fall back
-//! below a watermark that was answered (`Rule::Numbering`), deletions reach the table in the move's place only, a histogram's
+//! See [`moves::world`]; the model keeps these promises, and worlds break without them: deletions reach the table in the move's place only, a histogram's
 //! buckets stay within the window, the NAS drops a proof job that nobody asks for.
 
 mod calls;

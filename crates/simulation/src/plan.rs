@@ -42,6 +42,8 @@ pub struct Plan {
     pub removal: Removal,
     /// The table had no block numbers before moves came.
     pub numbers_before: bool,
+    /// Partitions that go leave empty parts, by which the table counts on.
+    pub leaves_empty: bool,
 }
 
 impl Plan {
@@ -78,6 +80,7 @@ impl Plan {
             outside,
             removal,
             numbers_before: random.percent(50),
+            leaves_empty: random.percent(50),
         }
     }
 

@@ -23,11 +23,12 @@ pub fn act(state: &mut State) {
     match bit {
         1 | 2 => mutate(state, bit == 2),
         3 => {
-            let parts = take_partition(state);
+            let leaves = state.plan.leaves_empty;
+            let parts = take_partition(state, leaves);
             drop(parts);
         }
         4 if state.hot.detached.is_empty() => {
-            let parts = take_partition(state);
+            let parts = take_partition(state, true);
             state.hot.detached.extend(parts);
         }
         4 => {
@@ -112,11 +113,12 @@ fn update(state: &mut State) {
     state.note(|| format!("user: UPDATE {number} by {add} {condition:?}"));
 }
 
-fn take_partition(state: &mut State) -> Vec<Part> {
+/// DROP or DETACH PARTITION; without empty parts that are left, MOVE PARTITION TO TABLE on an older server.
+fn take_partition(state: &mut State, leaves: bool) -> Vec<Part> {
     let partitions: Vec<i64> = state.hot.parts.iter().map(|part| part.partition).collect();
     let Some(partition) = state.random.pick(&partitions).copied() else { return Vec::new() };
     state.note(|| format!("user: DROP or DETACH PARTITION {partition}"));
-    let parts = state.hot.take_partition(partition);
+    let parts = state.hot.take_partition(partition, leaves);
     all_left(state, &parts);
     parts
 }

@@ -111,6 +111,8 @@ pub struct Table {
     pub mutations: Vec<Mutation>,
     /// The latest number that was given.
     pub counter: u64,
+    /// It has begun to count from a lower number.
+    pub counts_again: bool,
     /// `remove_empty_parts = 0`.
     pub keeps_empty: bool,
     /// Highest number of the empty parts that are kept.

@@ -57,12 +57,12 @@ impl Table {
         number
     }
 
-    /// The parts of a partition, taken out.
-    pub fn take_partition(&mut self, wanted: i64) -> Vec<Part> {
+    /// The parts of a partition, taken out; `leaves`: empty ones in their place, where these are kept.
+    pub fn take_partition(&mut self, wanted: i64, leaves: bool) -> Vec<Part> {
         let (taken, kept): (Vec<Part>, _) =
             std::mem::take(&mut self.parts).into_iter().partition(|part| part.partition == wanted);
         self.parts = kept;
-        self.all_emptied(taken)
+        if leaves { self.all_emptied(taken) } else { taken }
     }
 
     /// Every part, taken out.
@@ -103,6 +103,8 @@ impl Table {
     /// The server starts again: it counts on from the highest number that it finds.
     pub fn restart(&mut self) {
         self.updates.clear();
-        self.counter = self.watermark();
+        let found = self.watermark();
+        self.counts_again |= found < self.counter;
+        self.counter = found;
     }
 }

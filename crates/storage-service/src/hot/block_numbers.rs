@@ -16,7 +16,9 @@
 //! - counting would begin again: a table that has no part when the engine starts (or the table is attached)
 //!   numbers from 1, or from its latest mutation that is still known. With `remove_empty_parts = 0` a part that
 //!   was dropped, truncated, detached, moved away or emptied leaves an empty one behind that has its number, so
-//!   that counting goes on. It is set while a table has a move: thousands of empty parts would pile up.
+//!   that counting goes on. It is set while a table has a move: thousands of empty parts would pile up. Where that
+//!   does not help (25.8 leaves none for partitions that are moved to another table; somebody resets the setting)
+//!   the watermark falls, and the moves of the table know that it is another head ([`moves::world::HeadLook`]).
 
 use clickhouse_sql::{TableName, quote};
 use serde::Deserialize;

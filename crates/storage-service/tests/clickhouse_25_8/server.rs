@@ -23,6 +23,10 @@ pub fn package() -> Result<(PathBuf, PathBuf), String> {
     };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join("chdb==3.7.2");
     let (python, unpacked) = (folder.join("python/bin/python"), folder.join("package"));
+    // Tests run side by side: the first one fetches it, the others wait.
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    let lock = std::fs::File::create(folder.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
     if !folder.join("complete").is_file() {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();

@@ -129,6 +129,51 @@ async fn a_patch_that_comes_after_the_batches_were_read_is_published() {
     assert_eq!(scene.sql("SELECT count() FROM hot.daily").await, "0");
 }
 
+/// Where nothing keeps a table's count up (25.8 leaves no empty parts behind when partitions are moved to another
+/// table; somebody has them cleared away), it begins at one again: what comes then is none of the move's rows.
+#[tokio::test]
+async fn rows_of_a_table_that_counts_from_one_again_are_not_deleted() {
+    let scene = Scene::start().await;
+    scene.sql("DROP TABLE hot.daily SYNC").await;
+    let quick = "SETTINGS old_parts_lifetime = 1, merge_tree_clear_old_parts_interval_seconds = 1, \
+                 cleanup_delay_period = 1, max_cleanup_delay_period = 1";
+    scene.create("daily", "toYYYYMMDD(ts)", quick).await;
+    scene.fill("daily", 0, 4_000, 0, 2).await;
+    let id = scene.hold("daily", 2, Point::MoveDeleteBefore).await;
+    scene.sql("CREATE TABLE hot.aside AS hot.daily").await;
+    scene.sql("ALTER TABLE hot.daily MODIFY SETTING remove_empty_parts = 1").await;
+    for day in ["20260110", "20260111"] {
+        scene.sql(&format!("ALTER TABLE hot.daily MOVE PARTITION ID '{day}' TO TABLE hot.aside")).await;
+    }
+    let parts = "SELECT count() FROM system.parts WHERE database = 'hot' AND table = 'daily'";
+    scene.until("no part is left", async |s| s.sql(parts).await == "0").await;
+    scene.sql("DETACH TABLE hot.daily SYNC").await;
+    scene.sql("ATTACH TABLE hot.daily").await;
+    // Fewer rows than there were, under the number of a part of theirs.
+    scene.fill("daily", 10_000, 1_000, 0, 1).await;
+    assert_eq!(scene.sql("SELECT min(_block_number) FROM hot.daily").await, "1");
+    scene.release(Point::MoveDeleteBefore);
+    let open = async |s: &Scene| s.service.migration(id).await.unwrap().moves[0].clone();
+    scene
+        .until("an operator is asked", async |s| open(s).await.waits_for.is_some_and(|wait| wait.operator))
+        .await;
+    let what = open(&scene).await.waits_for.unwrap().what;
+    assert!(what.contains("counts from a lower number"), "{what}");
+    let all = serde_json::json!({"sql": "SELECT count() FROM daily"});
+    let error = scene.service.ask(&all).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<Refused>().unwrap().code, "unsettled_range");
+    // Once the window is empty nothing is unclear: the archive is what is left.
+    scene.sql("ALTER TABLE hot.daily MOVE PARTITION ID '20260110' TO TABLE hot.aside").await;
+    let path = format!("/api/v1/moves/{}/decision", open(&scene).await.id);
+    let decision = Some(r#"{"keep":"cold"}"#.into());
+    let (status, text) = scene.service.raw(reqwest::Method::POST, &path, decision).await.unwrap();
+    assert!(status.is_success(), "{text}");
+    assert_eq!(scene.finished(id).await.state, MigrationState::Done);
+    assert_eq!(scene.ask("SELECT count(), uniqExact(id) FROM daily").await, "4000,4000");
+    scene.fill("daily", 10_000, 1_000, 0, 1).await;
+    assert_eq!(scene.ask("SELECT count(), uniqExact(id) FROM daily").await, "5000,5000");
+}
+
 /// An update gives a row of a published window another time: it is in cold with the old one and in the head with the
 /// new one. Which is right an operator says; until then the window is not answered for.
 #[tokio::test]

@@ -45,9 +45,12 @@ impl Head for Real {
         let config = self.tables.iter().find(|config| config.logical == table.logical);
         let config = config.ok_or_else(|| unmanaged("it is no longer in the configuration".into()))?;
         let described = self.hot.describe(config).await.map_err(trouble)?.map_err(unmanaged)?;
-        let place = self.hot.place(&head_of(&described.table)).await.map_err(trouble)?;
+        let head = head_of(&described.table);
+        // The count first: another table that comes between the two is one that has another UUID.
+        let highest = self.hot.watermark(&head).await.map_err(trouble)?;
+        let place = self.hot.place(&head).await.map_err(trouble)?;
         let place = place.ok_or_else(|| unmanaged("it does not exist".into()))?;
-        Ok(HeadLook { place, table: described.table })
+        Ok(HeadLook { place, table: described.table, highest })
     }
 
     async fn keep_block_numbers(&self, table: &ManagedTable) -> Answer<()> {
