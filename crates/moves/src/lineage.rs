@@ -15,6 +15,9 @@ use crate::{
     world::Changes,
 };
 
+/// Of so many parts that were merged into one, every choice is tried.
+const MANY_PARTS: usize = 12;
+
 /// How the head's rows of a move differ from what they were.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Difference {
@@ -38,8 +41,9 @@ impl Difference {
 
 /// Compares parts `then` and `now`. Hashes count where both have one. Where a mutation of somebody else that
 /// deletes rows may have run in between, a part that is gone may have gone either way; where a TTL may have
-/// taken rows as well, so may single rows.
-pub fn compare(then: &[PartLook], now: &[PartLook], changes: &Changes) -> Difference {
+/// taken rows as well, so may single rows. `shifts`: updates can give rows another time, and so take all rows of a
+/// part out of the window.
+pub fn compare(then: &[PartLook], now: &[PartLook], changes: &Changes, shifts: bool) -> Difference {
     let deletes = changes.deletes;
     let hashed = |parts: &[PartLook]| parts.iter().any(|part| part.proof.content_hash.0 != 0);
     let by_hash = hashed(then) && hashed(now);
@@ -49,36 +53,68 @@ pub fn compare(then: &[PartLook], now: &[PartLook], changes: &Changes) -> Differ
     let mut found = Difference::NONE;
     let mut accounted = vec![false; then.len()];
     for part in now {
-        let mut expected = Proof::default();
+        let (mut expected, mut known) = (Proof::default(), 0);
         for (n, old) in then.iter().enumerate() {
             if !accounted[n] && same_partition(old, part) && within(old.blocks, part.blocks) {
                 accounted[n] = true;
                 expected = expected.plus(old.proof);
+                known = known.max(version(old));
             }
         }
+        let rewritten = version(part) != known;
         match part.proof.rows.cmp(&expected.rows) {
             // An update may have given them another time: they are in the head still, outside the window.
             Ordering::Less if !deletes => {
                 found.gone = true;
-                found.changed |= changes.latest > 0;
+                found.changed |= changes.latest > 0 || rewritten;
             }
             Ordering::Less => {
                 found.changed = true;
                 found.gone |= changes.expires && holds(Rule::Expires);
             }
             Ordering::Greater => found.grown = true,
-            Ordering::Equal => found.changed |= by_hash && part.proof != expected,
+            Ordering::Equal if by_hash => found.changed |= part.proof != expected,
+            Ordering::Equal => found.changed |= rewritten,
         }
     }
     if then.iter().zip(&accounted).any(|(part, accounted)| !accounted && part.proof.rows > 0) {
         found.gone = true;
-        found.changed |= deletes;
+        found.changed |= deletes || (shifts && changes.latest > 0);
     }
     found
 }
 
+/// Whether `now` is what a deletion has left of the parts `then`, both hashed: each part holds the rows of some of
+/// those that it spans. Rows that were added are not there, whatever was deleted beside them.
+pub fn is_rest(then: &[PartLook], now: &[PartLook]) -> bool {
+    now.iter().all(|part| {
+        let spanned = then.iter().filter(|old| same_partition(old, part) && within(old.blocks, part.blocks));
+        let spanned: Vec<Proof> = spanned.map(|old| old.proof).collect();
+        let whole = spanned.iter().fold(Proof::default(), |sum, proof| sum.plus(*proof));
+        whole == part.proof || (spanned.len() <= MANY_PARTS && some_add_up(&spanned, part.proof))
+    })
+}
+
+/// Whether some of them make this sum.
+fn some_add_up(proofs: &[Proof], sum: Proof) -> bool {
+    (0_u32..1 << proofs.len()).any(|some| {
+        let chosen = proofs.iter().enumerate().filter(|(n, _)| some >> n & 1 == 1);
+        chosen.fold(Proof::default(), |sum, (_, proof)| sum.plus(*proof)) == sum
+    })
+}
+
 fn within(inner: (u64, u64), outer: (u64, u64)) -> bool {
     outer.0 <= inner.0 && inner.1 <= outer.1
+}
+
+/// The version in the name: the number of the latest mutation or merged patch, whoever asked for it; 0: none.
+fn version(part: &PartLook) -> u64 {
+    let (min, max) = part.blocks;
+    let numbers = part.part.split_once(&format!("_{min}_{max}_")).map(|(_, numbers)| numbers);
+    numbers
+        .and_then(|numbers| numbers.split_once('_'))
+        .and_then(|(_, version)| version.parse().ok())
+        .unwrap_or(0)
 }
 
 /// The name up to the block numbers.
@@ -95,6 +131,10 @@ mod tests {
     use storage_types::ContentHash;
 
     use super::*;
+
+    fn compare(then: &[PartLook], now: &[PartLook], changes: &Changes) -> Difference {
+        super::compare(then, now, changes, false)
+    }
 
     fn part(name: &str, blocks: (u64, u64), rows: u64, hash: u128) -> PartLook {
         let proof = Proof { rows, content_hash: ContentHash(hash) };
@@ -147,5 +187,36 @@ mod tests {
         let then = [part("a_1_1_0", (1, 1), 5, 50)];
         let found = compare(&then, &[part("b_1_1_0", (1, 1), 5, 51)], &NOTHING);
         assert!(found.gone && found.grown);
+    }
+
+    #[test]
+    fn a_part_that_an_update_of_the_time_took_out_of_the_window_is_not_gone_for_sure() {
+        let then = [part("p_1_1_0", (1, 1), 5, 50)];
+        assert_eq!(super::compare(&then, &[], &UPDATES, true), MIXED);
+        assert_eq!(super::compare(&then, &[], &UPDATES, false), GONE);
+        assert_eq!(super::compare(&then, &[], &NOTHING, true), GONE);
+    }
+
+    #[test]
+    fn rows_that_stay_in_a_rewritten_part_may_have_been_changed_when_others_are_gone() {
+        let then = [part("a_1_1_0", (1, 1), 5, 0), part("b_2_2_0", (2, 2), 3, 0)];
+        // A merge alone changes none; a mutation of ours, or a merged patch, is all that the name tells.
+        assert_eq!(compare(&then, &[part("a_1_3_1", (1, 3), 5, 50)], &NOTHING), GONE);
+        assert_eq!(compare(&then, &[part("a_1_3_1_9", (1, 3), 5, 50)], &NOTHING), MIXED);
+        assert_eq!(compare(&then, &[part("a_1_3_1_9", (1, 3), 4, 50)], &NOTHING), MIXED);
+        assert_eq!(
+            compare(&[part("a_1_1_0_4", (1, 1), 5, 0)], &[part("a_1_3_1_4", (1, 3), 4, 0)], &NOTHING),
+            GONE
+        );
+    }
+
+    #[test]
+    fn what_a_deletion_leaves_holds_nothing_that_was_added() {
+        let then = [part("p_1_1_0", (1, 1), 5, 50), part("p_2_2_0", (2, 2), 3, 30)];
+        assert!(is_rest(&then, &[]));
+        assert!(is_rest(&then, &[part("p_1_2_1_9", (1, 2), 3, 30)]));
+        assert!(is_rest(&then, &[part("p_1_1_0", (1, 1), 5, 50), part("p_2_2_0", (2, 2), 3, 30)]));
+        assert!(!is_rest(&then, &[part("p_1_2_1_9", (1, 2), 3, 31)]));
+        assert!(!is_rest(&then, &[part("p_3_3_0", (3, 3), 3, 30)]));
     }
 }

@@ -7,7 +7,7 @@
 use storage_types::{BatchId, Proof};
 
 use crate::{
-    lineage::Difference,
+    lineage::{Difference, is_rest},
     record::{Batch, Move, PartLook, sum},
     sabotage::{Rule, holds},
     state::MoveState,
@@ -89,8 +89,8 @@ pub struct Deletable<'a> {
 
 impl<'a> Deletable<'a> {
     /// From both looks. `now`: the head's parts with rows of the move, hashed just now. `Err`: the head has
-    /// other rows among them than were sent. A move that is being reclaimed may have lost some already, and what
-    /// others changed of its hidden rows since then is not asked; rows that were added to them are.
+    /// other rows among them than were sent. A move that is being reclaimed may have lost some already: what is left
+    /// has to be rows that were there when its deletion began.
     ///
     /// # Errors
     /// See above.
@@ -103,8 +103,12 @@ impl<'a> Deletable<'a> {
         if record.sent != Some(cold.proof) {
             return Err(Difference { changed: true, gone: true, grown: true });
         }
-        let found = record.difference(now, changes);
-        let spoils = found.grown || (found.changed && record.state != MoveState::Reclaiming);
+        let mut found = record.difference(now, changes);
+        if record.state == MoveState::Reclaiming {
+            found.grown |= found != Difference::NONE && !is_rest(&record.parts, now);
+            found.changed = false;
+        }
+        let spoils = found.grown || found.changed;
         if spoils && holds(Rule::HeadLook) { Err(found) } else { Ok(Self::of(record, now)) }
     }
 

@@ -102,7 +102,7 @@ impl<W: World> Mover<W> {
         }
         let what = match (record.state, found.grown) {
             (_, true) => {
-                "rows with old block numbers were added to the head's rows of the move (an ATTACH): they are hidden"
+                "rows were added to the head's rows of the move (an ATTACH of old block numbers, an UPDATE): they are hidden"
             }
             _ => {
                 "rows of the move have left the head while others were changed: which copy is right cannot be told"
@@ -167,6 +167,7 @@ impl<W: World> Mover<W> {
             self.advance(record, [], |m| {
                 m.state = MoveState::Reclaiming;
                 m.deleted_in = deleted_in;
+                m.parts.clone_from(&now);
             })?;
         }
         if !now.is_empty() {

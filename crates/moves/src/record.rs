@@ -218,13 +218,24 @@ pub struct Batch {
     pub retired: bool,
 }
 
+impl ManagedTable {
+    /// No update can change a row's time: ClickHouse refuses those of columns of the keys.
+    pub fn time_is_fixed(&self) -> bool {
+        let names = |key: &str| {
+            let other = |c: char| !(c.is_alphanumeric() || c == '_');
+            key.split(other).any(|name| name == self.time_column)
+        };
+        names(&self.sorting_key) || names(&self.partition_key)
+    }
+}
+
 impl Move {
     /// What became of its rows, from the head's parts as they are now; see [`compare`].
     pub fn difference(&self, now: &[PartLook], changes: &Changes) -> Difference {
         if self.sent == Some(sum(now)) {
             return Difference::NONE;
         }
-        let found = compare(&self.parts, now, changes);
+        let found = compare(&self.parts, now, changes, !self.table.time_is_fixed());
         let gone = found.gone || (self.left && holds(Rule::Left));
         Difference { gone, grown: found.grown && holds(Rule::Grown), ..found }
     }

@@ -29,6 +29,12 @@ pub fn drop_moved_part(state: &mut State, id: MoveId, name: &str) -> Answer<()> 
     Ok(())
 }
 
+/// A statement deletes rows of a move, on the looks of the step that is under way.
+pub fn deletion_begins(state: &mut State, id: MoveId) {
+    let looked = state.looks.get(&id).copied().unwrap_or_default().heeds_mutations();
+    state.truth.asked_deletion.insert(id, looked);
+}
+
 /// A change that was asked for before the last look is not made.
 fn change_is_lost(state: &mut State, id: MoveId, row: &Row, number: u64) {
     let uuid = state.hot.uuid;
@@ -42,7 +48,8 @@ fn change_is_lost(state: &mut State, id: MoveId, row: &Row, number: u64) {
     }
 }
 
-/// It came under an old number into a table with a TTL: in a merged part it may stand for a row that the TTL took.
+/// It came under an old number, or by an update of its time, into a window of a table with a TTL: in a merged part
+/// it may stand for a row that the TTL took.
 fn is_mixed(state: &State, fact: &Fact) -> bool {
     fact.shadow.is_some() && state.plan.states(8)
 }
@@ -57,7 +64,10 @@ fn moved(state: &mut State, id: MoveId, row: &Row) {
     }
     if in_cold.is_empty() {
         // It came under the condition after the last look.
-        if fact.shadow.is_some_and(|shadow| shadow > looks.heeds_rows()) || is_mixed(state, &fact) {
+        let looked = state.truth.asked_deletion.get(&id).copied().unwrap_or_default();
+        let shifted = fact.shifted.is_some() && fact.touches.iter().any(|touch| touch.asked > looked);
+        let came = fact.shadow.is_some_and(|shadow| shadow > looks.heeds_rows());
+        if came || shifted || is_mixed(state, &fact) {
             state.truth.change(row.id, |fact| fact.forgiven = true);
         } else {
             state.truth.violated(|| format!("row {} is deleted from the head and is nowhere else", row.id));
@@ -65,12 +75,11 @@ fn moved(state: &mut State, id: MoveId, row: &Row) {
         return;
     }
     let cold = in_cold.iter().map(|row| row.version).max().unwrap_or(0);
-    let left = state.book.get(id).is_some_and(|record| record.left);
+    // Updates may have come back to what it was.
+    let same = in_cold.iter().any(|row| fact.values.last() == Some(&(row.time, row.value)));
     let heeded = state.truth.deleting.get(&id).copied().unwrap_or_default();
-    if !fact.twice
-        && fact.touches.iter().any(|t| {
-            t.asked <= heeded && t.version.is_none_or(|version| version > cold) && !(left && t.covered)
-        })
+    if !(fact.twice || (same && fact.life == Life::Alive))
+        && fact.touches.iter().any(|t| t.asked <= heeded && t.version.is_none_or(|version| version > cold))
     {
         state.truth.violated(|| format!("a change of row {} is lost with the head's copy", row.id));
     }
@@ -82,17 +91,19 @@ pub fn background(state: &mut State, changes: &[Changed], deletion: Option<MoveI
     let uuid = state.hot.uuid;
     for changed in changes {
         match changed {
-            Changed::Updated(row) | Changed::Deleted(row) => {
+            Changed::Updated(row) | Changed::Deleted(row) | Changed::Shifted(row, _) => {
                 let deleted = matches!(changed, Changed::Deleted(_));
                 let number = state.hot.mutations.iter().find(|m| !m.done).map_or(0, |m| m.number);
                 state.truth.touched(uuid, number, row, deleted);
+                if let Changed::Shifted(row, before) = changed {
+                    shifted(state, row, *before);
+                }
             }
             Changed::Moved(row) => {
                 if let Some(id) = deletion {
                     moved(state, id, row);
                 }
             }
-            Changed::Covered(row, number) => state.truth.covered(row.id, *number),
             Changed::Expired(row) => left(state, row),
         }
     }
@@ -110,6 +121,22 @@ pub fn finish_update(state: &mut State) {
             state.truth.touched(uuid, number, row, false);
         }
     }
+}
+
+/// An update has given a row of the head another time: it may have left the windows of moves, or come into some.
+fn shifted(state: &mut State, row: &Row, before: i64) {
+    let event = state.event;
+    let number = state.hot.rows().find(|(_, r)| r.id == row.id).map_or(0, |(part, row)| part.number(row));
+    let of = |time| state.book.open_moves().filter(move |m| m.opened && belongs(m.rows, time, number));
+    let (comes, goes) = (of(row.time).next().is_some(), of(before).any(|m| m.state == MoveState::Reclaiming));
+    state.truth.change(row.id, |fact| {
+        fact.shifted = Some(event);
+        if comes {
+            fact.shadow = Some(event);
+        }
+        // Its deletion has begun without it: too late.
+        fact.twice |= goes;
+    });
 }
 
 /// A row left the head by the user's will, or the table's TTL.
@@ -173,11 +200,13 @@ pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
                 state.truth.deleting.insert(id, looks.heeds_mutations());
             }
             settle_equal(state, &head, &cold);
+            shifts_are_late(state, &cold, looks.heeds_mutations());
             changes_are_heeded(state, id, &head, &cold, looks.heeds_mutations());
             let same = state.hot.place() == record.place;
             for row in head.iter().filter(|_| same) {
                 let Some(fact) = state.truth.of(row.id) else { continue };
-                let late = fact.forgiven || fact.born > looks.heeds_rows() || is_mixed(state, fact);
+                let came = fact.born.max(fact.shifted.unwrap_or(0));
+                let late = fact.forgiven || came > looks.heeds_rows() || is_mixed(state, fact);
                 let missed = !late && fact.life == Life::Alive && !cold.iter().any(|copy| copy.id == row.id);
                 // Rows that are equal stand for each other, where one was read and another one left.
                 if missed && alike(&head, row) <= alike(&cold, row) {
@@ -198,12 +227,18 @@ pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
         }
         MoveState::Withdrawing => {
             let head: Vec<Row> = state.hot.rows().map(|(_, row)| *row).collect();
+            let mixed = state
+                .hot
+                .in_set(record.rows)
+                .any(|row| state.truth.of(row.id).is_some_and(|fact| is_mixed(state, fact)));
             for row in &cold {
                 let Some(fact) = state.truth.of(row.id) else { continue };
                 let early = matches!(fact.life, Life::Dropped(event) if event <= looks.heeds_rows());
                 // Equal rows stand for each other.
                 let replaced = alike(&head, row) >= alike(&cold, row);
-                if early && fact.archived && !fact.forgiven && !replaced {
+                if replaced || mixed {
+                    state.truth.change(row.id, |fact| fact.forgiven |= early);
+                } else if early && fact.archived && !fact.forgiven {
                     state.truth.violated(|| {
                         format!("move {id} is withdrawn although row {} had left the head", row.id)
                     });
@@ -211,6 +246,17 @@ pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
             }
         }
         MoveState::Planned | MoveState::Reclaimed | MoveState::Withdrawn => {}
+    }
+}
+
+/// Rows that were given another time after the last look are in cold under the old one as well.
+fn shifts_are_late(state: &mut State, cold: &[Row], heeded: u64) {
+    for row in cold {
+        state.truth.change(row.id, |fact| {
+            let late =
+                fact.touches.iter().any(|t| t.asked > heeded && t.version.is_some_and(|v| v > row.version));
+            fact.twice |= late && fact.shifted.is_some();
+        });
     }
 }
 
@@ -241,13 +287,10 @@ pub fn alike(rows: &[Row], row: &Row) -> usize {
 
 /// Changes that were asked for before `heeded` are in the copies.
 fn changes_are_heeded(state: &mut State, id: MoveId, head: &[Row], cold: &[Row], heeded: u64) {
-    let left = state.book.get(id).is_some_and(|record| record.left);
     for row in cold {
         let Some(fact) = state.truth.of(row.id) else { continue };
-        let missed = fact
-            .touches
-            .iter()
-            .find(|t| t.asked <= heeded && t.version.is_none_or(|v| v > row.version) && !(left && t.covered));
+        let missed =
+            fact.touches.iter().find(|t| t.asked <= heeded && t.version.is_none_or(|v| v > row.version));
         // What was updated and then dropped before anybody looked: the archive keeps what it has.
         // What came back under a new number is another copy.
         let dropped = matches!(fact.life, Life::Dropped(_)) || fact.twice;

@@ -251,7 +251,7 @@ fn rows_are_elsewhere(state: &mut State, id: BatchId, unproven: bool) {
     }
     let head: Vec<Row> = state.hot.rows().map(|(_, row)| *row).collect();
     for row in rows.iter().filter(|_| held) {
-        let Some(fact) = state.truth.of(row.id) else { continue };
+        let Some(fact) = state.truth.of(row.id).cloned() else { continue };
         let in_head = state.hot.rows().any(|(_, r)| r.id == row.id);
         let elsewhere = state.nas.batches.iter().any(|(other, copy)| {
             *other != id
@@ -260,7 +260,10 @@ fn rows_are_elsewhere(state: &mut State, id: BatchId, unproven: bool) {
         });
         // Equal rows stand for each other.
         let replaced = alike(&head, row) >= alike(&rows, row);
-        if fact.forgiven || in_head || elsewhere || replaced {
+        if replaced && !in_head && !elsewhere {
+            state.truth.change(row.id, |fact| fact.forgiven = true);
+        }
+        if in_head || elsewhere || replaced || fact.forgiven {
             continue;
         }
         match fact.life {

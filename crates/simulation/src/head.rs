@@ -103,6 +103,7 @@ impl Head for Sim {
             let place = place.clone();
             self.call(Callee::Hot, "drop part", move |state| {
                 is_there(state, &place)?;
+                effects::deletion_begins(state, id);
                 effects::drop_moved_part(state, id, &part)
             })
             .await?;
@@ -110,6 +111,7 @@ impl Head for Sim {
         if others {
             self.call(Callee::Hot, "delete rows", move |state| {
                 is_there(state, &place)?;
+                effects::deletion_begins(state, id);
                 let condition = Condition { times: set.window, residue: None };
                 state.hot.mutate(Effect::DeleteMoved(id, set), condition);
                 Ok(())

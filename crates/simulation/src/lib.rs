@@ -3,7 +3,7 @@
 //! The steps are the real ones. What they touch is a model: a hot table with parts, block numbers, merges,
 //! mutations and a TTL; a NAS with batches and proof jobs; a journal; clocks. Every call may be delayed, fail
 //! before its effect or after it; the process may die at every call and after every commit; machines go away,
-//! bytes rot, the NAS is put back to an older state. Users insert, update (by mutations and by patches), delete, drop, detach, attach, truncate,
+//! bytes rot, the NAS is put back to an older state. Users insert, update (by mutations and by patches, also the time), delete, drop, detach, attach, truncate,
 //! alter and exchange; an operator cancels and decides. One thing happens at a time, chosen by one generator, so
 //! that a seed is a world: `cargo xtask simulate --seed S` plays it again with its log.
 //!
@@ -17,6 +17,7 @@
 //! | inserted it while the query runs | at most once | yes |
 //! | deleted it by a mutation | at most once; never again once a move that asked for mutations after that one was asked for is published or reclaimed | no |
 //! | updated it by a mutation | once; which version, as above | yes |
+//! | gave it another time by a mutation | once in all time, or twice until the moves of both times have looked at the head | yes |
 //! | updated it by a lightweight UPDATE | once; which version, as above, from the moment that its patch is seen | yes |
 //! | dropped, detached, truncated or exchanged it away, or its TTL did, while cold showed it | at most once, and once when every move is over | yes |
 //! | likewise before cold showed it | at most once (it may have been read for a move) | only if the NAS has proven it |
@@ -33,13 +34,13 @@
 //! Without a lock on the user's table some races stay; each is as short as two statements.
 //! - A mutation that is asked for, or a patch that is seen, after the last look of a step that publishes or begins
 //!   to delete is too late.
-//! - Rows with old block numbers that are attached between the last look and the deletion are deleted with it.
+//! - Rows with old block numbers that are attached, or updates of the time that are asked for, between the last look
+//!   and the deletion: what they bring into the window is deleted with it, what they take out is there twice.
+//! - A row that was given another time while an operator chose `keep-cold`, or that an EXCHANGE copied before anybody
+//!   looked, is there twice.
 //! - An update followed by a DROP, or by an EXCHANGE, before anybody looked: the archive keeps the older version.
 //! - In a table with a TTL, rows with old block numbers that are attached into a window that is being moved may be
 //!   merged into a part that the TTL took as many rows from or more: they are taken for what is left of its rows.
-//! - A patch that was merged, in a part to which the deletion of another move has given a version since, while a TTL
-//!   or a DROP took rows of the same move before it was published: what is left of the rows that it changed may be
-//!   deleted with the older version in cold.
 //! - A row whose operator chose `keep-cold` while it was in the head only, or `keep-hot` while in cold only.
 //!
 //! # What it asks of the implementation

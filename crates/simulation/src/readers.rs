@@ -120,10 +120,16 @@ fn check(state: &mut State, lease: &Lease, head: &[Row], cold: &[Row], last: boo
             continue;
         }
         let (twice, forgiven) = (fact.twice, fact.forgiven);
-        let there = fact.life == Life::Alive && fact.born < lease.began;
+        // In which of two windows it is, and whether that one hides it, is not known while moves are under way.
+        let shifted = fact.shifted.is_some() && !last;
+        let there = fact.life == Life::Alive
+            && fact.born < lease.began
+            && (!shifted || (lease.range == TimeRange::ALL && fact.shifted < Some(lease.began)));
         let kept = last && matches!(fact.life, Life::Dropped(_)) && fact.archived;
         let late = !last && (fact.shadow.is_some() || damaged.contains(&u32::try_from(id).unwrap_or(0)));
-        if *count > 1 && !twice {
+        // Whose operator kept the cold copy while the head's has another time.
+        let kept_both = forgiven && fact.shifted.is_some();
+        if *count > 1 && !twice && !shifted && !kept_both {
             state
                 .truth
                 .violated(|| format!("row {id} is seen {count} times (query begun at {})", lease.began));

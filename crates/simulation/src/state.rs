@@ -153,7 +153,7 @@ impl State {
             time_type: "DateTime".into(),
             columns: columns.collect(),
             partition_key: "days".into(),
-            sorting_key: "ts".into(),
+            sorting_key: if self.plan.states(15) { "c1" } else { "ts" }.into(),
             cold_sorting_key: "ts".into(),
         }
     }

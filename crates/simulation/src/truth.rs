@@ -29,9 +29,6 @@ pub struct Touch {
     pub asked: Event,
     /// The version it made; `None`: it deleted the row.
     pub version: Option<u16>,
-    /// It was a patch that was merged, and the deletion of a move has given the part a version since: nobody can
-    /// know of it any more.
-    pub covered: bool,
 }
 
 /// What is known of a row.
@@ -39,8 +36,10 @@ pub struct Touch {
 pub struct Fact {
     /// Its time.
     pub time: i64,
-    /// Its value in each version.
-    pub values: Vec<u32>,
+    /// Its time and value in each version.
+    pub values: Vec<(i64, u32)>,
+    /// An update has given it another time, at this event.
+    pub shifted: Option<Event>,
     /// See [`Life`].
     pub life: Life,
     /// When it came, or came back.
@@ -76,6 +75,8 @@ pub struct Truth {
     pub asked: Vec<(u64, u64, Event)>,
     /// Changes of a move's rows that were asked for up to then had to be heeded when it began to delete.
     pub deleting: BTreeMap<MoveId, Event>,
+    /// Likewise when it last asked for a deletion: what others asked for later may be before it all the same.
+    pub asked_deletion: BTreeMap<MoveId, Event>,
     /// The first rule that was broken.
     pub violation: Option<Violation>,
     /// What was last read for each batch.
@@ -111,7 +112,8 @@ impl Truth {
         let id = RowId::try_from(self.facts.len()).unwrap_or(RowId::MAX);
         self.facts.push(Fact {
             time,
-            values: vec![value],
+            values: vec![(time, value)],
+            shifted: None,
             life: Life::Alive,
             born,
             archived: false,
@@ -128,30 +130,21 @@ impl Truth {
         let asked = self.asked.iter().find(|(t, n, _)| (*t, *n) == (table, number));
         let asked = asked.map_or(0, |(_, _, event)| *event);
         self.change(row.id, |fact| {
-            fact.touches.push(Touch { asked, version: (!deleted).then_some(row.version), covered: false });
+            fact.touches.push(Touch { asked, version: (!deleted).then_some(row.version) });
             if deleted {
                 fact.life = Life::Deleted;
             } else {
-                fact.values.resize(usize::from(row.version) + 1, row.value);
-                fact.values[usize::from(row.version)] = row.value;
-            }
-        });
-    }
-
-    /// The patches of this row of which nobody can know any more.
-    pub fn covered(&mut self, row: RowId, number: u64) {
-        let asked = self.asked.iter().filter(|(_, n, _)| *n == number).map(|(_, _, event)| *event).max();
-        self.change(row, |fact| {
-            for touch in fact.touches.iter_mut().filter(|touch| Some(touch.asked) <= asked) {
-                touch.covered = true;
+                fact.values.resize(usize::from(row.version) + 1, (row.time, row.value));
+                fact.values[usize::from(row.version)] = (row.time, row.value);
+                fact.time = row.time;
             }
         });
     }
 
     /// Whether the row's content is what it should be.
     pub fn is_intact(&self, row: &Row) -> bool {
-        self.of(row.id)
-            .is_some_and(|f| f.values.get(usize::from(row.version)) == Some(&row.value) && f.time == row.time)
+        let version = usize::from(row.version);
+        self.of(row.id).is_some_and(|f| f.values.get(version) == Some(&(row.time, row.value)))
     }
 }
 

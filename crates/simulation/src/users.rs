@@ -16,12 +16,13 @@ const MANY_ROWS: usize = 120;
 
 /// One statement by chance.
 pub fn act(state: &mut State) {
-    let bit = u32::try_from(state.random.below(15)).unwrap_or(0);
+    let bit = u32::try_from(state.random.below(16)).unwrap_or(0);
     if !state.plan.states(bit) {
         return insert(state);
     }
     match bit {
-        1 | 2 => mutate(state, bit == 2),
+        1 => mutate(state, Effect::Update),
+        2 => mutate(state, |_| Effect::Delete),
         3 => {
             let leaves = state.plan.leaves_empty;
             let parts = take_partition(state, leaves);
@@ -53,6 +54,10 @@ pub fn act(state: &mut State) {
             state.note(|| "user: ALTER TABLE ADD COLUMN".into());
         }
         14 if state.hot.keeps_numbers => update(state),
+        15 => {
+            let by = some_seconds(state);
+            mutate(state, |_| Effect::Shift(by));
+        }
         _ => insert(state),
     }
 }
@@ -97,9 +102,15 @@ fn some_rows(state: &mut State) -> (Condition, u32) {
     (condition, add)
 }
 
-fn mutate(state: &mut State, deletes: bool) {
+/// So much later, within the partition: another day, or another of the seconds that have rows.
+fn some_seconds(state: &mut State) -> i64 {
+    let by = state.random.below(state.plan.seconds).cast_signed() * 47;
+    if by == 0 || state.random.percent(50) { by + 86_400 } else { by }
+}
+
+fn mutate(state: &mut State, effect: impl FnOnce(u32) -> Effect) {
     let (condition, add) = some_rows(state);
-    let effect = if deletes { Effect::Delete } else { Effect::Update(add) };
+    let effect = effect(add);
     let number = state.hot.mutate(effect, condition);
     let (uuid, event) = (state.hot.uuid, state.event);
     state.truth.asked.push((uuid, number, event));
@@ -177,6 +188,7 @@ fn exchange(state: &mut State, copied: bool) {
     // What was changed in a table and not looked at before it was exchanged cannot be known any more.
     for fact in &mut state.truth.facts {
         fact.touches.clear();
+        fact.twice |= fact.shifted.is_some();
     }
     state.hot = Table {
         uuid: old.uuid + 1,
@@ -238,7 +250,7 @@ fn forgive(state: &mut State, id: MoveId) {
     for row in head.into_iter().chain(cold) {
         let window = record.rows.window;
         state.truth.change(row, |fact| {
-            fact.forgiven |= window.lo <= fact.time && fact.time < window.hi;
+            fact.forgiven |= fact.values.iter().any(|(time, _)| window.lo <= *time && *time < window.hi);
         });
     }
 }

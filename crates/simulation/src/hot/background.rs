@@ -1,21 +1,21 @@
 //! What the server does on its own: merges, mutations of parts, TTL.
 
-use super::{Effect, Part, Table};
+use super::{Effect, PARTITION, Part, Table};
 use crate::{random::Random, row::Row};
 
 /// What a background task did to a row.
 #[derive(Debug, Clone, Copy)]
 pub enum Changed {
-    /// A user's mutation.
+    /// A user's update.
     Updated(Row),
+    /// A user's update of the time, which was this before.
+    Shifted(Row, i64),
     /// A user's mutation.
     Deleted(Row),
     /// The deletion of a move.
     Moved(Row),
     /// The table's TTL.
     Expired(Row),
-    /// The deletion of a move has put its number in the place of this one, of a patch.
-    Covered(Row, u64),
 }
 
 impl Table {
@@ -79,15 +79,7 @@ impl Table {
             self.mutations[at].done = true;
             return true;
         };
-        let known = |number| self.mutations.iter().any(|mutation| mutation.number == number);
-        let patched =
-            self.parts[n].patch.map(|patch| patch.version).filter(|version| *version < mutation.number);
-        let version = self.parts[n].mutation;
-        let covered = patched.or((version > 0 && !known(version)).then_some(version));
         let part = &mut self.parts[n];
-        if let Some(number) = covered.filter(|_| !mutation.is_foreign()) {
-            changed.extend(part.rows.iter().map(|row| Changed::Covered(*row, number)));
-        }
         part.mutation = mutation.number;
         part.patch = part.patch.filter(|patch| patch.version > mutation.number);
         let (numbered, min) = (part.numbered, part.min);
@@ -98,6 +90,14 @@ impl Table {
                     row.value = row.value.wrapping_add(add);
                     row.version += 1;
                     changed.push(Changed::Updated(*row));
+                }
+            }
+            Effect::Shift(by) => {
+                for row in part.rows.iter_mut().filter(|row| mutation.condition.holds(row)) {
+                    let (before, first) = (row.time, part.partition * PARTITION);
+                    row.time = first + (row.time - first + by).rem_euclid(PARTITION);
+                    row.version += 1;
+                    changed.push(Changed::Shifted(*row, before));
                 }
             }
             Effect::Delete => part.rows.retain(|row| {

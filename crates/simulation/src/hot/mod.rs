@@ -70,6 +70,8 @@ impl Part {
 pub enum Effect {
     /// Adds to the value.
     Update(u32),
+    /// Moves the time by so many seconds, round and round within the partition: its key must not change.
+    Shift(i64),
     /// Deletes.
     Delete,
     /// Deletes the rows of a move: it is ours.
