@@ -3,7 +3,9 @@
 //!
 //! Every statement asks for `wait_end_of_query=1`: the server sends the status only when it knows the
 //! outcome, so an error is never hidden behind the first rows, and the crate's own look at an answer's tail
-//! does not matter.
+//! does not matter. Until then the server holds the answer in memory, as far as `buffer_size` goes, and behind that
+//! in a file; where its disk is full it answers without that part, as if that were all (26.7). So the buffer is
+//! larger than any answer that is taken.
 
 use std::{ops::ControlFlow, pin::Pin};
 
@@ -123,6 +125,8 @@ fn engine(query: &Query, node: &Url) -> (clickhouse::Client, DropGuard) {
     for (name, value) in query.pairs() {
         engine.set_setting(name, value);
     }
+    let buffer_bytes = list.max_response_bytes.saturating_add(1);
+    let engine = engine.with_setting("buffer_size", buffer_bytes.to_string());
     (engine.with_setting("wait_end_of_query", "1"), guard)
 }
 

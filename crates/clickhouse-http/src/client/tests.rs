@@ -72,6 +72,8 @@ async fn a_statement_carries_everything_it_was_given() {
         ("output_format_json_quote_64bit_integers", "0"),
         ("http_write_exception_in_output_format", "0"),
         ("wait_end_of_query", "1"),
+        // One byte more than any answer that is taken: nothing of it waits on a disk, which may be full.
+        ("buffer_size", "1001"),
     ] {
         assert_eq!(seen.query.get(name).map(String::as_str), Some(value), "{name}");
     }
