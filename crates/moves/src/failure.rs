@@ -137,7 +137,7 @@ pub fn response(state: MoveState, trouble: &Trouble) -> Response {
             Response::Wait("make the tokens of both sides, and of a proxy between them, agree")
         }
         (Trouble::Refused(_), _) => Response::Wait("see what the move waits for"),
-        (Trouble::Full(_), _) => Response::Wait("make room"),
+        (Trouble::Full(_), _) => Response::Wait("make room on that disk"),
         (Trouble::Local(_), _) => Response::Wait("see to the disk of service.data_dir"),
         (Trouble::Stale(_), _) => Response::Wait("stop the other storage-service, then restart this one"),
         (Trouble::ColdReplaced(_), Published | Reclaiming) => {

@@ -75,6 +75,8 @@ struct Memory {
     nonces: HashMap<MoveId, u64>,
     /// The latest mutation of others that each move has looked at the rows after.
     looked_after: HashMap<MoveId, u64>,
+    /// What moves wait for that could not be journalled: mostly, the journal's disk.
+    unsaid: HashMap<MoveId, Waiting>,
 }
 
 /// The steps over a world. One per process.
@@ -313,9 +315,22 @@ impl<W: World> Mover<W> {
         *pause = Pause { until_ms: now.saturating_add(length), length_ms: length };
     }
 
-    /// Journals what a move waits for, when that is news. That it cannot be journalled is no reason to stop.
+    /// What a move waits for that the journal could not be told.
+    pub fn unsaid(&self, id: MoveId) -> Option<Waiting> {
+        self.memory.lock().unsaid.get(&id).cloned()
+    }
+
+    /// Journals what a move waits for, when that is news. That it cannot be journalled is no reason to stop: it is
+    /// kept in memory then.
     fn note_waiting(&self, id: MoveId, wait: Option<&Wait>) {
         let now = self.now();
+        let waiting = |wait: &Wait, since| Waiting {
+            what: wait.what.clone(),
+            since,
+            help: wait.help.clone(),
+            operator: wait.operator,
+            unsafe_to_read: wait.unsafe_to_read,
+        };
         let written = self.transact(|book| {
             let told = |w: &Waiting| (w.what.clone(), w.help.clone(), w.unsafe_to_read);
             let Some(record) = book.get(id) else { return Err(Wait::pause(0)) };
@@ -324,22 +339,29 @@ impl<W: World> Mover<W> {
                 return Err(Wait::pause(0));
             }
             let since = record.waiting.as_ref().map_or(now, |w| w.since);
-            let waiting = wait.map(|wait| Waiting {
-                what: wait.what.clone(),
-                since,
-                help: wait.help.clone(),
-                operator: wait.operator,
-                unsafe_to_read: wait.unsafe_to_read,
-            });
+            let waiting = wait.map(|wait| waiting(wait, since));
             Ok(vec![Move { waiting, ..Move::clone(record) }.into()])
         });
+        let mut memory = self.memory.lock();
+        let unsaid = &mut memory.unsaid;
         match (written, wait) {
-            (Err(StepError::Wait(_)), _) | (Ok(_), None) => {}
+            (Err(StepError::Wait(_)) | Ok(_), None) | (Err(StepError::Wait(_)), Some(_)) => {
+                unsaid.remove(&id);
+            }
             (Ok(_), Some(wait)) => {
+                unsaid.remove(&id);
                 tracing::warn!(move_id = %id, help = wait.help, "the move waits: {}", wait.what);
             }
-            (Err(StepError::Trouble(error)), _) => {
-                tracing::error!(move_id = %id, "journal what the move waits for: {error}");
+            // That it waits no more will be journalled with its next step.
+            (Err(StepError::Trouble(_)), None) => {}
+            (Err(StepError::Trouble(error)), Some(wait)) => {
+                let known = unsaid.get(&id);
+                if known.is_none_or(|known| known.what != wait.what) {
+                    let help = &wait.help;
+                    tracing::error!(move_id = %id, %error, help, "the move waits, which cannot be journalled: {}", wait.what);
+                }
+                let since = known.map_or(now, |known| known.since);
+                unsaid.insert(id, waiting(wait, since));
             }
         }
     }

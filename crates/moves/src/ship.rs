@@ -145,7 +145,11 @@ impl<W: World> Mover<W> {
         match self.world.nas().commit(batch.id).await? {
             Commit::Proving(None) => Err(Wait::pause(PROVING_MS)),
             Commit::Proving(Some(why)) => {
-                Err(Wait::passing(format!("the NAS cannot prove a batch yet: {why}"), ""))
+                let what = format!("the NAS cannot prove a batch yet: {why}");
+                Err(Wait::passing(
+                    what,
+                    "see to the NAS's ClickHouse and its disk, and what the gateway's log says",
+                ))
             }
             Commit::Incomplete => {
                 self.advance_batch(&batch, [], |b| b.state = BatchState::Encoded)?;

@@ -1,6 +1,6 @@
 //! The journal of migrations, and the reports made from it.
 
-use moves::{BatchState, Move};
+use moves::{BatchState, Move, Waiting};
 use rusqlite::{OptionalExtension, Row};
 use storage_types::{
     MigrationId,
@@ -112,6 +112,16 @@ fn record(raw: Raw) -> Result<MigrationRecord, CatalogError> {
 
 const COLUMNS: &str =
     "id, trigger, state, before, started_at, finished_at, wire_bytes, errors, tables, planned";
+
+/// What a move waits for as callers see it.
+pub(crate) fn wait_report(waiting: &Waiting) -> WaitReport {
+    WaitReport {
+        what: waiting.what.clone(),
+        since: waiting.since,
+        help: waiting.help.clone(),
+        operator: waiting.operator,
+    }
+}
 
 impl Catalog {
     /// Starts a migration. Others may be running: each is a label on moves, no lock.
@@ -252,12 +262,7 @@ impl Catalog {
             batches_proven: u32::try_from(proven).unwrap_or(u32::MAX),
             raw_bytes: live.iter().map(|b| b.raw_bytes).sum(),
             encoded_bytes: live.iter().map(|b| b.encoded_bytes).sum(),
-            waits_for: record.waiting.as_ref().map(|waiting| WaitReport {
-                what: waiting.what.clone(),
-                since: waiting.since,
-                help: waiting.help.clone(),
-                operator: waiting.operator,
-            }),
+            waits_for: record.waiting.as_ref().map(wait_report),
             reason: record.reason.clone(),
         }
     }

@@ -38,6 +38,7 @@ use tokio::{
 pub use error::CatalogError;
 pub use leases::Lease;
 pub use migrations::MigrationRecord;
+pub(crate) use migrations::wait_report;
 
 /// File name under the data folder.
 const FILE_NAME: &str = "catalog.sqlite";

@@ -38,7 +38,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    catalog::{Catalog, MigrationRecord},
+    catalog::{Catalog, CatalogError, MigrationRecord, wait_report},
     hot::Hot,
     link::{AdaptiveConcurrency, BandwidthMonitor, BandwidthSchedule},
 };
@@ -180,7 +180,7 @@ impl Migrator {
     /// One migration and its moves.
     pub fn report(&self, id: MigrationId) -> Option<MigrationReport> {
         let catalog = &self.inner.world().catalog;
-        let report = catalog.migration(id).and_then(|found| found.map(|m| catalog.report(m)).transpose());
+        let report = catalog.migration(id).and_then(|found| found.map(|m| self.inner.report(m)).transpose());
         report.unwrap_or_else(|error| {
             tracing::error!(migration = %id, "report: {error}");
             None
@@ -190,8 +190,9 @@ impl Migrator {
     /// The latest migrations, newest first.
     pub fn reports(&self) -> Vec<MigrationReport> {
         let catalog = &self.inner.world().catalog;
-        let found =
-            catalog.migrations(LISTED).and_then(|all| all.into_iter().map(|m| catalog.report(m)).collect());
+        let found = catalog
+            .migrations(LISTED)
+            .and_then(|all| all.into_iter().map(|m| self.inner.report(m)).collect());
         found.unwrap_or_else(|error| {
             tracing::error!("list the migrations: {error}");
             Vec::new()
@@ -259,6 +260,16 @@ impl Migrator {
 impl Inner {
     fn world(&self) -> &Real {
         self.mover.world()
+    }
+
+    /// The catalog's report, with what the catalog could not be told.
+    fn report(&self, migration: MigrationRecord) -> Result<MigrationReport, CatalogError> {
+        let mut report = self.world().catalog.report(migration)?;
+        for record in &mut report.moves {
+            let unsaid = self.mover.unsaid(record.id).map(|waiting| wait_report(&waiting));
+            record.waits_for = unsaid.or(record.waits_for.take());
+        }
+        Ok(report)
     }
 
     fn begin(&self, tables: Vec<String>, before: i64, trigger: &str) -> Result<MigrationId, MigrationError> {

@@ -37,6 +37,8 @@ pub(in crate::migrator) fn trouble(error: PeerError) -> Trouble {
             ),
         ) => Trouble::Spent(text),
         (Some(507), _) => Trouble::Full(format!("NAS: {text}")),
+        // Its disk or its ClickHouse: the line is well.
+        (_, Some("disk" | "journal" | "engine_exception")) => Trouble::NasRefuses(text),
         (Some(401 | 403 | 407), _) => Trouble::Denied(text),
         (None, _) => Trouble::NasAway(text),
         (Some(_), _) if error.is_retryable() => Trouble::NasAway(text),
