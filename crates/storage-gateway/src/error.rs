@@ -13,6 +13,9 @@ use storage_types::{
 
 use crate::journal::JournalError;
 
+/// ClickHouse's code for a disk that is full.
+const NOT_ENOUGH_SPACE: i32 = 243;
+
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -235,6 +238,20 @@ fn describe(table: &ColdTableStatus) -> String {
 }
 
 impl GatewayError {
+    /// A disk of the gateway's or of its engine's is full.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Disk { source, .. } => {
+                matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            }
+            Self::Journal(JournalError::Sqlite(error)) => {
+                error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            Self::Engine(error) => error.code() == Some(NOT_ENOUGH_SPACE),
+            _ => false,
+        }
+    }
+
     /// For `map_err` around file calls.
     pub fn disk(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Disk { doing, source }

@@ -38,6 +38,9 @@ struct Body {
 fn classify(error: &GatewayError) -> (StatusCode, &'static str) {
     use GatewayError as E;
     use StatusCode as S;
+    if error.is_full() {
+        return (S::INSUFFICIENT_STORAGE, "disk_full");
+    }
     match error {
         E::InvalidId(_) => (S::BAD_REQUEST, "invalid_id"),
         E::InvalidSender(_) => (S::BAD_REQUEST, "invalid_sender"),
@@ -117,7 +120,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (mut status, code) = classify(&self.0);
         // A statement of the gateway's own that the engine refuses is no fault of the caller's.
-        if matches!(self.0, GatewayError::Engine(clickhouse_http::Error::Server { .. })) {
+        let engine_refused = matches!(self.0, GatewayError::Engine(clickhouse_http::Error::Server { .. }));
+        if engine_refused && status != StatusCode::INSUFFICIENT_STORAGE {
             status = StatusCode::BAD_GATEWAY;
         }
         if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {

@@ -28,12 +28,16 @@ struct Pause {
 /// Runs until `cancel`. An attempt under way is dropped then; it is begun again after the restart.
 pub async fn run(gateway: std::sync::Arc<Gateway>, cancel: CancellationToken) {
     let mut pauses: HashMap<BatchId, Pause> = HashMap::new();
+    let mut rest = FIRST_PAUSE;
     loop {
         let step = async {
             gateway.wait_until_rebuilt().await;
             if let Err(error) = step(&gateway, &mut pauses).await {
-                tracing::error!(%error, "the prover cannot go on; trying again");
-                tokio::time::sleep(LONGEST_PAUSE).await;
+                tracing::error!(%error, again_in_ms = rest.as_millis(), "the prover cannot go on; trying again");
+                tokio::time::sleep(rest).await;
+                rest = (rest * 2).min(LONGEST_PAUSE);
+            } else {
+                rest = FIRST_PAUSE;
             }
         };
         tokio::select! {
