@@ -3,6 +3,7 @@
 //! edge of retention: two days that move and two that stay.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -57,7 +58,7 @@ pub struct Fixture {
     pub written: Vec<Arc<WrittenRows>>,
     /// Rows before this have expired, ms; a midnight that comes meanwhile changes nothing.
     cut_ms: u64,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Fixture {
@@ -74,7 +75,17 @@ impl Fixture {
     /// The same, with further hot tables made before the daemons look.
     pub async fn with_tables(change: impl FnOnce(&mut StackConfig), tables: &[String]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("hybrid-storage-test-").tempdir()?;
-        let mut options = Options::new(dir.path());
+        let made = Self::make(dir.path(), change, tables).await?;
+        Ok(Self { _dir: Some(dir), ..made })
+    }
+
+    /// The same in a folder of the caller's, who may have prepared it: with disks where the stack's folders are to be.
+    pub async fn at(dir: &Path, change: impl FnOnce(&mut StackConfig)) -> Result<Self> {
+        Self::make(dir, change, &[]).await
+    }
+
+    async fn make(dir: &Path, change: impl FnOnce(&mut StackConfig), tables: &[String]) -> Result<Self> {
+        let mut options = Options::new(dir);
         options.config.tables =
             [COARSE, DAILY].iter().map(|name| ManagedTable::named(name, HOT, COLD, "ts")).collect();
         options.config.compression_level = "fast".to_owned();
@@ -103,7 +114,7 @@ impl Fixture {
             .iter()
             .map(|name| Arc::new(WrittenRows::new(&format!("{HOT}.{name}"), start, 4 * DAY_MS)))
             .collect();
-        Ok(Self { stack, hot, cold, service, faults, written, cut_ms, _dir: dir })
+        Ok(Self { stack, hot, cold, service, faults, written, cut_ms, _dir: None })
     }
 
     /// An oracle over both tables.

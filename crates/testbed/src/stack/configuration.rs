@@ -64,6 +64,11 @@ pub struct StackConfig {
     pub heartbeat_s: u32,
     /// `connection.timeout` in seconds.
     pub timeout_s: u32,
+    /// Seconds that statements may go on when an engine is asked to end (`--drain-seconds`); its own default.
+    pub drain_s: Option<u32>,
+    /// What starts each of the four processes, instead of nobody: a program that becomes what the rest of its
+    /// command line names.
+    pub started_by: Vec<String>,
 }
 
 impl Default for StackConfig {
@@ -85,6 +90,8 @@ impl Default for StackConfig {
             max_body: "16MiB".to_owned(),
             heartbeat_s: 30,
             timeout_s: 30,
+            drain_s: None,
+            started_by: Vec::new(),
         }
     }
 }

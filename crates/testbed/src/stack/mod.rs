@@ -20,6 +20,7 @@ mod record;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -223,6 +224,12 @@ impl Stack {
         self.link.end_proxies();
     }
 
+    /// SIGTERM, without waiting for what comes of it.
+    pub fn ask_to_end(&self, role: Role) -> Result<()> {
+        let process = self.process(role).with_context(|| format!("{} does not run", role.name()))?;
+        process.signal(Signal::TERM)
+    }
+
     /// SIGTERM, and SIGKILL when that does not help; whether it went by itself.
     pub fn stop_one(&mut self, role: Role) -> Result<bool> {
         let running = self.running.remove(&role).with_context(|| format!("{} does not run", role.name()))?;
@@ -286,7 +293,15 @@ impl Stack {
     }
 
     fn launch(&mut self, role: Role) -> Result<()> {
-        let mut command = self.link.command(role, &binaries::path(role.binary())?);
+        let program = binaries::path(role.binary())?;
+        let mut command = match self.options.config.started_by.split_first() {
+            Some((starter, arguments)) => {
+                let mut command = Command::new(starter);
+                command.args(arguments).arg(program);
+                command
+            }
+            None => self.link.command(role, &program),
+        };
         let dir = &self.options.dir;
         match role {
             Role::Hot | Role::Cold => {
@@ -303,6 +318,9 @@ impl Stack {
                     command.arg("--query-url").arg(self.record.url(Role::Service));
                 }
                 command.args(["--log-format", "json"]);
+                if let Some(seconds) = self.options.config.drain_s {
+                    command.args(["--drain-seconds", &seconds.to_string()]);
+                }
             }
             Role::Gateway => {
                 command.arg("--config").arg(configuration::nas_path(dir));
