@@ -75,6 +75,8 @@ struct Memory {
     nonces: HashMap<MoveId, u64>,
     /// The latest mutation of others that each move has looked at the rows after.
     looked_after: HashMap<MoveId, u64>,
+    /// How often the NAS has lost each batch's bytes.
+    lost: HashMap<BatchId, u32>,
     /// What moves wait for that could not be journalled: mostly, the journal's disk.
     unsaid: HashMap<MoveId, Waiting>,
 }
@@ -386,6 +388,18 @@ impl<W: World> Mover<W> {
             let ids = (0_u64..).take(count).map(|n| book.fresh_batch_id(now, random, n));
             ids.collect::<Option<Vec<_>>>().ok_or_else(|| Trouble::Local("no batch ids are left".into()))
         })
+    }
+
+    /// The NAS has lost a batch's bytes once more: how long to wait before they are sent again, milliseconds.
+    pub(crate) fn pause_of_lost(&self, id: BatchId) -> u64 {
+        let mut memory = self.memory.lock();
+        let times = memory.lost.entry(id).or_default();
+        *times += 1;
+        FIRST_PAUSE_MS.saturating_mul(1 << (*times).min(10)).min(MAX_PAUSE_MS)
+    }
+
+    pub(crate) fn forget_lost(&self, id: BatchId) {
+        self.memory.lock().lost.remove(&id);
     }
 
     pub(crate) fn nonce(&self, id: MoveId) -> u64 {

@@ -151,9 +151,10 @@ impl<W: World> Mover<W> {
                     "see to the NAS's ClickHouse and its disk, and what the gateway's log says",
                 ))
             }
-            Commit::Incomplete => {
+            Commit::Incomplete(lost) => {
                 self.advance_batch(&batch, [], |b| b.state = BatchState::Encoded)?;
-                Ok(())
+                // It had them all when it was asked for the proof: sent at once, they would be lost at once.
+                lost.map_or(Ok(()), |why| Err(self.send_again_later(batch.id, &why)))
             }
             Commit::Spent(reason) => Err(Trouble::Spent(reason).into()),
             Commit::Proven(proof) if Some(proof) != batch.proof => {
@@ -167,11 +168,21 @@ impl<W: World> Mover<W> {
                     b.manifest = None;
                 })?;
                 self.world.spool().remove(batch.id);
+                self.forget_lost(batch.id);
                 let (rows, bytes) = (batch.proof.map_or(0, |proof| proof.rows), batch.encoded_bytes);
                 tracing::info!(move_id = %batch.move_id, batch_id = %batch.id, rows, bytes, "batch proven");
                 Ok(())
             }
         }
+    }
+
+    fn send_again_later(&self, id: BatchId, why: &str) -> StepError {
+        StepError::Wait(Wait {
+            what: format!("the NAS has lost bytes of a batch, which go again: {why}"),
+            help: "see to the disk of the gateway's data_dir, and what its log says".into(),
+            pause_ms: self.pause_of_lost(id),
+            ..Wait::default()
+        })
     }
 
     /// Gives a batch's id up; its rows go again under a new one.
@@ -193,7 +204,7 @@ impl<W: World> Mover<W> {
         }
         let wait = Wait {
             what: format!("rows were refused {refuted} times, last: {trouble}"),
-            help: "see what the gateway's log says".into(),
+            help: "see what the logs of both sides say".into(),
             pause_ms: REFUTED_PAUSE_MS,
             ..Wait::default()
         };

@@ -71,8 +71,8 @@ pub enum Commit {
     Proving(Option<String>),
     /// In the cold table, with this count and hash.
     Proven(Proof),
-    /// Chunks are missing, or it does not know the batch.
-    Incomplete,
+    /// Chunks are missing, or it does not know the batch; how it lost them, if it said so.
+    Incomplete(Option<String>),
     /// Its bytes or rows are not what the manifest says, or it was given up: its id is spent.
     Spent(String),
 }

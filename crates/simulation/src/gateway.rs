@@ -145,9 +145,9 @@ impl Nas for Sim {
 
     async fn commit(&self, batch: BatchId) -> Answer<Commit> {
         self.call(Callee::Nas, "commit", move |state| {
-            let Some(copy) = state.nas.batches.get_mut(&batch) else { return Ok(Commit::Incomplete) };
+            let Some(copy) = state.nas.batches.get_mut(&batch) else { return Ok(Commit::Incomplete(None)) };
             Ok(match copy.state {
-                NasState::Announced => Commit::Incomplete,
+                NasState::Announced => Commit::Incomplete(None),
                 NasState::Held | NasState::Proving => {
                     copy.state = NasState::Proving;
                     Commit::Proving(None)

@@ -87,12 +87,12 @@ impl GatewayClient {
     pub async fn commit(&self, batch: BatchId) -> Result<Commit, PeerError> {
         match self.peer.post::<_, BatchStatus>(&format!("/v1/batches/{batch}/commit"), &()).await {
             Ok((_, status)) => Ok(judge(status)),
-            Err(error) if is_unknown_batch(&error) => Ok(Commit::Incomplete),
+            Err(error) if is_unknown_batch(&error) => Ok(Commit::Incomplete(None)),
             Err(PeerError::Status { status: 422, body, .. }) if body.code == "refuted" => {
                 Ok(Commit::Spent(body.message))
             }
             Err(PeerError::Status { status: 409, body, .. }) if body.code == "chunks_missing" => {
-                Ok(self.status(batch).await?.map_or(Commit::Incomplete, judge))
+                Ok(self.status(batch).await?.map_or(Commit::Incomplete(None), judge))
             }
             Err(error) => Err(error),
         }
@@ -168,7 +168,7 @@ fn judge(status: BatchStatus) -> Commit {
         (BatchState::Aborted | BatchState::Retired, _) => {
             Commit::Spent(status.error.unwrap_or_else(|| "given up".into()))
         }
-        _ if !status.missing.is_empty() => Commit::Incomplete,
+        _ if !status.missing.is_empty() => Commit::Incomplete(status.error),
         _ => Commit::Proving(status.error),
     }
 }

@@ -1,5 +1,11 @@
 //! The gateway, as the steps ask it. A lost answer is never a failure of the batch: the next question tells.
 
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
+
 use clickhouse_sql::quote;
 use fault_points::{Moment, Skip, Step};
 use futures::{StreamExt as _, stream};
@@ -13,7 +19,10 @@ use storage_types::{
     BatchId, Manifest, Proof,
     gateway_api::{BatchStatus, EnsureTable},
 };
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    time::Instant,
+};
 
 use super::{Real, at};
 use crate::migrator::gateway::Proofs;
@@ -131,6 +140,30 @@ impl Nas for Real {
     }
 }
 
+/// What the disk said when a spooled batch could not be read.
+type Unread = Arc<OnceLock<String>>;
+
+/// A file on its way to the NAS. A read that fails breaks the request off as a bad line does: which of the two it was
+/// is noted here.
+struct Watched {
+    bytes: tokio::fs::File,
+    unread: Unread,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let read = Pin::new(&mut self.bytes).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &read {
+            let _ = self.unread.set(error.to_string());
+        }
+        read
+    }
+}
+
 impl Real {
     async fn send_missing(&self, record: &Move, manifest: &Manifest, status: &BatchStatus) -> Answer<()> {
         let last = u32::try_from(manifest.chunks.len()).unwrap_or(u32::MAX).saturating_sub(1);
@@ -173,8 +206,15 @@ impl Real {
         let bytes = self.files.reader(batch, offset).await;
         let bytes =
             bytes.map_err(|error| Trouble::Spent(format!("read chunk {number} of {batch}: {error}")))?;
+        let unread = Unread::default();
+        let bytes = Watched { bytes, unread: Arc::clone(&unread) };
         let begun = Instant::now();
         let sent = self.gateway.put_chunk(batch, number, &chunk.blake3, length, bytes, &self.limiter).await;
+        if let Some(error) = unread.get() {
+            // It is encoded again, into another file.
+            self.files.remove(batch);
+            return Err(Trouble::Local(format!("read chunk {number} of {batch}: {error}")));
+        }
         match &sent {
             Ok(()) => self.monitor.transferred(length, begun.elapsed()),
             // A refusal did cross the link.
