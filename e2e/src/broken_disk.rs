@@ -26,7 +26,7 @@ pub enum Fault {
     Writes = 2,
     /// `fsync` and `fdatasync` fail.
     Syncs = 4,
-    /// Reading does not come back until it is over.
+    /// Reading files of an engine's parts does not come back until it is over.
     StuckReads = 1 << 8,
     /// Writing does not.
     StuckWrites = 2 << 8,

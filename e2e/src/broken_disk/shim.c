@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -32,6 +34,17 @@ __attribute__((constructor)) static void begin(void) {
 
 static int is_to(uint32_t what) { return (__atomic_load_n(&control->fails, __ATOMIC_ACQUIRE) & what) != 0; }
 
+/* Only files of an engine's parts are stuck: not its log, nor what it knows of its tables, without which it can do
+ * nothing at all. */
+static int is_of_a_part(int file) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    return strstr(path, "/store/") && !strstr(path, ".sql") && !strstr(path, "/format_version.txt");
+}
+
 static int broken(int file, uint32_t what) {
     uint32_t stuck = what << STUCK_BITS;
     if (!control || !is_to(what | stuck)) return 0;
@@ -39,7 +52,7 @@ static int broken(int file, uint32_t what) {
     struct stat about;
     int is_it = fstat(file, &about) == 0 && about.st_dev == control->device && S_ISREG(about.st_mode);
     errno = before;
-    if (!is_it) return 0;
+    if (!is_it || (!is_to(what) && !is_of_a_part(file))) return 0;
     __atomic_fetch_add(&control->failed, 1, __ATOMIC_RELAXED);
     while (is_to(stuck)) syscall(SYS_nanosleep, &(struct timespec){0, 1000000}, NULL);
     errno = is_to(what) ? EIO : before;
