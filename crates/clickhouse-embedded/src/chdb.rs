@@ -1,4 +1,4 @@
-//! The door to libchdb's C interface: the one file of this crate where `unsafe` is allowed.
+//! The door to libchdb's C interface.
 //!
 //! libchdb is loaded at run time, so that the rest of the workspace builds and starts without it. One
 //! function does the work, `chdb_query_cmdline`: `clickhouse local`'s main. It returns when the engine has

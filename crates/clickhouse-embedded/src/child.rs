@@ -21,7 +21,7 @@ use crate::configuration::Configuration;
 use crate::folders::Folders;
 use crate::library::FETCH_COMMAND;
 use crate::program::Program;
-use crate::{confine, ports};
+use crate::{confine, disk_errors, ports};
 
 /// The first argument of the engine's process; the supervisor starts itself with it.
 pub const MARK: &str = "engine-process";
@@ -117,6 +117,7 @@ fn become_server(options: &Options, server: PathBuf) -> anyhow::Result<()> {
 fn run_library(options: &Options) -> anyhow::Result<()> {
     let library = options.library.clone().unwrap_or_default();
     let program = Program::Library(library.clone());
+    disk_errors::watch();
     let folders = prepare(options, &program)?;
     let mut config = b"--config-file=".to_vec();
     config.extend_from_slice(Configuration::path(&folders).as_os_str().as_bytes());

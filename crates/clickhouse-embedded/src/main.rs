@@ -20,6 +20,7 @@ mod cli;
 mod configuration;
 mod confine;
 mod console;
+mod disk_errors;
 mod folders;
 mod library;
 mod log;
