@@ -27,7 +27,7 @@ const ROWS: u64 = 3_000;
 /// words, and what would help.
 type Case = (&'static str, Fault, Point, &'static str, &'static str);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 14] = [
     (
         "service/spool",
         Writes,
@@ -53,6 +53,11 @@ const CASES: [Case; 10] = [
     ("gateway/spool", Reads, Point::GatewayCommitAfterJournal, "Input/output error", "gateway's data_dir"),
     ("gateway", Writes, Point::GatewayCommitBeforeJournal, "journal: disk I/O error", "gateway's log"),
     ("gateway", Syncs, Point::MoveSendBefore, "journal: disk I/O error", "gateway's log"),
+    // An engine ends rather than take it for done, and is started again; what it was asked is lost.
+    ("hot", Reads, Point::MoveEncodeBefore, "hot engine: ", "start the hot engine"),
+    ("hot", Writes, Point::MoveDeleteBeforeEffect, "hot engine: ", "start the hot engine"),
+    ("cold", Writes, Point::GatewayCommitAfterJournal, "the cold ClickHouse", "ClickHouse"),
+    ("cold", Reads, Point::GatewayLoadAfterEffect, "the cold ClickHouse", "ClickHouse"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +91,10 @@ async fn a_disk_that_fails_is_waited_for_and_not_believed() {
         struck.felt().await.unwrap_or_else(|error| panic!("{what}: {error:#}"));
         let wait = waits_for(&fixture, id, &[says]).await.unwrap_or_else(|error| panic!("{what}: {error:#}"));
         assert!(wait.help.contains(helps) && !wait.operator, "{what}: {wait:?}");
-        exact(&fixture).await.unwrap_or_else(|error| panic!("{what}, questions: {error:#}"));
+        // Without its disk an engine answers nothing, and nothing wrong.
+        if !["hot", "cold"].contains(&disk) {
+            exact(&fixture).await.unwrap_or_else(|error| panic!("{what}, questions: {error:#}"));
+        }
         let calls = struck.calls().unwrap();
         drop(struck);
         ends_by_itself(&fixture, id).await.unwrap_or_else(|error| panic!("{what}, afterwards: {error:#}"));

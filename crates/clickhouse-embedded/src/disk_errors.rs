@@ -13,13 +13,14 @@
 //! The engine's own log is left out: it is no reason to end.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fd::BorrowedFd;
 use rustix::fs::{FileType, fstat, readlink};
 use rustix::io::Errno;
+use rustix::process::Signal;
 
 /// How long a write waits for room. Longer than an engine has to run to be a healthy one, so that a disk that stays
 /// full is no series of deaths.
@@ -33,6 +34,8 @@ static WATCHED: AtomicBool = AtomicBool::new(false);
 unsafe extern "C" {
     /// Where `errno` of this thread is, of the C library.
     fn __errno_location() -> *mut c_int;
+    /// dlsym(3).
+    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
 /// From now on errors of this process's files are not passed on.
@@ -40,70 +43,81 @@ pub fn watch() {
     WATCHED.store(true, Ordering::Relaxed);
 }
 
-/// What the caller of the C function gets.
-fn answered(file: c_int, call: impl Fn(BorrowedFd<'_>) -> Result<usize, Errno>) -> isize {
-    let outcome = if file < 0 {
-        Err(Errno::BADF)
-    } else {
-        // SAFETY: not -1, and the caller keeps what it hands over open during the call; if it is not open, the
-        // kernel says so.
-        let file = unsafe { BorrowedFd::borrow_raw(file) };
-        insisted(file, &call)
-    };
-    match outcome {
-        Ok(count) => count.cast_signed(),
-        Err(error) => {
-            // SAFETY: the C library's own place for it, of this thread.
-            unsafe { *__errno_location() = error.raw_os_error() };
-            -1
+/// A function of the C library that one of ours stands before.
+struct Behind {
+    name: &'static CStr,
+    found: AtomicPtr<c_void>,
+}
+
+impl Behind {
+    const fn new(name: &'static CStr) -> Self {
+        Self { name, found: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    /// Its address; the process ends where there is none, which no C library lacks.
+    fn address(&self) -> *mut c_void {
+        /// "the next one after this program's" (dlfcn.h).
+        const NEXT: *mut c_void = usize::MAX as *mut c_void;
+        let mut found = self.found.load(Ordering::Relaxed);
+        if found.is_null() {
+            // SAFETY: the name is NUL-terminated; the answer is an address of a library that stays, or NULL.
+            found = unsafe { dlsym(NEXT, self.name.as_ptr()) };
+            self.found.store(found, Ordering::Relaxed);
         }
+        if found.is_null() {
+            std::process::abort();
+        }
+        found
     }
 }
 
-fn insisted(
-    file: BorrowedFd<'_>,
-    call: &impl Fn(BorrowedFd<'_>) -> Result<usize, Errno>,
-) -> Result<usize, Errno> {
+fn errno() -> Errno {
+    // SAFETY: the C library's own place for it, of this thread.
+    Errno::from_raw_os_error(unsafe { *__errno_location() })
+}
+
+/// Makes the call until its outcome may be passed on.
+fn insisted(file: c_int, call: impl Fn() -> isize) -> isize {
     let mut since = None;
     loop {
-        let error = match call(file) {
-            Err(error) if WATCHED.load(Ordering::Relaxed) && is_of_a_disk(file, error) => error,
-            outcome => return outcome,
+        let count = call();
+        if count >= 0 || !WATCHED.load(Ordering::Relaxed) {
+            return count;
+        }
+        let error = errno();
+        let Some(name) = name_on_a_disk(file, error) else {
+            // SAFETY: as in `errno`; looking has changed it.
+            unsafe { *__errno_location() = error.raw_os_error() };
+            return count;
         };
         let full = matches!(error, Errno::NOSPC | Errno::DQUOT);
-        let since = *since.get_or_insert_with(Instant::now);
-        if !full || since.elapsed() > ROOM {
-            let name = name(file);
+        if !full || since.get_or_insert_with(Instant::now).elapsed() > ROOM {
             eprintln!("{name}: {error}: the engine ends, so that nothing is taken for done");
+            // At once: the library would answer others for a while when it is aborted.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
             std::process::abort();
         }
         std::thread::sleep(LOOK);
     }
 }
 
-fn is_of_a_disk(file: BorrowedFd<'_>, error: Errno) -> bool {
-    let passes = matches!(error, Errno::INTR | Errno::AGAIN | Errno::BADF | Errno::FAULT | Errno::INVAL);
-    let is_file = || fstat(file).is_ok_and(|about| FileType::from_raw_mode(about.st_mode).is_file());
-    !passes && is_file() && !name(file).contains("/log/")
-}
-
-fn name(file: BorrowedFd<'_>) -> String {
-    use std::os::fd::AsRawFd as _;
-    let link = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new());
-    link.map_or_else(|_| "a file".into(), |name| name.to_string_lossy().into_owned())
-}
-
-/// The bytes that the caller of a C function points to.
-///
-/// # Safety
-/// `bytes` points to `count` bytes that nobody writes meanwhile, or `count` is 0.
-unsafe fn given<'a>(bytes: *const c_void, count: usize) -> &'a [u8] {
-    if count == 0 {
-        return &[];
+/// The file's name where the error is one of a disk's; `None`: it is passed on.
+fn name_on_a_disk(file: c_int, error: Errno) -> Option<String> {
+    if file < 0 || matches!(error, Errno::INTR | Errno::AGAIN | Errno::BADF | Errno::FAULT | Errno::INVAL) {
+        return None;
     }
-    // SAFETY: as the caller promises.
-    unsafe { std::slice::from_raw_parts(bytes.cast(), count) }
+    // SAFETY: not -1, and whoever made the call keeps it open; if it is not, the kernel says so.
+    let about = fstat(unsafe { BorrowedFd::borrow_raw(file) }).ok()?;
+    let is_file = FileType::from_raw_mode(about.st_mode).is_file();
+    let name = readlink(format!("/proc/self/fd/{file}"), Vec::new());
+    let name = name.map_or_else(|_| "a file".into(), |name| name.to_string_lossy().into_owned());
+    (is_file && !name.contains("/log/")).then_some(name)
 }
+
+type Write = unsafe extern "C" fn(c_int, *const c_void, usize) -> isize;
+type WriteAt = unsafe extern "C" fn(c_int, *const c_void, usize, i64) -> isize;
+type Read = unsafe extern "C" fn(c_int, *mut c_void, usize) -> isize;
+type ReadAt = unsafe extern "C" fn(c_int, *mut c_void, usize, i64) -> isize;
 
 /// write(2).
 ///
@@ -111,20 +125,24 @@ unsafe fn given<'a>(bytes: *const c_void, count: usize) -> &'a [u8] {
 /// As that: `bytes` points to `count` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn write(file: c_int, bytes: *const c_void, count: usize) -> isize {
-    // SAFETY: the caller's promise.
-    let bytes = unsafe { given(bytes, count) };
-    answered(file, |file| rustix::io::write(file, bytes))
+    static BEHIND: Behind = Behind::new(c"write");
+    // SAFETY: it has this type (POSIX); the rest is the caller's promise.
+    insisted(file, || unsafe {
+        std::mem::transmute::<*mut c_void, Write>(BEHIND.address())(file, bytes, count)
+    })
 }
 
-/// pwrite(2).
+/// pwrite(2); `off_t` has 64 bits here.
 ///
 /// # Safety
 /// As that: `bytes` points to `count` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pwrite(file: c_int, bytes: *const c_void, count: usize, offset: i64) -> isize {
-    // SAFETY: the caller's promise.
-    let bytes = unsafe { given(bytes, count) };
-    answered(file, |file| rustix::io::pwrite(file, bytes, offset.cast_unsigned()))
+pub unsafe extern "C" fn pwrite(file: c_int, bytes: *const c_void, count: usize, at: i64) -> isize {
+    static BEHIND: Behind = Behind::new(c"pwrite");
+    // SAFETY: as in `write`.
+    insisted(file, || unsafe {
+        std::mem::transmute::<*mut c_void, WriteAt>(BEHIND.address())(file, bytes, count, at)
+    })
 }
 
 /// pwrite(2) by its other name.
@@ -132,25 +150,9 @@ pub unsafe extern "C" fn pwrite(file: c_int, bytes: *const c_void, count: usize,
 /// # Safety
 /// As that: `bytes` points to `count` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pwrite64(file: c_int, bytes: *const c_void, count: usize, offset: i64) -> isize {
+pub unsafe extern "C" fn pwrite64(file: c_int, bytes: *const c_void, count: usize, at: i64) -> isize {
     // SAFETY: the caller's promise.
-    unsafe { pwrite(file, bytes, count, offset) }
-}
-
-/// What the linker would leave out, since nothing in this program calls it.
-#[used]
-static KEPT: [unsafe extern "C" fn(c_int, *const c_void, usize, i64) -> isize; 2] = [pwrite, pwrite64];
-
-/// Room that the caller of a C function has for bytes.
-///
-/// # Safety
-/// `bytes` points to `count` bytes that are the caller's alone, or `count` is 0.
-unsafe fn room<'a>(bytes: *mut c_void, count: usize) -> &'a mut [std::mem::MaybeUninit<u8>] {
-    if count == 0 {
-        return &mut [];
-    }
-    // SAFETY: as the caller promises; they need not be initialised.
-    unsafe { std::slice::from_raw_parts_mut(bytes.cast(), count) }
+    unsafe { pwrite(file, bytes, count, at) }
 }
 
 /// read(2).
@@ -159,10 +161,10 @@ unsafe fn room<'a>(bytes: *mut c_void, count: usize) -> &'a mut [std::mem::Maybe
 /// As that: `bytes` points to room for `count` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn read(file: c_int, bytes: *mut c_void, count: usize) -> isize {
-    answered(file, |file| {
-        // SAFETY: the caller's promise.
-        let room = unsafe { room(bytes, count) };
-        rustix::io::read(file, room).map(|(read, _)| read.len())
+    static BEHIND: Behind = Behind::new(c"read");
+    // SAFETY: as in `write`.
+    insisted(file, || unsafe {
+        std::mem::transmute::<*mut c_void, Read>(BEHIND.address())(file, bytes, count)
     })
 }
 
@@ -171,11 +173,11 @@ pub unsafe extern "C" fn read(file: c_int, bytes: *mut c_void, count: usize) -> 
 /// # Safety
 /// As that: `bytes` points to room for `count` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pread(file: c_int, bytes: *mut c_void, count: usize, offset: i64) -> isize {
-    answered(file, |file| {
-        // SAFETY: the caller's promise.
-        let room = unsafe { room(bytes, count) };
-        rustix::io::pread(file, room, offset.cast_unsigned()).map(|(read, _)| read.len())
+pub unsafe extern "C" fn pread(file: c_int, bytes: *mut c_void, count: usize, at: i64) -> isize {
+    static BEHIND: Behind = Behind::new(c"pread");
+    // SAFETY: as in `write`.
+    insisted(file, || unsafe {
+        std::mem::transmute::<*mut c_void, ReadAt>(BEHIND.address())(file, bytes, count, at)
     })
 }
 
@@ -184,7 +186,11 @@ pub unsafe extern "C" fn pread(file: c_int, bytes: *mut c_void, count: usize, of
 /// # Safety
 /// As that: `bytes` points to room for `count` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pread64(file: c_int, bytes: *mut c_void, count: usize, offset: i64) -> isize {
+pub unsafe extern "C" fn pread64(file: c_int, bytes: *mut c_void, count: usize, at: i64) -> isize {
     // SAFETY: the caller's promise.
-    unsafe { pread(file, bytes, count, offset) }
+    unsafe { pread(file, bytes, count, at) }
 }
+
+/// What the linker would leave out, since nothing in this program calls it.
+#[used]
+static KEPT: [WriteAt; 2] = [pwrite, pwrite64];

@@ -130,7 +130,7 @@ pub fn response(state: MoveState, trouble: &Trouble) -> Response {
     use MoveState::{Planned, Published, Reclaiming};
     match (trouble, state) {
         (Trouble::HotAway(_), _) => Response::Wait("start the hot engine"),
-        (Trouble::NasAway(_), _) => Response::Wait("see that the NAS and the link are up"),
+        (Trouble::NasAway(_), _) => Response::Wait("see that the NAS, its ClickHouse and the link are up"),
         (Trouble::HotRefuses(_), _) => Response::Wait("see what the hot engine's log says"),
         (Trouble::NasRefuses(_), _) => Response::Wait("see what the gateway's log says"),
         (Trouble::Denied(_), _) => {
