@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use storage_types::{MigrationId, MoveState, service_api::WaitReport};
+use storage_types::{
+    MigrationId, MoveState,
+    service_api::{MigrationState, WaitReport},
+};
 use testbed::{fixture::Fixture, wait::within};
 
 /// Longest wait for a move to say so, or to end.
@@ -16,11 +19,14 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub async fn waits_for(fixture: &Fixture, id: MigrationId, words: &[&str]) -> Result<WaitReport> {
     let what = format!("a move says that it waits for {words:?}");
     let told = within(LIMIT, &what, async || {
-        let moves = fixture.service.migration(id).await.ok()?.moves;
-        let mut waits = moves.into_iter().filter_map(|record| record.waits_for);
-        waits.find(|wait| !wait.help.is_empty() && words.iter().any(|word| wait.what.contains(word)))
+        let report = fixture.service.migration(id).await.ok()?;
+        let over = report.state != MigrationState::Running;
+        let mut waits = report.moves.into_iter().filter_map(|record| record.waits_for);
+        let said = |wait: &WaitReport| words.iter().any(|word| wait.what.contains(word));
+        let told = waits.find(|wait| !wait.help.is_empty() && said(wait)).map(Ok);
+        told.or_else(|| over.then(|| Err(anyhow::anyhow!("the migration is over and never said so"))))
     });
-    match told.await {
+    match told.await.and_then(|told| told) {
         Ok(wait) => Ok(wait),
         Err(error) => {
             let report = fixture.service.migration(id).await;

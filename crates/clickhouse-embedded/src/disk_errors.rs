@@ -5,8 +5,10 @@
 //! statement. So this program stands between the library and the C library's reads and writes, as its symbols come
 //! first: in the engine's process
 //!
-//! - a disk that is full is waited for, as long as [`ROOM`] (what ClickHouse writes much of it reserves before, and
-//!   refuses in time with `NOT_ENOUGH_SPACE`);
+//! - a table's definition that finds no room fails when it is synced: that error the library does see, and the
+//!   statement fails;
+//! - any other write to a disk that is full waits, as long as [`ROOM`] (what ClickHouse writes much of it reserves
+//!   before, and refuses in time with `NOT_ENOUGH_SPACE`);
 //! - after that, and at once on every other error of a file, the process ends. Nothing was acknowledged; what was
 //!   begun is a part without its name, which the next start removes. The supervisor starts the engine again.
 //!
@@ -14,7 +16,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fd::BorrowedFd;
@@ -27,6 +29,11 @@ use rustix::process::Signal;
 const ROOM: Duration = Duration::from_secs(90);
 /// How often it is tried.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Files that may be known by their number.
+const FILES: usize = 4096;
+/// By a file's number: the error of a write that was passed on, and which its sync has yet to tell.
+static UNTOLD: [AtomicI32; FILES] = [const { AtomicI32::new(0) }; FILES];
 
 /// This process is an engine's.
 static WATCHED: AtomicBool = AtomicBool::new(false);
@@ -91,14 +98,44 @@ fn insisted(file: c_int, call: impl Fn() -> isize) -> isize {
             return count;
         };
         let full = matches!(error, Errno::NOSPC | Errno::DQUOT);
+        if full
+            && (name.ends_with(".sql") || name.ends_with(".sql.tmp"))
+            && let Some(untold) = untold(file)
+        {
+            untold.store(error.raw_os_error(), Ordering::Relaxed);
+            return count;
+        }
         if !full || since.get_or_insert_with(Instant::now).elapsed() > ROOM {
-            eprintln!("{name}: {error}: the engine ends, so that nothing is taken for done");
-            // At once: the library would answer others for a while when it is aborted.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
-            std::process::abort();
+            end(&name, error);
         }
         std::thread::sleep(LOOK);
     }
+}
+
+fn end(name: &str, error: Errno) -> ! {
+    eprintln!("{name}: {error}: the engine ends, so that nothing is taken for done");
+    // At once: the library would answer others for a while when it is aborted.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+    std::process::abort();
+}
+
+fn untold(file: c_int) -> Option<&'static AtomicI32> {
+    usize::try_from(file).ok().and_then(|file| UNTOLD.get(file))
+}
+
+/// What a write of the file was refused with, told once.
+fn tell(file: c_int) -> Option<Errno> {
+    let error = untold(file)?;
+    let error = if error.load(Ordering::Relaxed) == 0 { 0 } else { error.swap(0, Ordering::Relaxed) };
+    (error != 0).then(|| Errno::from_raw_os_error(error))
+}
+
+/// A sync of the file, unless it has something to tell.
+fn synced(file: c_int, sync: impl Fn() -> c_int) -> c_int {
+    let Some(error) = tell(file) else { return sync() };
+    // SAFETY: as in `errno`.
+    unsafe { *__errno_location() = error.raw_os_error() };
+    -1
 }
 
 /// The file's name where the error is one of a disk's; `None`: it is passed on.
@@ -114,6 +151,7 @@ fn name_on_a_disk(file: c_int, error: Errno) -> Option<String> {
     (is_file && !name.contains("/log/")).then_some(name)
 }
 
+type OfAFile = unsafe extern "C" fn(c_int) -> c_int;
 type Write = unsafe extern "C" fn(c_int, *const c_void, usize) -> isize;
 type WriteAt = unsafe extern "C" fn(c_int, *const c_void, usize, i64) -> isize;
 type Read = unsafe extern "C" fn(c_int, *mut c_void, usize) -> isize;
@@ -191,6 +229,45 @@ pub unsafe extern "C" fn pread64(file: c_int, bytes: *mut c_void, count: usize, 
     unsafe { pread(file, bytes, count, at) }
 }
 
+/// fsync(2).
+///
+/// # Safety
+/// As that.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fsync(file: c_int) -> c_int {
+    static BEHIND: Behind = Behind::new(c"fsync");
+    // SAFETY: as in `write`.
+    synced(file, || unsafe { std::mem::transmute::<*mut c_void, OfAFile>(BEHIND.address())(file) })
+}
+
+/// fdatasync(2).
+///
+/// # Safety
+/// As that.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fdatasync(file: c_int) -> c_int {
+    static BEHIND: Behind = Behind::new(c"fdatasync");
+    // SAFETY: as in `write`.
+    synced(file, || unsafe { std::mem::transmute::<*mut c_void, OfAFile>(BEHIND.address())(file) })
+}
+
+/// close(2). A file that was to be synced and is not.
+///
+/// # Safety
+/// As that.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn close(file: c_int) -> c_int {
+    static BEHIND: Behind = Behind::new(c"close");
+    if let Some(error) = tell(file) {
+        end("a table's definition that was not synced", error);
+    }
+    // SAFETY: as in `write`.
+    unsafe { std::mem::transmute::<*mut c_void, OfAFile>(BEHIND.address())(file) }
+}
+
 /// What the linker would leave out, since nothing in this program calls it.
 #[used]
 static KEPT: [WriteAt; 2] = [pwrite, pwrite64];
+/// Likewise.
+#[used]
+static SYNCS: [OfAFile; 3] = [fsync, fdatasync, close];
