@@ -40,6 +40,7 @@ pub mod record;
 pub mod sabotage;
 mod ship;
 pub mod state;
+pub mod trust;
 mod withdraw;
 pub mod world;
 

@@ -51,7 +51,8 @@ impl<W: World> Mover<W> {
         let ids = |published: bool| -> Vec<_> {
             let wanted = batches.iter().filter(|b| match b.state {
                 BatchState::Published => published,
-                BatchState::Dropped => !published && !b.retired,
+                // One that was proven, and was found again after a loss of the catalog, stays.
+                BatchState::Dropped => !published && !b.retired && !b.proven,
                 _ => false,
             });
             wanted.map(|b| b.id).collect()
@@ -84,6 +85,10 @@ impl<W: World> Mover<W> {
     async fn look_again(&self, record: &Move, changes: &Changes) -> Result<(), StepError> {
         let now = self.world.head().parts(&record.table, record.rows, true).await?;
         self.compare_with(record, &now, changes)?;
+        if record.parts.is_empty() && record.sent == Some(sum(&now)) {
+            // It was found again on the NAS: the head has all of its rows, and from now on it is told what becomes of them.
+            self.advance(record, [], |m| (m.parts, m.left) = (now, false))?;
+        }
         self.note_looked_after(record.id, changes.latest);
         Ok(())
     }
@@ -158,6 +163,8 @@ impl<W: World> Mover<W> {
             Err(found) => return self.on_difference(record, found),
         };
         if record.state == MoveState::Published {
+            // A NAS that was put back to an older state may not know that it has the only copy from now on.
+            world.nas().published(&ids).await?;
             // The witness first: without it nothing may be deleted, and it alone does no harm.
             let journal = world.journal();
             let deleted_in = journal.read(|book| book.version);

@@ -50,11 +50,13 @@ pub enum Rule {
     Expires,
     /// Parts whose names are what they were may have been changed by patches.
     Patches,
+    /// A catalog that does not know what was deleted from the head learns it first.
+    Witness,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::LastLook,
         Self::ColdProof,
         Self::FreshNonce,
@@ -78,6 +80,7 @@ impl Rule {
         Self::Numbering,
         Self::Expires,
         Self::Patches,
+        Self::Witness,
     ];
 }
 

@@ -54,10 +54,15 @@ fn is_mixed(state: &State, fact: &Fact) -> bool {
     fact.shadow.is_some() && state.plan.states(8)
 }
 
+/// Whether such a row is among them.
+pub fn has_mixed(state: &State, set: RowSet) -> bool {
+    state.hot.in_set(set).any(|row| state.truth.of(row.id).is_some_and(|fact| is_mixed(state, fact)))
+}
+
 /// Our deletion has taken a row.
 fn moved(state: &mut State, id: MoveId, row: &Row) {
     let looks = state.looks.get(&id).copied().unwrap_or_default();
-    let in_cold = state.nas.visible_copies(&state.book, row.id);
+    let in_cold = state.cold_copies(row.id);
     let Some(fact) = state.truth.of(row.id).cloned() else { return };
     if fact.forgiven {
         return;
@@ -83,7 +88,11 @@ fn moved(state: &mut State, id: MoveId, row: &Row) {
     {
         state.truth.violated(|| format!("a change of row {} is lost with the head's copy", row.id));
     }
-    state.truth.change(row.id, |fact| fact.archived = true);
+    // What was asked for later than was heeded is settled with it.
+    state.truth.change(row.id, |fact| {
+        fact.archived = true;
+        fact.touches.clear();
+    });
 }
 
 /// The server did something on its own.
@@ -142,7 +151,7 @@ fn shifted(state: &mut State, row: &Row, before: i64) {
 /// A row left the head by the user's will, or the table's TTL.
 pub fn left(state: &mut State, row: &Row) {
     let event = state.event;
-    let archived = !state.nas.visible_copies(&state.book, row.id).is_empty();
+    let archived = !state.cold_copies(row.id).is_empty();
     state.truth.change(row.id, |fact| {
         if fact.life == Life::Alive {
             fact.life = Life::Dropped(event);
@@ -159,7 +168,9 @@ pub fn came(state: &mut State, parts: &[Part]) {
         let number = part.number(row);
         // Only numbers that were brought along, or come again, may be ones that a move means.
         let again = part.numbered || state.hot.counts_again;
-        let meant = again && state.book.open_moves().any(|m| m.opened && belongs(m.rows, row.time, number));
+        let meant = again
+            && (!state.catalog.claimed
+                || state.book.open_moves().any(|m| m.opened && belongs(m.rows, row.time, number)));
         let was_read = state.truth.encoded.values().flatten().any(|read| read.id == row.id);
         state.truth.change(row.id, |fact| {
             fact.life = Life::Alive;
@@ -201,7 +212,15 @@ pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
             }
             settle_equal(state, &head, &cold);
             shifts_are_late(state, &cold, looks.heeds_mutations());
-            changes_are_heeded(state, id, &head, &cold, looks.heeds_mutations());
+            // Who took the rows of a move that was found again, ours or others, is not known any more.
+            let found_again = record.left && record.parts.is_empty() && state.truth.forgotten > 0;
+            if found_again {
+                for row in &cold {
+                    state.truth.change(row.id, |fact| fact.twice |= fact.shifted.is_some());
+                }
+            } else {
+                changes_are_heeded(state, id, &head, &cold, looks.heeds_mutations());
+            }
             let same = state.hot.place() == record.place;
             for row in head.iter().filter(|_| same) {
                 let Some(fact) = state.truth.of(row.id) else { continue };
@@ -227,10 +246,7 @@ pub fn judge(state: &mut State, id: MoveId, to: MoveState) {
         }
         MoveState::Withdrawing => {
             let head: Vec<Row> = state.hot.rows().map(|(_, row)| *row).collect();
-            let mixed = state
-                .hot
-                .in_set(record.rows)
-                .any(|row| state.truth.of(row.id).is_some_and(|fact| is_mixed(state, fact)));
+            let mixed = has_mixed(state, record.rows);
             for row in &cold {
                 let Some(fact) = state.truth.of(row.id) else { continue };
                 let early = matches!(fact.life, Life::Dropped(event) if event <= looks.heeds_rows());
@@ -268,14 +284,15 @@ fn settle_equal(state: &mut State, head: &[Row], cold: &[Row]) {
         contents.sort_unstable();
         contents
     };
-    let of = |rows: &[Row], id| rows.iter().filter(|row| row.id == id).count();
+    let is_same = |a: &Row, b: &Row| (a.id, a.time, a.value) == (b.id, b.time, b.value);
+    let of = |rows: &[Row], row: &Row| rows.iter().filter(|other| is_same(other, row)).count();
     if head.len() != cold.len()
-        || cold.iter().all(|row| of(head, row.id) == of(cold, row.id))
+        || cold.iter().all(|row| of(head, row) == of(cold, row))
         || sorted(head) != sorted(cold)
     {
         return;
     }
-    for row in head.iter().chain(cold).filter(|row| of(head, row.id) != of(cold, row.id)) {
+    for row in head.iter().chain(cold).filter(|row| of(head, row) != of(cold, row)) {
         state.truth.change(row.id, |fact| (fact.twice, fact.forgiven) = (true, true));
     }
 }

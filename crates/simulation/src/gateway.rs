@@ -6,11 +6,11 @@ use moves::{
     record::PartRows,
     world::{Answer, Commit, Encoded, Nas, Spool},
 };
-use storage_types::{BatchId, BatchState, Manifest, Proof, gateway_api::BatchStatus};
+use storage_types::{BatchId, BatchState, Manifest, Origin, Proof, gateway_api::BatchStatus};
 
 use crate::{
     calls::Callee,
-    effects::alike,
+    effects::{alike, has_mixed},
     head,
     hot::Part,
     nas::{Copy, Job, NasState},
@@ -88,7 +88,12 @@ fn manifest(record: &Move, batch: &Batch, found: Proof, bytes: u64) -> Manifest 
         engine_version: String::new(),
         chunk_bytes: 1,
         chunks: Vec::new(),
-        origin: None,
+        origin: Some(Origin {
+            server: record.place.server.clone(),
+            head: record.place.table.clone(),
+            window: record.rows.window,
+            watermark: record.rows.watermark,
+        }),
     }
 }
 
@@ -245,7 +250,9 @@ fn rows_are_elsewhere(state: &mut State, id: BatchId, unproven: bool) {
     let looked = state.running_move().and_then(|id| state.looks.get(&id)).copied().unwrap_or_default();
     // Before publishing parts are only counted: what left and what came under old numbers can look like nothing.
     let published = state.running_move().and_then(|id| state.book.get(id)).is_some_and(|m| m.sent.is_some());
-    let counted = !published && state.truth.attached;
+    let mixed =
+        state.running_move().and_then(|id| state.book.get(id)).is_some_and(|m| has_mixed(state, m.rows));
+    let counted = (!published && state.truth.attached) || mixed;
     if proven && unproven {
         state.truth.violated(|| format!("batch {id} was proven and is retired without a look"));
     }

@@ -90,8 +90,18 @@ impl Head for Sim {
         .await
     }
 
-    async fn witness(&self, _: Witness) -> Answer<()> {
-        self.call(Callee::Hot, "witness", |_| Ok(())).await
+    async fn witness(&self, witness: Witness) -> Answer<()> {
+        self.call(Callee::Hot, "witness", move |state| {
+            state.witness = Some(witness);
+            Ok(())
+        })
+        .await?;
+        self.with(|state| {
+            if !state.dead {
+                state.catalog.noted = Some(witness.version);
+            }
+        });
+        Ok(())
     }
 
     async fn delete(&self, what: Deletable<'_>) -> Answer<()> {

@@ -42,7 +42,7 @@ impl Journal for Sim {
     }
 
     fn catalog(&self) -> u64 {
-        1
+        self.with(|state| state.catalog.id)
     }
 }
 
@@ -55,6 +55,7 @@ pub fn write(state: &mut State, mut changes: Vec<Change>) -> Answer<u64> {
     for change in &changes {
         match change {
             Change::Move(new) => {
+                state.catalog.has_moves = true;
                 let old = state.book.get(new.id).cloned();
                 if old.as_ref().map(|old| old.state) != Some(new.state) {
                     reached.push((new.id, new.state));
@@ -94,6 +95,15 @@ pub fn write(state: &mut State, mut changes: Vec<Change>) -> Answer<u64> {
 /// A cancelled move goes on only when a look has shown that rows have left the head.
 fn has_looked(state: &State, id: MoveId) -> bool {
     state.looks.get(&id).is_some_and(|looks| looks.parts.is_some())
+}
+
+/// What the NAS knows, in one transaction: it outranks what an older copy of the journal holds.
+pub fn take_over(state: &mut State, mut changes: Vec<Change>) {
+    let version = state.book.version + u64::from(state.book.is_seen(&changes));
+    state.book.stamp(&mut changes, version);
+    state.note(|| format!("  learn {}", shown(&changes)));
+    state.catalog.has_moves |= changes.iter().any(|change| matches!(change, Change::Move(_)));
+    state.book.apply(changes, version);
 }
 
 fn shown(changes: &[Change]) -> String {

@@ -3,8 +3,8 @@
 //! The steps are the real ones. What they touch is a model: a hot table with parts, block numbers, merges,
 //! mutations and a TTL; a NAS with batches and proof jobs; a journal; clocks. Every call may be delayed, fail
 //! before its effect or after it; the process may die at every call and after every commit; machines go away,
-//! bytes rot, the NAS is put back to an older state. Users insert, update (by mutations and by patches, also the time), delete, drop, detach, attach, truncate,
-//! alter and exchange; an operator cancels and decides. One thing happens at a time, chosen by one generator, so
+//! bytes rot, the NAS is put back to an older state, the catalog is lost or put back. Users insert, update (by mutations,
+//! also the time, and by patches), delete, drop, detach, attach, truncate, alter and exchange; an operator cancels and decides. One thing happens at a time, chosen by one generator, so
 //! that a seed is a world: `cargo xtask simulate --seed S` plays it again with its log.
 //!
 //! After some hundred events nothing fails any more; then every move has to be over within the bound of `run`.
@@ -41,6 +41,10 @@
 //! - An update followed by a DROP, or by an EXCHANGE, before anybody looked: the archive keeps the older version.
 //! - In a table with a TTL, rows with old block numbers that are attached into a window that is being moved may be
 //!   merged into a part that the TTL took as many rows from or more: they are taken for what is left of its rows.
+//! - What was changed or deleted before the catalog was lost or put back, and had not been looked at; likewise in moves
+//!   that are found again on the NAS, as long as nobody has seen their rows in the head.
+//! - A row that users dropped from the head while only batches had it that a catalog which was put back does not know,
+//!   where no move has deleted rows since: such a catalog is trusted.
 //! - A row whose operator chose `keep-cold` while it was in the head only, or `keep-hot` while in cold only.
 //!
 //! # What it asks of the implementation
@@ -49,6 +53,7 @@
 //! buckets stay within the window, the NAS drops a proof job that nobody asks for.
 
 mod calls;
+mod catalog;
 mod effects;
 mod gateway;
 mod head;

@@ -6,6 +6,7 @@ use moves::{BatchState, Book};
 use storage_types::{BatchId, Manifest, Proof};
 
 use crate::{
+    catalog::Sender,
     plan::Removal,
     random::Random,
     row::{Row, RowId, proof},
@@ -73,6 +74,8 @@ pub struct Nas {
     pub batches: BTreeMap<BatchId, Copy>,
     /// Proof jobs.
     pub jobs: Vec<Job>,
+    /// Whose batches it takes.
+    pub sender: Option<Sender>,
     /// How it stood once.
     pub backup: Option<BTreeMap<BatchId, Copy>>,
     /// What it held before it was put back, in a backup.
@@ -95,10 +98,13 @@ impl Nas {
         })
     }
 
-    /// Copies of a row in batches that queries read, as they were sent.
-    pub fn visible_copies(&self, book: &Book, row: RowId) -> Vec<Row> {
-        let shown = book.batches().filter(|batch| batch.state == BatchState::Published);
-        let copies = shown.filter_map(|batch| self.batches.get(&batch.id));
+    /// Copies of a row in batches that queries read, as they were sent; without a book in those that it was told are.
+    pub fn visible_copies(&self, book: Option<&Book>, row: RowId) -> Vec<Row> {
+        let shown = |id: &BatchId, copy: &Copy| match book {
+            Some(book) => book.batch(*id).is_some_and(|batch| batch.state == BatchState::Published),
+            None => copy.state == NasState::Published,
+        };
+        let copies = self.batches.iter().filter(|(id, copy)| shown(id, copy)).map(|(_, copy)| copy);
         copies.flat_map(|copy| copy.sent.iter().filter(|sent| sent.id == row).copied()).collect()
     }
 

@@ -3,13 +3,15 @@
 use moves::MoveState;
 
 use crate::{
+    catalog,
     nas::{Copy, NasState},
     state::State,
 };
 
 /// One of this world's troubles by chance.
 pub fn act(state: &mut State) {
-    let bit = u32::try_from(state.random.below(8)).unwrap_or(0);
+    // The last one is wanted more often: little comes of the first that is met.
+    let bit = u32::try_from(state.random.below(12)).unwrap_or(0).min(8);
     if !state.plan.suffers(bit) {
         return;
     }
@@ -21,6 +23,8 @@ pub fn act(state: &mut State) {
         4 => damage(state),
         5 => restore_nas(state),
         6 => jump(state),
+        8 if state.catalog.refused => catalog::forget(state),
+        8 => catalog::lose(state),
         _ => lose_spool(state),
     }
 }

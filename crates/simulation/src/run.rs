@@ -15,7 +15,7 @@ use moves::{Change, Mover, Task};
 use storage_types::MigrationId;
 
 use crate::{
-    effects, outside, readers,
+    catalog, effects, outside, readers,
     state::{Sim, State},
     truth::{Looks, Violation},
     users,
@@ -31,6 +31,7 @@ const MANY_DECISIONS: u64 = 200;
 const MANY_STEPS: usize = 6;
 
 struct Step {
+    /// `None`: planning, or settling whether the catalog is trusted and the gateway takes its batches.
     task: Option<Task>,
     future: Pin<Box<dyn Future<Output = ()>>>,
 }
@@ -79,11 +80,16 @@ impl Run {
     fn begin(&mut self) {
         self.sim.with(|state| {
             state.hot.keeps_numbers = state.plan.numbers_before;
+            catalog::begin(state);
             for _ in 0..4 {
                 users::insert(state);
             }
         });
         self.plan();
+    }
+
+    fn is_settled(&self) -> bool {
+        self.sim.with(|state| state.catalog.trusted && state.catalog.claimed)
     }
 
     fn is_broken(&self) -> bool {
@@ -123,10 +129,10 @@ impl Run {
             let cancels = state.plan.states(12) && state.random.one_in(12);
             (cancels, state.plan.states(13) && state.random.one_in(4))
         });
-        if cancels {
+        if cancels && self.is_settled() {
             users::cancel(&self.sim, &self.mover);
         }
-        if operates {
+        if operates && self.is_settled() {
             users::operate(&self.sim, &self.mover);
         }
     }
@@ -138,6 +144,8 @@ impl Run {
             state.note(|| "the process dies and starts again".into());
             state.dead = false;
             state.leases.clear();
+            let random = state.random.next();
+            state.catalog.start(random);
             state.plan.settings
         });
         self.mover = Arc::new(Mover::new(self.sim.clone(), settings));
@@ -145,6 +153,9 @@ impl Run {
 
     /// Starts steps that are due.
     fn start(&mut self) {
+        if !self.is_settled() {
+            return self.settle();
+        }
         let due = self.mover.due();
         let due: Vec<Task> =
             due.into_iter().filter(|task| !self.steps.iter().any(|step| step.task == Some(*task))).collect();
@@ -165,9 +176,21 @@ impl Run {
         self.steps.push(Step { task: Some(task), future });
     }
 
+    /// Whether the catalog is trusted is found out, and the gateway claimed.
+    fn settle(&mut self) {
+        if self.steps.iter().any(|step| step.task.is_none()) || self.sim.with(|state| state.catalog.refused) {
+            return;
+        }
+        let sim = self.sim.clone();
+        let future = Box::pin(async move {
+            let _ = catalog::settle(&sim).await;
+        });
+        self.steps.push(Step { task: None, future });
+    }
+
     /// The windows of the table are planned.
     fn plan(&mut self) {
-        if self.steps.iter().any(|step| step.task.is_none()) {
+        if self.steps.iter().any(|step| step.task.is_none()) || !self.is_settled() {
             return;
         }
         let (mover, sim) = (Arc::clone(&self.mover), self.sim.clone());
@@ -241,7 +264,12 @@ impl Run {
             if self.sim.with(|state| state.book.batches().count()) > MANY_BATCHES {
                 break;
             }
-            if !self.steps.is_empty() || !self.mover.due().is_empty() {
+            if self.sim.with(|state| state.catalog.refused) {
+                // The operator has the service begin anew.
+                self.sim.with(catalog::forget);
+                self.crash();
+            }
+            if !self.is_settled() || !self.steps.is_empty() || !self.mover.due().is_empty() {
                 continue;
             }
             let over = self.sim.with(|state| state.book.open_moves().next().is_none());

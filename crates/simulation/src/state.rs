@@ -5,16 +5,17 @@ use std::{
     sync::Arc,
 };
 
-use moves::{Book, Place, RowSet, Task, record::ManagedTable};
+use moves::{Book, Place, RowSet, Task, record::ManagedTable, world::Witness};
 use parking_lot::Mutex;
 use storage_types::{BatchId, Column, MoveId, TimeRange};
 
 use crate::{
+    catalog::Catalog,
     hot::Table,
     nas::Nas,
     plan::Plan,
     random::Random,
-    row::Row,
+    row::{Row, RowId},
     truth::{Event, Looks, Truth},
 };
 
@@ -68,6 +69,12 @@ pub struct State {
     pub nas: Nas,
     /// The journal.
     pub book: Book,
+    /// What else the catalog holds.
+    pub catalog: Catalog,
+    /// How both stood once.
+    pub catalog_backup: Option<(Book, Catalog)>,
+    /// What was last deleted from the hot server.
+    pub witness: Option<Witness>,
     /// Spooled batches.
     pub spool: BTreeMap<BatchId, Vec<Row>>,
     /// Queries under way.
@@ -99,6 +106,9 @@ impl State {
             hot: Table { uuid: 1, columns: 2, ..Table::default() },
             nas: Nas::default(),
             book: Book::new(1, 0),
+            catalog: Catalog::new(1),
+            catalog_backup: None,
+            witness: None,
             spool: BTreeMap::new(),
             leases: Vec::new(),
             truth: Truth::default(),
@@ -117,6 +127,12 @@ impl State {
             }
             log.push_back(format!("{:>5} {}", self.event, line()));
         }
+    }
+
+    /// Copies of a row that queries read in cold, as they were sent; or will read, once it is known which these are.
+    pub fn cold_copies(&self, row: RowId) -> Vec<Row> {
+        let book = self.catalog.trusted.then_some(&self.book);
+        self.nas.visible_copies(book, row)
     }
 
     /// The move whose step is being polled.

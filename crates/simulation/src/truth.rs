@@ -77,6 +77,10 @@ pub struct Truth {
     pub deleting: BTreeMap<MoveId, Event>,
     /// Likewise when it last asked for a deletion: what others asked for later may be before it all the same.
     pub asked_deletion: BTreeMap<MoveId, Event>,
+    /// When the catalog was last lost or put back: what was changed before may never be looked at.
+    pub forgotten: Event,
+    /// An older copy of the catalog was put in its place: it may have gone back on what the archive was to keep.
+    pub put_back: bool,
     /// The first rule that was broken.
     pub violation: Option<Violation>,
     /// What was last read for each batch.
@@ -92,6 +96,15 @@ impl Truth {
     pub fn violated(&mut self, what: impl FnOnce() -> String) {
         if self.violation.is_none() {
             self.violation = Some(Violation(what()));
+        }
+    }
+
+    /// What was changed up to now need not be heeded: who had to is gone, or another table is there.
+    pub fn forget_changes(&mut self, now: Event) {
+        self.forgotten = now;
+        for fact in &mut self.facts {
+            fact.touches.clear();
+            fact.twice |= fact.shifted.is_some();
         }
     }
 
@@ -129,8 +142,11 @@ impl Truth {
     pub fn touched(&mut self, table: u64, number: u64, row: &Row, deleted: bool) {
         let asked = self.asked.iter().find(|(t, n, _)| (*t, *n) == (table, number));
         let asked = asked.map_or(0, |(_, _, event)| *event);
+        let heeded = asked > self.forgotten;
         self.change(row.id, |fact| {
-            fact.touches.push(Touch { asked, version: (!deleted).then_some(row.version) });
+            if heeded {
+                fact.touches.push(Touch { asked, version: (!deleted).then_some(row.version) });
+            }
             if deleted {
                 fact.life = Life::Deleted;
             } else {

@@ -186,10 +186,7 @@ fn exchange(state: &mut State, copied: bool) {
     state.note(|| format!("user: EXCHANGE TABLES, {}", if copied { "a copy" } else { "an empty table" }));
     let old = std::mem::take(&mut state.hot);
     // What was changed in a table and not looked at before it was exchanged cannot be known any more.
-    for fact in &mut state.truth.facts {
-        fact.touches.clear();
-        fact.twice |= fact.shifted.is_some();
-    }
+    state.truth.forget_changes(state.event);
     state.hot = Table {
         uuid: old.uuid + 1,
         columns: old.columns,
@@ -212,18 +209,23 @@ pub fn operate(sim: &Sim, mover: &Mover<Sim>) -> bool {
         let waits = state.book.open_moves().filter_map(|m| {
             let waiting = m.waiting.as_ref().filter(|waiting| waiting.operator)?;
             let restores = waiting.help.contains("restore the cold table");
-            let is_of_use = if restores { !state.nas.is_whole() } else { m.decision.is_none() };
+            let of_copy = state.catalog.is_copy && m.decision.is_none();
+            let is_of_use = if restores { !state.nas.is_whole() || of_copy } else { m.decision.is_none() };
             is_of_use.then(|| (m.id, waiting.help.clone()))
         });
         waits.collect()
     });
     let Some((id, help)) = sim.with(|state| state.random.pick(&waiting).cloned()) else { return false };
-    if help.contains("restore the cold table") {
-        sim.with(restore);
-        mover.wake();
-        return true;
+    let restores = help.contains("restore the cold table");
+    if restores {
+        if sim.with(|state| !state.nas.is_whole()) {
+            sim.with(restore);
+            mover.wake();
+            return true;
+        }
     }
-    let hot = sim.with(|state| state.random.percent(50));
+    // What an older copy of the catalog takes for proven may have been retired: nothing can be restored then.
+    let hot = restores || sim.with(|state| state.random.percent(50));
     let decision = if hot { Decision::KeepHot } else { Decision::KeepCold };
     sim.with(|state| state.note(|| format!("operator: {decision:?} for move {}", id.get() & 0xffff)));
     if mover.decide(id, decision).is_ok() {

@@ -1,29 +1,19 @@
-//! Whether this catalog knows what was deleted from the head, and what it learns from elsewhere if not.
-//!
-//! A catalog file may be lost, or an older copy of itself; the hot server may be restored from a backup. Either
-//! would make answers short or double without a word. The hot server keeps a **witness**: which catalog, in
-//! which version, last deleted rows there. The catalog notes the witness that it wrote last. At start:
-//!
-//! | witness on the hot server | what it says | what is done |
-//! |---|---|---|
-//! | none, and none was noted | nothing was ever deleted: every head is whole | trusted |
-//! | this catalog's, no newer than the catalog | nothing was deleted that it does not know | trusted |
-//! | this catalog's, newer, or another catalog's | the catalog is lost, or an older copy | batches are learnt from the gateway first |
-//! | none, or older than the one noted | the hot server was put back | moves reclaimed since are looked at again |
+//! Whether this catalog can be trusted: asks the hot server and the gateway, and does what [`moves::trust`] decides.
 //!
 //! Where the catalog is trusted no query waits for the NAS. Where it is not, no managed table is answered for
 //! until it is.
 
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
-use moves::{Batch, BatchState, Change, ManagedTable, Move, MoveState, Place, RowSet, Slice};
-use storage_types::{MigrationId, MoveId, Proof, gateway_api::BatchFacts};
+use moves::{
+    BatchState, Change, ManagedTable,
+    trust::{self, Verdict},
+    world::Witness,
+};
+use storage_types::{MoveId, gateway_api::BatchFacts};
 
 use super::{Inner, MigrationError, world::now};
-use crate::{
-    catalog::MigrationRecord,
-    hot::{Witness, head_of},
-};
+use crate::{catalog::MigrationRecord, hot::head_of};
 
 /// The witness that this catalog wrote last: its version.
 pub(super) const WITNESSED: &str = "witnessed";
@@ -56,22 +46,26 @@ impl Inner {
         let witness = self.world().hot.read_witness().await?;
         let noted = catalog.note(WITNESSED)?.and_then(|text| text.parse::<u64>().ok());
         let version = catalog.current().version;
-        let is_own = |witness: &Witness| witness.catalog == catalog.id();
-        match witness {
-            Some(witness) if !is_own(&witness) || witness.version > version => {
+        let witness = witness.map(|found| Witness {
+            catalog: found.catalog,
+            version: found.version,
+            before: found.before,
+        });
+        match trust::verdict(witness, noted, catalog.id(), version) {
+            Verdict::Trusted => {}
+            Verdict::Learn { newer } => {
                 tracing::warn!(
                     "rows were deleted from the head that this catalog does not know: the NAS is asked"
                 );
                 self.learn().await?;
-                catalog.adopt_witness(witness.version)?;
+                catalog.adopt_witness(newer)?;
             }
-            found if noted.is_some_and(|noted| found.is_none_or(|witness| witness.version < noted)) => {
+            Verdict::LookAgain { since } => {
                 tracing::warn!(
                     "the hot server was put back to an older state: reclaimed moves are looked at again"
                 );
-                self.look_at_reclaimed(found.map_or(0, |witness| witness.version)).await?;
+                self.look_at_reclaimed(since).await?;
             }
-            _ => {}
         }
         self.trusted.store(true, Ordering::Release);
         catalog.set_rebuilding(false);
@@ -113,8 +107,9 @@ impl Inner {
                 tracing::warn!(move_id = %id, batches = facts.len(), "batches of a table that is not configured stay unseen");
                 continue;
             };
-            let restored =
-                catalog.read(|book| restore(book.get(id).map(AsRef::as_ref), id, recovery.id, table, &facts));
+            let restored = catalog.read(|book| {
+                trust::restored(book.get(id).map(AsRef::as_ref), id, recovery.id, table, &facts, now())
+            });
             visible += restored.iter().filter(|change| is_published(change)).count();
             changes.extend(restored);
             if changes.len() >= AT_ONCE {
@@ -135,14 +130,12 @@ impl Inner {
         let mut again = Vec::new();
         for record in catalog.reclaimed_since(since)? {
             let head = head_of(&record.table);
-            // The table's UUID alone: what stands for the server's may be younger than the copy.
             let place = self.world().hot.place(&head).await?;
-            let Some(place) = place.filter(|place| place.table == record.place.table) else { continue };
+            let Some(place) = place.filter(|place| trust::is_same_table(&record, place)) else { continue };
             // It may be older than the table's first move.
             self.world().hot.keep_block_numbers(&head).await?;
             if self.world().hot.count(&record.table, &record.rows).await? > 0 {
-                let reopened = Move { state: MoveState::Reclaiming, place, parts: Vec::new(), ..record };
-                again.push(reopened.into());
+                again.push(trust::reopened(record, place).into());
             }
         }
         if !again.is_empty() {
@@ -162,72 +155,4 @@ fn is_published(change: &Change) -> bool {
 
 fn table_of<'a>(tables: &'a [ManagedTable], facts: &BatchFacts) -> Option<&'a ManagedTable> {
     tables.iter().find(|table| table.logical == facts.manifest.table)
-}
-
-/// What the gateway's batches of one move make of it.
-///
-/// - One is published: the move was. Whether its rows were deleted from the head the mover finds out, by looking.
-/// - None is: nothing was deleted for it. The head is whole, and the batches stay unseen.
-fn restore(
-    known: Option<&Move>,
-    id: MoveId,
-    migration: MigrationId,
-    table: &ManagedTable,
-    facts: &[BatchFacts],
-) -> Vec<Change> {
-    use storage_types::BatchState as OnNas;
-    let published = facts.iter().any(|f| f.state == OnNas::Published);
-    if known.is_some_and(|known| known.state.is_visible_in_cold()) {
-        return Vec::new();
-    }
-    let mut sent = Proof::default();
-    let mut changes = Vec::new();
-    for BatchFacts { state, manifest } in facts {
-        // A published move has all of its batches published or, where the telling broke off, proven.
-        let shown = published && matches!(state, OnNas::Published | OnNas::Proven);
-        if shown {
-            sent = sent.plus(manifest.proof);
-        }
-        changes.push(Change::from(Batch {
-            id: manifest.batch,
-            move_id: id,
-            logical: manifest.table.clone(),
-            slice: Slice { range: manifest.range, class: None, ranks: None, rows: manifest.proof.rows },
-            proof: Some(manifest.proof),
-            state: if shown { BatchState::Published } else { BatchState::Dropped },
-            proven: matches!(state, OnNas::Proven | OnNas::Published | OnNas::Retired),
-            raw_bytes: manifest.raw_bytes,
-            encoded_bytes: manifest.encoded_bytes,
-            manifest: None,
-            read_from: Vec::new(),
-            refuted: 0,
-            retired: false,
-        }));
-    }
-    if let Some(origin) = facts.first().and_then(|first| first.manifest.origin.clone()).filter(|_| published)
-    {
-        changes.push(Change::from(Move {
-            id,
-            migration,
-            table: std::sync::Arc::new(table.clone()),
-            place: Place { server: origin.server, table: origin.head },
-            rows: RowSet { window: origin.window, watermark: origin.watermark },
-            state: MoveState::Published,
-            planned_rows: sent.rows,
-            parts: Vec::new(),
-            left: true,
-            grown_to: Vec::new(),
-            opened: true,
-            changed_in: 0,
-            deleted_in: 0,
-            published_at: now(),
-            sent: Some(sent),
-            told: false,
-            cancelled: false,
-            decision: None,
-            waiting: None,
-            reason: Some("found again on the NAS".into()),
-        }));
-    }
-    changes
 }
