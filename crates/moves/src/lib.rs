@@ -29,6 +29,7 @@
 
 mod adapt;
 pub mod book;
+pub mod claim;
 pub mod cut;
 pub mod failure;
 pub mod lineage;

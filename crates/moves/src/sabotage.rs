@@ -52,11 +52,13 @@ pub enum Rule {
     Patches,
     /// A catalog that does not know what was deleted from the head learns it first.
     Witness,
+    /// The gateway's sender is replaced only by who knows all of its batches.
+    Sender,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::LastLook,
         Self::ColdProof,
         Self::FreshNonce,
@@ -81,6 +83,7 @@ impl Rule {
         Self::Expires,
         Self::Patches,
         Self::Witness,
+        Self::Sender,
     ];
 }
 

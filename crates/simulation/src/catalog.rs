@@ -1,25 +1,25 @@
 //! The catalog beyond its book: who it is, whether it is trusted, and what becomes of it when its file is lost or
-//! put back. The decisions are those of [`moves::trust`].
+//! put back. The decisions are those of [`moves::trust`] and [`moves::claim`].
 
 use std::collections::BTreeMap;
 
 use moves::{
     Book, Change, Trouble,
+    claim::{self, Standing},
     trust::{self, Verdict},
     world::Answer,
 };
-use storage_types::{MigrationId, MoveId, gateway_api::BatchFacts};
+use storage_types::{BatchId, CatalogId, MigrationId, MoveId, Sender, gateway_api::BatchFacts};
 
 use crate::{
     calls::Callee,
+    effects,
     journal,
     nas::NasState,
-    state::{Sim, State},
+    row::Row,
+    state::{Lease, Sim, State},
     truth::Life,
 };
-
-/// A start of a service: its catalog, and which start of it.
-pub type Sender = (u64, u64);
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -66,8 +66,38 @@ impl Catalog {
         (self.trusted, self.claimed, self.refused) = (false, false, false);
     }
 
-    fn sender(&self) -> Sender {
-        (self.id, self.epochs.last().copied().unwrap_or(0))
+    /// Who says so to the gateway.
+    pub fn sender(&self) -> Option<Sender> {
+        let epoch = self.epochs.last().copied().unwrap_or(0);
+        CatalogId::from_u64(self.id).map(|catalog| Sender { catalog, epoch })
+    }
+}
+
+/// What one service has for itself.
+pub struct Service {
+    book: Book,
+    catalog: Catalog,
+    spool: BTreeMap<BatchId, Vec<Row>>,
+    leases: Vec<Lease>,
+    dead: bool,
+}
+
+impl Service {
+    /// Another one, which has moved other tables before.
+    pub fn second(state: &mut State) -> Self {
+        let mut catalog = Catalog::new(state.catalog.id + 1_000_000);
+        catalog.start(state.random.next());
+        catalog.has_moves = true;
+        Self { book: Book::new(1, 0), catalog, spool: BTreeMap::new(), leases: Vec::new(), dead: false }
+    }
+
+    /// The other one's turn.
+    pub fn swap(&mut self, state: &mut State) {
+        std::mem::swap(&mut self.book, &mut state.book);
+        std::mem::swap(&mut self.catalog, &mut state.catalog);
+        std::mem::swap(&mut self.spool, &mut state.spool);
+        std::mem::swap(&mut self.leases, &mut state.leases);
+        std::mem::swap(&mut self.dead, &mut state.dead);
     }
 }
 
@@ -75,11 +105,15 @@ impl Catalog {
 pub fn begin(state: &mut State) {
     state.catalog.start(0);
     (state.catalog.trusted, state.catalog.claimed) = (true, true);
-    state.nas.sender = Some(state.catalog.sender());
+    state.nas.sender = state.catalog.sender();
 }
 
 /// The file is lost, or put back to how it stood once; the process dies with it.
 pub fn lose(state: &mut State) {
+    // What a copy that goes on makes, and what was made before, cannot be told apart once it is lost too.
+    if state.truth.put_back {
+        return;
+    }
     match state.catalog_backup.take() {
         None if state.random.percent(60) => {
             state.catalog_backup = Some((state.book.clone(), state.catalog.clone()))
@@ -120,7 +154,7 @@ pub async fn settle(sim: &Sim) -> Answer<()> {
     if !sim.with(|state| state.catalog.trusted) {
         establish_trust(sim).await?;
     }
-    claim(sim).await
+    claim_gateway(sim).await
 }
 
 async fn establish_trust(sim: &Sim) -> Answer<()> {
@@ -154,14 +188,20 @@ async fn learn(sim: &Sim) -> Answer<()> {
             return;
         }
         let Some(migration) = MigrationId::from_u64(2) else { return };
+        let (own, had_moves) = (state.catalog.sender(), state.catalog.has_moves);
         let (table, now_s) = (state.described(), i64::try_from(state.now_ms() / 1_000).unwrap_or(0));
         for (id, facts) in found {
             let known = state.book.get(id).cloned();
             let changes: Vec<Change> =
                 trust::restored(known.as_deref(), id, migration, &table, &facts, now_s);
             journal::take_over(state, changes);
+            let learnt = state.book.get(id).filter(|record| record.opened).map(|record| record.rows);
+            learnt.into_iter().for_each(|rows| effects::shadowed(state, rows));
         }
-        state.catalog.succeeds = sender;
+        let stands_in = |sender: &Sender| own.is_some_and(|own| claim::may_succeed(*sender, own, had_moves));
+        if let Some(sender) = sender.filter(stands_in) {
+            state.catalog.succeeds = Some(sender);
+        }
     });
     Ok(())
 }
@@ -183,23 +223,21 @@ fn listed(state: &State) -> (Option<Sender>, Vec<BatchFacts>) {
 }
 
 /// Has the gateway take this catalog's batches, unless it has those of a catalog that this one does not know all of.
-async fn claim(sim: &Sim) -> Answer<()> {
+async fn claim_gateway(sim: &Sim) -> Answer<()> {
     let known = sim.call(Callee::Nas, "gateway status", |state| Ok(state.nas.sender)).await?;
-    let (learns, refused) = sim.with(|state| {
-        let catalog = &state.catalog;
-        let known = known.filter(|known| catalog.succeeds != Some(*known));
-        let own = known.is_none_or(|(id, epoch)| id == catalog.id && catalog.epochs.contains(&epoch));
-        let other = known.is_some_and(|(id, _)| id != catalog.id);
-        (!own && other && !catalog.has_moves, !own && (!other || catalog.has_moves))
+    let standing = sim.with(|state| {
+        let Catalog { epochs, succeeds, has_moves, .. } = &state.catalog;
+        let own = state.catalog.sender()?;
+        Some(claim::standing(known, own, epochs, *succeeds, *has_moves))
     });
-    if refused {
+    if matches!(standing, Some(Standing::OlderCopy | Standing::Another)) {
         sim.with(|state| {
             state.note(|| "  the gateway is another catalog's: nothing is moved".into());
             state.catalog.refused = !state.dead;
         });
         return Ok(());
     }
-    if learns {
+    if standing == Some(Standing::Lost) {
         learn(sim).await?;
     }
     sim.call(Callee::Nas, "claim", move |state| {
@@ -207,11 +245,11 @@ async fn claim(sim: &Sim) -> Answer<()> {
             return Err(Trouble::Stale("another sender is in force".into()));
         }
         let epochs = &mut state.catalog.epochs;
-        let behind = known.is_some_and(|(_, epoch)| epochs.last().is_none_or(|last| *last < epoch));
-        if let Some((_, epoch)) = known.filter(|_| behind) {
-            epochs.push(epoch + 1);
+        let last = epochs.last().copied().unwrap_or(0);
+        if let Some(known) = known.filter(|known| known.epoch > last) {
+            epochs.push(known.epoch + 1);
         }
-        state.nas.sender = Some(state.catalog.sender());
+        state.nas.sender = state.catalog.sender();
         Ok(())
     })
     .await?;

@@ -183,6 +183,16 @@ pub fn came(state: &mut State, parts: &[Part]) {
     }
 }
 
+/// A move that means rows of this set is open again: those that came under an old number after it was over are hidden
+/// until it looks.
+pub fn shadowed(state: &mut State, set: RowSet) {
+    let event = state.event;
+    let ids: Vec<_> = state.hot.in_set(set).map(|row| row.id).collect();
+    for id in ids.into_iter().filter(|id| state.cold_copies(*id).is_empty()).collect::<Vec<_>>() {
+        state.truth.change(id, |fact| fact.shadow = Some(event));
+    }
+}
+
 /// An operator has said that these rows of the head do not count.
 pub fn forgive_set(state: &mut State, set: RowSet) {
     let ids: Vec<_> = state.hot.in_set(set).map(|row| row.id).collect();

@@ -4,6 +4,7 @@ use moves::{
     Batch, ManagedTable, Move, Trouble,
     receipt::Elsewhere,
     record::PartRows,
+    sabotage::{Rule, holds},
     world::{Answer, Commit, Encoded, Nas, Spool},
 };
 use storage_types::{BatchId, BatchState, Manifest, Origin, Proof, gateway_api::BatchStatus};
@@ -105,6 +106,7 @@ impl Nas for Sim {
     async fn announce(&self, manifest: &Manifest) -> Answer<BatchStatus> {
         let manifest = manifest.clone();
         self.call(Callee::Nas, "announce", move |state| {
+            admitted(state)?;
             let id = manifest.batch;
             let copy = state.nas.batches.entry(id).or_insert_with(|| Copy {
                 manifest: manifest.clone(),
@@ -132,6 +134,7 @@ impl Nas for Sim {
             return Ok(());
         }
         self.call(Callee::Nas, "send", move |state| {
+            admitted(state)?;
             let Some(rows) = state.spool.get(&id).cloned() else {
                 return Err(Trouble::Local(format!("batch {id} is not spooled")));
             };
@@ -150,6 +153,7 @@ impl Nas for Sim {
 
     async fn commit(&self, batch: BatchId) -> Answer<Commit> {
         self.call(Callee::Nas, "commit", move |state| {
+            admitted(state)?;
             let Some(copy) = state.nas.batches.get_mut(&batch) else { return Ok(Commit::Incomplete(None)) };
             Ok(match copy.state {
                 NasState::Announced => Commit::Incomplete(None),
@@ -177,6 +181,7 @@ impl Nas for Sim {
     async fn published(&self, batches: &[BatchId]) -> Answer<()> {
         let batches = batches.to_vec();
         self.call(Callee::Nas, "tell of publishing", move |state| {
+            admitted(state)?;
             for id in batches {
                 match state.nas.batches.get_mut(&id) {
                     Some(copy) if matches!(copy.state, NasState::Proven | NasState::Published) => {
@@ -209,6 +214,7 @@ impl Nas for Sim {
         let batches = batches.to_vec();
         let unproven = matches!(rows_are, Elsewhere::NeverProven);
         self.call(Callee::Nas, "retire", move |state| {
+            admitted(state)?;
             for id in batches {
                 rows_are_elsewhere(state, id, unproven);
                 let now = state.uptime_ms;
@@ -223,6 +229,12 @@ impl Nas for Sim {
         })
         .await
     }
+}
+
+/// Calls that change something are taken from the sender in force only.
+fn admitted(state: &State) -> Answer<()> {
+    let in_force = state.nas.sender == state.catalog.sender() || !holds(Rule::Sender);
+    if in_force { Ok(()) } else { Err(Trouble::Stale("another sender is in force".into())) }
 }
 
 /// Starts the job, or says how far it is.

@@ -3,9 +3,10 @@
 //! The steps are the real ones. What they touch is a model: a hot table with parts, block numbers, merges,
 //! mutations and a TTL; a NAS with batches and proof jobs; a journal; clocks. Every call may be delayed, fail
 //! before its effect or after it; the process may die at every call and after every commit; machines go away,
-//! bytes rot, the NAS is put back to an older state, the catalog is lost or put back. Users insert, update (by mutations,
-//! also the time, and by patches), delete, drop, detach, attach, truncate, alter and exchange; an operator cancels and decides. One thing happens at a time, chosen by one generator, so
-//! that a seed is a world: `cargo xtask simulate --seed S` plays it again with its log.
+//! bytes rot, the NAS is put back to an older state, the catalog is lost or put back, a second service starts beside
+//! the first. Users insert, update (by mutations, also the time, and by patches), delete, drop, detach, attach,
+//! truncate, alter and exchange; an operator cancels and decides. One thing happens at a time, chosen by one
+//! generator, so that a seed is a world: `cargo xtask simulate --seed S` plays it again with its log.
 //!
 //! After some hundred events nothing fails any more; then every move has to be over within the bound of `run`.
 //!
@@ -31,7 +32,8 @@
 //!
 //! # What is allowed to go wrong
 //!
-//! Without a lock on the user's table some races stay; each is as short as two statements.
+//! Without a lock on the user's table some races stay, most of them as short as two statements; and what was lost
+//! with a catalog is lost.
 //! - A mutation that is asked for, or a patch that is seen, after the last look of a step that publishes or begins
 //!   to delete is too late.
 //! - Rows with old block numbers that are attached, or updates of the time that are asked for, between the last look
@@ -43,8 +45,10 @@
 //!   merged into a part that the TTL took as many rows from or more: they are taken for what is left of its rows.
 //! - What was changed or deleted before the catalog was lost or put back, and had not been looked at; likewise in moves
 //!   that are found again on the NAS, as long as nobody has seen their rows in the head.
-//! - A row that users dropped from the head while only batches had it that a catalog which was put back does not know,
-//!   where no move has deleted rows since: such a catalog is trusted.
+//! - A row that users dropped from the head while it was in batches that are forgotten: those that a catalog which was
+//!   put back does not know, where no move has deleted rows since (such a catalog is trusted), and those of a catalog
+//!   that was lost before the gateway was told that they are published.
+//! - Rows of batches that an older copy of the catalog made, when that is lost as well (the model does not try it).
 //! - A row whose operator chose `keep-cold` while it was in the head only, or `keep-hot` while in cold only.
 //!
 //! # What it asks of the implementation

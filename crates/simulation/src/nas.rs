@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use moves::{BatchState, Book};
-use storage_types::{BatchId, Manifest, Proof};
+use storage_types::{BatchId, Manifest, Proof, Sender};
 
 use crate::{
-    catalog::Sender,
     plan::Removal,
     random::Random,
     row::{Row, RowId, proof},

@@ -11,7 +11,7 @@ use crate::{
 /// One of this world's troubles by chance.
 pub fn act(state: &mut State) {
     // The last one is wanted more often: little comes of the first that is met.
-    let bit = u32::try_from(state.random.below(12)).unwrap_or(0).min(8);
+    let bit = u32::try_from(state.random.below(12)).unwrap_or(0).min(9);
     if !state.plan.suffers(bit) {
         return;
     }
@@ -25,6 +25,7 @@ pub fn act(state: &mut State) {
         6 => jump(state),
         8 if state.catalog.refused => catalog::forget(state),
         8 => catalog::lose(state),
+        9 => state.second_starts = true,
         _ => lose_spool(state),
     }
 }

@@ -55,7 +55,7 @@ impl Plan {
             3 => random.next() & random.next(),
             some => (0..some - 2).fold(0, |bits, _| bits | 1 << random.below(of)),
         };
-        let (statements, outside) = (bits(16), bits(9));
+        let (statements, outside) = (bits(16), bits(10));
         let removal = match random.below(3) {
             0 => Removal::Open,
             1 => Removal::Delayed,

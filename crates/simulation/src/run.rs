@@ -40,6 +40,14 @@ struct Run {
     sim: Sim,
     mover: Arc<Mover<Sim>>,
     steps: Vec<Step>,
+    second: Option<Second>,
+}
+
+/// Another service at the same head and gateway.
+struct Second {
+    service: catalog::Service,
+    mover: Arc<Mover<Sim>>,
+    steps: Vec<Step>,
 }
 
 /// How a world ended.
@@ -63,7 +71,7 @@ pub fn world(seed: u64, logged: bool) -> Outcome {
     let settings = state.plan.settings;
     let sim = Sim::new(state);
     let mover = Arc::new(Mover::new(sim.clone(), settings));
-    let mut run = Run { sim, mover, steps: Vec::new() };
+    let mut run = Run { sim, mover, steps: Vec::new(), second: None };
     run.begin();
     let troubled = run.sim.with(|state| state.plan.troubled);
     for _ in 0..troubled {
@@ -96,6 +104,34 @@ impl Run {
         self.sim.with(|state| state.truth.violation.is_some())
     }
 
+    /// A second service starts, or has its turn.
+    fn second(&mut self) {
+        if self.second.is_none() && self.sim.with(|state| std::mem::take(&mut state.second_starts)) {
+            let (service, settings) = self.sim.with(|state| {
+                state.note(|| "a second service starts".into());
+                (catalog::Service::second(state), state.plan.settings)
+            });
+            let mover = Arc::new(Mover::new(self.sim.clone(), settings));
+            self.second = Some(Second { service, mover, steps: Vec::new() });
+        }
+        if !self.sim.with(|state| state.random.percent(30)) || !self.swap() {
+            return;
+        }
+        self.plan();
+        self.start();
+        self.poll();
+        self.swap();
+    }
+
+    /// The other service's turn. `false`: there is none.
+    fn swap(&mut self) -> bool {
+        let Some(second) = &mut self.second else { return false };
+        self.sim.with(|state| second.service.swap(state));
+        std::mem::swap(&mut second.mover, &mut self.mover);
+        std::mem::swap(&mut second.steps, &mut self.steps);
+        true
+    }
+
     /// Anything may happen.
     fn trouble(&mut self) {
         let (choice, crash, user) = self.sim.with(|state| {
@@ -110,6 +146,9 @@ impl Run {
         }
         if user {
             self.user();
+        }
+        if self.second.is_some() || self.sim.with(|state| state.second_starts) {
+            self.second();
         }
         match choice {
             0..45 => self.poll(),

@@ -73,6 +73,8 @@ pub struct State {
     pub catalog: Catalog,
     /// How both stood once.
     pub catalog_backup: Option<(Book, Catalog)>,
+    /// Another service is to start at the same head and gateway.
+    pub second_starts: bool,
     /// What was last deleted from the hot server.
     pub witness: Option<Witness>,
     /// Spooled batches.
@@ -108,6 +110,7 @@ impl State {
             book: Book::new(1, 0),
             catalog: Catalog::new(1),
             catalog_backup: None,
+            second_starts: false,
             witness: None,
             spool: BTreeMap::new(),
             leases: Vec::new(),

@@ -1,14 +1,8 @@
 //! Which catalog this is, and its claim on the gateway.
 //!
 //! A catalog has an id, made with it, and an epoch that grows at each start and is noted before it is
-//! used. The gateway takes batches from one sender only. Whom this one replaces decides:
-//!
-//! | the gateway knows | what is done |
-//! |---|---|
-//! | nobody, or an epoch that this file noted | claimed |
-//! | another catalog, and this one holds no moves | it was lost: rebuilt from the gateway first, then claimed |
-//! | another catalog, and this one holds moves | an error is logged, nothing is moved |
-//! | an epoch of this catalog that this file never noted | this is an older copy of it: likewise |
+//! used. The gateway takes batches from one sender only; whom this one may replace, [`moves::claim`] decides. Where
+//! it may not, an error is logged and nothing is moved.
 //!
 //! An older copy may have been started as often as the file it is a copy of. So that their epochs are
 //! never the same, the lower bits are random.
@@ -17,6 +11,7 @@
 
 use std::sync::atomic::Ordering;
 
+use moves::claim::{Standing, standing};
 use storage_types::{CatalogId, Sender, gateway_api::Claim};
 
 use super::{Inner, MigrationError, world::now_ms};
@@ -108,24 +103,23 @@ impl Inner {
     /// Why the gateway must not be claimed from `known`.
     async fn may_not_replace(&self, known: Sender) -> Result<Option<String>, MigrationError> {
         let (catalog, sender) = (&self.world().catalog, *self.sender.lock());
-        if known == sender || catalog.note(SUCCEEDS)? == Some(known.to_string()) {
-            return Ok(None);
-        }
-        if known.catalog == sender.catalog {
-            if noted_epochs(catalog)?.contains(&known.epoch) {
-                return Ok(None);
-            }
-            return Ok(Some(format!(
+        let succeeds = catalog.note(SUCCEEDS)?.and_then(|text| text.parse().ok());
+        let noted = noted_epochs(catalog)?;
+        match standing(Some(known), sender, &noted, succeeds, catalog.has_moves()?) {
+            Standing::Successor => Ok(None),
+            Standing::OlderCopy => Ok(Some(format!(
                 "the gateway knows epoch {} of this catalog, which this file never had: it is an older copy, or \
                  another service runs on a copy of it",
                 known.epoch
-            )));
+            ))),
+            Standing::Another => {
+                Ok(Some(format!("the gateway's batches are those of another catalog, {known}")))
+            }
+            Standing::Lost => {
+                self.learn().await?;
+                Ok(None)
+            }
         }
-        if catalog.has_moves()? {
-            return Ok(Some(format!("the gateway's batches are those of another catalog, {known}")));
-        }
-        self.learn().await?;
-        Ok(None)
     }
 
     /// Everything that the gateway has of this sender is in the catalog.

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use moves::{
     BatchState, Change, ManagedTable,
+    claim::may_succeed,
     trust::{self, Verdict},
     world::Witness,
 };
@@ -75,7 +76,9 @@ impl Inner {
     /// Takes over every batch of the gateway that the catalog does not have, page by page. What is already there
     /// is passed over, so that a crash or a lost link only makes it go on where it was.
     pub(super) async fn learn(&self) -> Result<(), MigrationError> {
+        let (own, had_moves) = (*self.sender.lock(), self.world().catalog.has_moves()?);
         let sender = self.world().gateway.gateway_status().await?.sender;
+        let sender = sender.filter(|sender| may_succeed(*sender, own, had_moves));
         let mut found: BTreeMap<MoveId, Vec<BatchFacts>> = BTreeMap::new();
         let mut after = None;
         loop {
