@@ -42,7 +42,8 @@ pub fn standing(
         true if noted.contains(&known.epoch) => Standing::Successor,
         true => Standing::OlderCopy,
         false if has_moves => Standing::Another,
-        false => Standing::Lost,
+        false if holds(Rule::Witness) => Standing::Lost,
+        false => Standing::Successor,
     }
 }
 

@@ -108,6 +108,13 @@ pub fn begin(state: &mut State) {
     state.nas.sender = state.catalog.sender();
 }
 
+/// Somebody copies the file, some time.
+pub fn copy(state: &mut State) {
+    if state.plan.suffers(8) && state.catalog_backup.is_none() && state.random.one_in(8) {
+        state.catalog_backup = Some((state.book.clone(), state.catalog.clone()));
+    }
+}
+
 /// The file is lost, or put back to how it stood once; the process dies with it.
 pub fn lose(state: &mut State) {
     // What a copy that goes on makes, and what was made before, cannot be told apart once it is lost too.
@@ -115,9 +122,6 @@ pub fn lose(state: &mut State) {
         return;
     }
     match state.catalog_backup.take() {
-        None if state.random.percent(60) => {
-            state.catalog_backup = Some((state.book.clone(), state.catalog.clone()))
-        }
         Some((book, catalog)) if state.random.percent(50) => {
             state.note(|| "the catalog is put back to an older state".into());
             (state.book, state.catalog) = (book, Catalog { is_copy: true, ..catalog });

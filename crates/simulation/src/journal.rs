@@ -8,7 +8,7 @@ use moves::{
 use storage_types::{MoveId, TimeRange};
 
 use crate::{
-    effects,
+    catalog, effects,
     state::{Sim, State},
 };
 
@@ -89,6 +89,7 @@ pub fn write(state: &mut State, mut changes: Vec<Change>) -> Answer<u64> {
     for (id, to) in reached.iter().filter(|(_, to)| !before(to)) {
         effects::judge(state, *id, *to);
     }
+    catalog::copy(state);
     Ok(version)
 }
 

@@ -10,8 +10,11 @@ use crate::{
 
 /// One of this world's troubles by chance.
 pub fn act(state: &mut State) {
-    // The last one is wanted more often: little comes of the first that is met.
-    let bit = u32::try_from(state.random.below(12)).unwrap_or(0).min(9);
+    let bit = match u32::try_from(state.random.below(12)).unwrap_or(0) {
+        // Wanted more often: little comes of most of them.
+        10 | 11 => 8,
+        bit => bit,
+    };
     if !state.plan.suffers(bit) {
         return;
     }

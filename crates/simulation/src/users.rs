@@ -217,12 +217,10 @@ pub fn operate(sim: &Sim, mover: &Mover<Sim>) -> bool {
     });
     let Some((id, help)) = sim.with(|state| state.random.pick(&waiting).cloned()) else { return false };
     let restores = help.contains("restore the cold table");
-    if restores {
-        if sim.with(|state| !state.nas.is_whole()) {
-            sim.with(restore);
-            mover.wake();
-            return true;
-        }
+    if restores && sim.with(|state| !state.nas.is_whole()) {
+        sim.with(restore);
+        mover.wake();
+        return true;
     }
     // What an older copy of the catalog takes for proven may have been retired: nothing can be restored then.
     let hot = restores || sim.with(|state| state.random.percent(50));
