@@ -117,8 +117,8 @@ fn become_server(options: &Options, server: PathBuf) -> anyhow::Result<()> {
 fn run_library(options: &Options) -> anyhow::Result<()> {
     let library = options.library.clone().unwrap_or_default();
     let program = Program::Library(library.clone());
-    disk_errors::watch();
     let folders = prepare(options, &program)?;
+    disk_errors::watch(&folders);
     let mut config = b"--config-file=".to_vec();
     config.extend_from_slice(Configuration::path(&folders).as_os_str().as_bytes());
     let mut arguments: Vec<Vec<u8>> = vec![b"clickhouse".to_vec(), config];

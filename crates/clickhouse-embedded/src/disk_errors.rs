@@ -5,8 +5,8 @@
 //! statement. So this program stands between the library and the C library's reads and writes, as its symbols come
 //! first: in the engine's process
 //!
-//! - a table's definition that finds no room fails when it is synced: that error the library does see, and the
-//!   statement fails;
+//! - a table's definition or a mutation that finds no room fails when it is synced: that error the library does see,
+//!   and the statement fails;
 //! - any other write to a disk that is full waits, as long as [`ROOM`] (what ClickHouse writes much of it reserves
 //!   before, and refuses in time with `NOT_ENOUGH_SPACE`);
 //! - after that, and at once on every other error of a file, the process ends. Nothing was acknowledged; what was
@@ -16,13 +16,17 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fd::BorrowedFd;
 use rustix::fs::{FileType, fstat, readlink};
 use rustix::io::Errno;
 use rustix::process::Signal;
+
+use crate::folders::Folders;
 
 /// How long a write waits for room. Longer than an engine has to run to be a healthy one, so that a disk that stays
 /// full is no series of deaths.
@@ -35,8 +39,8 @@ const FILES: usize = 4096;
 /// By a file's number: the error of a write that was passed on, and which its sync has yet to tell.
 static UNTOLD: [AtomicI32; FILES] = [const { AtomicI32::new(0) }; FILES];
 
-/// This process is an engine's.
-static WATCHED: AtomicBool = AtomicBool::new(false);
+/// Whose files are meant, once this process is an engine's.
+static FOLDERS: OnceLock<Folders> = OnceLock::new();
 
 unsafe extern "C" {
     /// Where `errno` of this thread is, of the C library.
@@ -45,9 +49,9 @@ unsafe extern "C" {
     fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
-/// From now on errors of this process's files are not passed on.
-pub fn watch() {
-    WATCHED.store(true, Ordering::Relaxed);
+/// From now on errors of the engine's files are not passed on.
+pub fn watch(folders: &Folders) {
+    let _ = FOLDERS.set(folders.clone());
 }
 
 /// A function of the C library that one of ours stands before.
@@ -88,18 +92,16 @@ fn insisted(file: c_int, call: impl Fn() -> isize) -> isize {
     let mut since = None;
     loop {
         let count = call();
-        if count >= 0 || !WATCHED.load(Ordering::Relaxed) {
-            return count;
-        }
+        let Some(folders) = FOLDERS.get().filter(|_| count < 0) else { return count };
         let error = errno();
-        let Some(name) = name_on_a_disk(file, error) else {
+        let Some(name) = name_on_a_disk(folders, file, error) else {
             // SAFETY: as in `errno`; looking has changed it.
             unsafe { *__errno_location() = error.raw_os_error() };
             return count;
         };
         let full = matches!(error, Errno::NOSPC | Errno::DQUOT);
         if full
-            && (name.ends_with(".sql") || name.ends_with(".sql.tmp"))
+            && is_of_a_table(&name)
             && let Some(untold) = untold(file)
         {
             untold.store(error.raw_os_error(), Ordering::Relaxed);
@@ -110,6 +112,15 @@ fn insisted(file: c_int, call: impl Fn() -> isize) -> isize {
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// Not of its rows: what a statement writes before it does anything, and syncs.
+fn is_of_a_table(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or_default();
+    name.ends_with(".sql")
+        || name.ends_with(".sql.tmp")
+        || name == "format_version.txt"
+        || name.trim_start_matches("tmp_").starts_with("mutation_")
 }
 
 fn end(name: &str, error: Errno) -> ! {
@@ -139,16 +150,20 @@ fn synced(file: c_int, sync: impl Fn() -> c_int) -> c_int {
 }
 
 /// The file's name where the error is one of a disk's; `None`: it is passed on.
-fn name_on_a_disk(file: c_int, error: Errno) -> Option<String> {
+fn name_on_a_disk(folders: &Folders, file: c_int, error: Errno) -> Option<String> {
     if file < 0 || matches!(error, Errno::INTR | Errno::AGAIN | Errno::BADF | Errno::FAULT | Errno::INVAL) {
         return None;
     }
     // SAFETY: not -1, and whoever made the call keeps it open; if it is not, the kernel says so.
     let about = fstat(unsafe { BorrowedFd::borrow_raw(file) }).ok()?;
-    let is_file = FileType::from_raw_mode(about.st_mode).is_file();
-    let name = readlink(format!("/proc/self/fd/{file}"), Vec::new());
-    let name = name.map_or_else(|_| "a file".into(), |name| name.to_string_lossy().into_owned());
-    (is_file && !name.contains("/log/")).then_some(name)
+    if !FileType::from_raw_mode(about.st_mode).is_file() {
+        return None;
+    }
+    // Files of /proc fail for other reasons.
+    let name = readlink(format!("/proc/self/fd/{file}"), Vec::new()).ok()?;
+    let name = name.to_string_lossy().into_owned();
+    let path = Path::new(&name);
+    (path.starts_with(&folders.root) && !path.starts_with(&folders.log)).then_some(name)
 }
 
 type OfAFile = unsafe extern "C" fn(c_int) -> c_int;
@@ -259,7 +274,7 @@ pub unsafe extern "C" fn fdatasync(file: c_int) -> c_int {
 pub unsafe extern "C" fn close(file: c_int) -> c_int {
     static BEHIND: Behind = Behind::new(c"close");
     if let Some(error) = tell(file) {
-        end("a table's definition that was not synced", error);
+        end("a table's definition or a mutation, not synced", error);
     }
     // SAFETY: as in `write`.
     unsafe { std::mem::transmute::<*mut c_void, OfAFile>(BEHIND.address())(file) }

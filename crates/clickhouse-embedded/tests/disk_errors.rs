@@ -34,6 +34,39 @@ impl Drop for Disk {
 }
 
 #[tokio::test]
+async fn statements_that_find_no_room_fail_and_do_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount(&folder.path().join("engine")) else {
+        return println!("SKIPPED: a tmpfs cannot be mounted (root only)");
+    };
+    let mut engine = Engine::start_in(folder.path(), &[]);
+    engine.ok("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a").await;
+    engine.ok("INSERT INTO t SELECT number FROM numbers(1000)").await;
+    let filling = disk.0.join("filling");
+    let mut file = std::fs::File::create(&filling).unwrap();
+    let full = std::io::copy(&mut std::io::repeat(0), &mut file).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    for statement in [
+        "CREATE TABLE u AS t",
+        "DELETE FROM t WHERE a = 5",
+        "ALTER TABLE t MODIFY SETTING enable_block_number_column = 1",
+        "INSERT INTO t SELECT number FROM numbers(1000)",
+    ] {
+        let answer = engine.ask(statement).await;
+        assert_ne!(answer.code(), 0, "{statement}");
+    }
+    assert_eq!(engine.ok("SELECT count() FROM t").await, "1000", "it goes on reading");
+    drop(file);
+    std::fs::remove_file(&filling).unwrap();
+    engine.kill_hard();
+    engine = Engine::start_in(folder.path(), &[]);
+    assert_eq!(engine.ok("SELECT count(), sum(a) FROM t").await, "1000\t499500");
+    engine.ok("CREATE TABLE u AS t").await;
+    drop(engine);
+    drop(disk);
+}
+
+#[tokio::test]
 async fn a_write_to_a_full_disk_is_not_taken_for_done() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::mount(&folder.path().join("engine")) else {
