@@ -44,7 +44,7 @@ const OF_THE_GATEWAY: [Case; 5] = [
         &["disk_full: spool a manifest: No space left"],
         "make room",
     ),
-    ("cold", Point::GatewayCommitAfterJournal, &["NOT_ENOUGH_SPACE"], "disk"),
+    ("cold", Point::GatewayCommitAfterJournal, &["NOT_ENOUGH_SPACE", "No space left"], "disk"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
