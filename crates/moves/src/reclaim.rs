@@ -12,7 +12,7 @@ use crate::{
     record::{Batch, Decision, Move, PartLook, sum},
     sabotage::{Rule, holds},
     state::{BatchState, MoveState},
-    world::{Changes, Deletion, Head as _, Journal as _, Nas as _, Witness, World},
+    world::{Answer, Changes, Deletion, Head as _, Journal as _, Nas as _, Witness, World},
 };
 
 /// While a move is only waiting, the head is asked this often whether somebody changes its rows.
@@ -58,6 +58,8 @@ impl<W: World> Mover<W> {
             wanted.map(|b| b.id).collect()
         };
         self.world.nas().published(&ids(true)).await?;
+        // From here on an older catalog would not know what the NAS knows.
+        self.witness(record).await?;
         let spent = ids(false);
         if !spent.is_empty() {
             self.world.nas().retire(&spent, Elsewhere::NeverProven).await?;
@@ -66,6 +68,16 @@ impl<W: World> Mover<W> {
         let retired = retired.map(|batch| Batch { retired: true, ..batch }.into());
         self.advance(record, retired, |m| m.told = true)?;
         Ok(())
+    }
+
+    /// Notes on the hot server that this catalog, in its version of now, has something that an older copy of it
+    /// would not know; answers the version.
+    pub(crate) async fn witness(&self, record: &Move) -> Answer<u64> {
+        let journal = self.world.journal();
+        let version = journal.read(|book| book.version);
+        let before = record.rows.window.hi;
+        self.world.head().witness(Witness { catalog: journal.catalog(), version, before }).await?;
+        Ok(version)
     }
 
     /// The operator has said that cold is right: what the head has of these rows now is what it should have.
@@ -166,11 +178,7 @@ impl<W: World> Mover<W> {
             // A NAS that was put back to an older state may not know that it has the only copy from now on.
             world.nas().published(&ids).await?;
             // The witness first: without it nothing may be deleted, and it alone does no harm.
-            let journal = world.journal();
-            let deleted_in = journal.read(|book| book.version);
-            let witness =
-                Witness { catalog: journal.catalog(), version: deleted_in, before: record.rows.window.hi };
-            world.head().witness(witness).await?;
+            let deleted_in = self.witness(record).await?;
             self.advance(record, [], |m| {
                 m.state = MoveState::Reclaiming;
                 m.deleted_in = deleted_in;

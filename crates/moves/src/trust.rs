@@ -2,12 +2,13 @@
 //!
 //! A catalog file may be lost, or an older copy of itself; the hot server may be restored from a backup. Either
 //! would make answers short or double without a word. The hot server keeps a **witness**: which catalog, in
-//! which version, last deleted rows there. The catalog notes the witness that it wrote last. At start:
+//! which version, last did there what an older one would not know: rows were deleted, the archive became the copy
+//! that counts, or stopped being it. The catalog notes the witness that it wrote last. At start:
 //!
 //! | witness on the hot server | what it says | what is done |
 //! |---|---|---|
-//! | none, and none was noted | nothing was ever deleted: every head is whole | trusted |
-//! | this catalog's, no newer than the catalog | nothing was deleted that it does not know | trusted |
+//! | none, and none was noted | nothing was ever moved: every head is whole | trusted |
+//! | this catalog's, no newer than the catalog | nothing was done that it does not know | trusted |
 //! | this catalog's, newer, or another catalog's | the catalog is lost, or an older copy | batches are learnt from the gateway first |
 //! | none, or older than the one noted | the hot server was put back | moves reclaimed since are looked at again |
 //!

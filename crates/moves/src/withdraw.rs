@@ -96,7 +96,11 @@ impl<W: World> Mover<W> {
         let kept = record.decision == Some(Decision::KeepHot);
         if !proven.is_empty() && !kept {
             match self.head_has(record, &proven).await? {
-                Some(whole) => world.nas().retire(&ids(&proven), Elsewhere::Head(&whole)).await?,
+                Some(whole) => {
+                    // An older catalog would ask the NAS for what it will not have.
+                    self.witness(record).await?;
+                    world.nas().retire(&ids(&proven), Elsewhere::Head(&whole)).await?;
+                }
                 None => return self.resume(record, &batches).await,
             }
         }

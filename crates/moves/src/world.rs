@@ -86,13 +86,13 @@ pub struct Encoded {
     pub read_from: Vec<PartRows>,
 }
 
-/// What was last deleted from a hot server, and on whose word: kept on that server, so that a catalog that is
-/// older than the deletion can be known by it.
+/// What was last done with rows of a hot server (deleted, published, withdrawn), and on whose word: kept on that
+/// server, so that a catalog that is older can be known by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Witness {
     /// The catalog.
     pub catalog: u64,
-    /// Its version when it deleted.
+    /// Its version then.
     pub version: u64,
     /// No row at or after this second was ever deleted.
     pub before: i64,

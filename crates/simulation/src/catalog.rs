@@ -1,10 +1,10 @@
 //! The catalog beyond its book: who it is, whether it is trusted, and what becomes of it when its file is lost or
 //! put back. The decisions are those of [`moves::trust`] and [`moves::claim`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use moves::{
-    Book, Change, Trouble,
+    BatchState, Book, Change, Trouble,
     claim::{self, Standing},
     trust::{self, Verdict},
     world::Answer,
@@ -13,8 +13,7 @@ use storage_types::{BatchId, CatalogId, MigrationId, MoveId, Sender, gateway_api
 
 use crate::{
     calls::Callee,
-    effects,
-    journal,
+    effects, journal,
     nas::NasState,
     row::Row,
     state::{Lease, Sim, State},
@@ -124,9 +123,9 @@ pub fn lose(state: &mut State) {
     match state.catalog_backup.take() {
         Some((book, catalog)) if state.random.percent(50) => {
             state.note(|| "the catalog is put back to an older state".into());
+            gone(state);
             (state.book, state.catalog) = (book, Catalog { is_copy: true, ..catalog });
             state.truth.put_back = true;
-            gone(state);
         }
         _ => forget(state),
     }
@@ -135,17 +134,23 @@ pub fn lose(state: &mut State) {
 /// The file is lost, or an operator has removed it.
 pub fn forget(state: &mut State) {
     state.note(|| "the catalog is lost".into());
+    gone(state);
     state.book = Book::new(1, 0);
     state.catalog = Catalog::new(state.catalog.id + 1 + state.random.below(1_000));
     state.spool.clear();
-    gone(state);
 }
 
-/// An older copy is trusted where nothing was deleted that it does not know, and the gateway may not have been told of
-/// what was published last: what users dropped meanwhile may be in batches that nobody knows of any more.
+/// What the catalog knew is forgotten. The gateway may not have been told of what was published last: what users dropped
+/// meanwhile may be in batches that nobody knows of any more.
 fn gone(state: &mut State) {
-    for fact in &mut state.truth.facts {
-        fact.forgiven |= matches!(fact.life, Life::Dropped(_));
+    let is_told = |id: &BatchId| {
+        let batch = state.book.batch(*id).filter(|batch| batch.state == BatchState::Published);
+        batch.and_then(|batch| state.book.get(batch.move_id)).is_some_and(|record| record.told)
+    };
+    let told = state.truth.encoded.iter().filter(|(id, _)| is_told(id));
+    let known: BTreeSet<_> = told.flat_map(|(_, rows)| rows).map(|row| row.id).collect();
+    for (id, fact) in (0..).zip(&mut state.truth.facts) {
+        fact.forgiven |= matches!(fact.life, Life::Dropped(_)) && !known.contains(&id);
     }
     state.dead = true;
     // The ids that it would have counted on from are forgotten with it.

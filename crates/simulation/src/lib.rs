@@ -45,16 +45,15 @@
 //!   merged into a part that the TTL took as many rows from or more: they are taken for what is left of its rows.
 //! - What was changed or deleted before the catalog was lost or put back, and had not been looked at; likewise in moves
 //!   that are found again on the NAS, as long as nobody has seen their rows in the head.
-//! - A row that users dropped from the head while it was in batches that are forgotten: those that a catalog which was
-//!   put back does not know, where no move has deleted rows since (such a catalog is trusted), and those of a catalog
-//!   that was lost before the gateway was told that they are published.
+//! - A row that users dropped from the head while it was in batches that are forgotten: those of a catalog that was lost,
+//!   or put back, before the gateway was told that they are published.
 //! - Rows of batches that an older copy of the catalog made, when that is lost as well (the model does not try it).
 //! - A row whose operator chose `keep-cold` while it was in the head only, or `keep-hot` while in cold only.
 //!
 //! # What it asks of the implementation
 //!
-//! See [`moves::world`]; the model keeps these promises, and worlds break without them: deletions reach the table in the move's place only, a histogram's
-//! buckets stay within the window, the NAS drops a proof job that nobody asks for.
+//! See [`moves::world`]; the model keeps these promises, and worlds break without them: deletions reach the table in the
+//! move's place only, a histogram's buckets stay within the window, the NAS drops a proof job that nobody asks for.
 
 mod calls;
 mod catalog;

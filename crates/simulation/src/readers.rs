@@ -126,7 +126,7 @@ fn check(state: &mut State, lease: &Lease, head: &[Row], cold: &[Row], last: boo
         let there = fact.life == Life::Alive
             && fact.born < lease.began
             && (!shifted || (lease.range == TimeRange::ALL && fact.shifted < Some(lease.began)));
-        let kept = last && matches!(fact.life, Life::Dropped(_)) && fact.archived && !state.truth.put_back;
+        let kept = last && matches!(fact.life, Life::Dropped(_)) && fact.archived;
         let late = !last && (fact.shadow.is_some() || damaged.contains(&u32::try_from(id).unwrap_or(0)));
         // Whose operator kept the cold copy while the head's has another time.
         let kept_both = forgiven && fact.shifted.is_some();
