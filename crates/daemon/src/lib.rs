@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`CommandLine`] | how a daemon is started, and what its program does besides ([`Command`]) |
 //! | [`log`] | where its log goes and how a line looks; [`spawn_blocking`]: threads that keep a line's ids |
+//! | [`spawn_background`] | work that everything else goes before |
 //! | [`Exit`] | what its exit code means |
 //! | [`run`] | its life: start, wait for a signal or a death, drain, leave |
 //! | [`listen`] | how many may be connected, and how long each may keep us waiting |
@@ -16,6 +17,7 @@
 //! Knows nothing of batches, moves and queries. A wait in here has a deadline, and state outlives the
 //! process only in [`disk`] and [`sqlite`], whose heads tell what a crash leaves.
 
+mod background;
 pub mod bearer;
 pub mod body;
 mod command;
@@ -29,6 +31,7 @@ pub mod log;
 mod run;
 pub mod sqlite;
 
+pub use background::spawn_background;
 pub use command::Command;
 pub use command_line::CommandLine;
 pub use drained::drained;

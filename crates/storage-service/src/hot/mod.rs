@@ -39,6 +39,10 @@ const METADATA: Duration = Duration::from_secs(60);
 /// Longest wait for a statement that reads or writes rows of one partition.
 const ROWS: Duration = Duration::from_secs(6 * 3600);
 
+/// Statements of moves that read rows give way to what users ask through this service
+/// ([`crate::router`], `priority` 1), for so long at each block: moves go on beside any number of queries.
+const GIVES_WAY: [(&str, &str); 2] = [("priority", "2"), ("low_priority_query_wait_time_ms", "20")];
+
 /// Why a question to the hot engine, or work of it, came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum HotError {
@@ -107,7 +111,10 @@ impl Hot {
         sql: String,
         deadline: Duration,
     ) -> Result<Vec<T>, HotError> {
-        let query = self.client.query(sql).deadline(deadline);
+        let mut query = self.client.query(sql).deadline(deadline);
+        if deadline == ROWS {
+            query = giving_way(query);
+        }
         query.rows().await.map_err(|source| HotError::Engine { what, source })
     }
 
@@ -162,6 +169,11 @@ pub fn head_of(table: &ManagedTable) -> TableName {
 /// `c1, c2, …`, quoted.
 pub fn column_list(columns: &[Column]) -> String {
     columns.iter().map(|column| quote::ident(&column.name)).collect::<Vec<_>>().join(", ")
+}
+
+/// See [`GIVES_WAY`].
+pub(crate) fn giving_way(query: clickhouse_http::Query) -> clickhouse_http::Query {
+    GIVES_WAY.into_iter().fold(query, |query, (name, value)| query.setting(name, value))
 }
 
 /// `database = '…' AND name = '…'` for `system.tables`.

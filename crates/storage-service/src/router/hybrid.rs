@@ -185,7 +185,8 @@ impl Run<'_> {
             .database(self.router.facts.database())
             .query_id(self.query_id)
             .format(&self.format.clickhouse)
-            .deadline(HOT_SILENCE);
+            .deadline(HOT_SILENCE)
+            .setting("priority", 1);
         self.settings.iter().fold(request, |request, (name, value)| request.setting(name, value))
     }
 }

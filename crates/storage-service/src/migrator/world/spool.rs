@@ -29,7 +29,7 @@ use super::{
     head::{replaced, trouble},
 };
 use crate::{
-    hot::{HotError, column_list, head_of, slice_source},
+    hot::{HotError, column_list, giving_way, head_of, slice_source},
     migrator::spool::Draft,
 };
 
@@ -128,10 +128,7 @@ impl Real {
         );
         let row_bytes = self.hot.row_bytes(&head_of(&record.table)).await.map_err(trouble)?;
         let block_rows = (BLOCK_BYTES / row_bytes.max(1)).clamp(1024, MAX_BLOCK_ROWS);
-        Ok(self
-            .hot
-            .client()
-            .query(sql)
+        Ok(giving_way(self.hot.client().query(sql))
             .setting("optimize_read_in_order", 1)
             .setting("optimize_use_projections", 0)
             .setting("max_threads", 1)
@@ -150,13 +147,14 @@ impl Real {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (spool, id, effort) = (self.files.clone(), batch.id, self.effort());
         let threads = self.config.encode_threads;
-        let writer = daemon::spawn_blocking(move || {
+        let writer = daemon::spawn_background("encoder", move || {
             let draft = spool.draft(id)?;
             let (raw_bytes, cut) = write(receiver, ChunkCutter::new(draft, chunk_bytes), effort, threads)?;
             let Cut { chunks, encoded_bytes, blake3, w } = cut;
             w.keep(id)?;
             Ok::<_, io::Error>((raw_bytes, Cut { chunks, encoded_bytes, blake3, w: () }))
         });
+        let writer = writer.map_err(|error| Trouble::Local(format!("start the encoder: {error}")))?;
         let mut failure = None;
         loop {
             let piece = match stream.next().await {
