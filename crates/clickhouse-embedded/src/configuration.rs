@@ -122,6 +122,7 @@ impl Configuration {
             "<default><implicit_select>0</implicit_select>\
              <allow_introspection_functions>0</allow_introspection_functions>\
              <storage_file_read_method>pread</storage_file_read_method>\
+             <local_filesystem_read_method>pread</local_filesystem_read_method>\
              <output_format_arrow_use_native_writer>1</output_format_arrow_use_native_writer>\
              <output_format_pretty_max_rows>1000</output_format_pretty_max_rows>\
              <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close></default>",

@@ -120,11 +120,13 @@ fn is_of_a_table(name: &str) -> bool {
     name.ends_with(".sql")
         || name.ends_with(".sql.tmp")
         || name == "format_version.txt"
-        || name.trim_start_matches("tmp_").starts_with("mutation_")
+        || (name.trim_start_matches("tmp_").starts_with("mutation_") && name.ends_with(".txt"))
 }
 
 fn end(name: &str, error: Errno) -> ! {
-    eprintln!("{name}: {error}: the engine ends, so that nothing is taken for done");
+    // In one piece, whoever else writes there, and whether or not that can be written.
+    let said = format!("{name}: {error}: the engine ends, so that nothing is taken for done\n");
+    let _ = rustix::io::write(rustix::stdio::stderr(), said.as_bytes());
     // At once: the library would answer others for a while when it is aborted.
     let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
     std::process::abort();
@@ -280,9 +282,7 @@ pub unsafe extern "C" fn close(file: c_int) -> c_int {
     unsafe { std::mem::transmute::<*mut c_void, OfAFile>(BEHIND.address())(file) }
 }
 
-/// What the linker would leave out, since nothing in this program calls it.
+/// What the linker could leave out, since nothing in this program calls it.
 #[used]
-static KEPT: [WriteAt; 2] = [pwrite, pwrite64];
-/// Likewise.
-#[used]
-static SYNCS: [OfAFile; 3] = [fsync, fdatasync, close];
+static KEPT: (Write, [WriteAt; 2], Read, [ReadAt; 2], [OfAFile; 3]) =
+    (write, [pwrite, pwrite64], read, [pread, pread64], [fsync, fdatasync, close]);

@@ -21,6 +21,8 @@ use crate::program::Program;
 const HEALTHY: Duration = Duration::from_secs(60);
 /// So many deaths in a row, none after a healthy run, and the supervisor gives up.
 const MAX_DEATHS: u32 = 5;
+/// How often it is tried where not even its configuration can be written.
+const UNSTARTED_WAIT: Duration = Duration::from_secs(5);
 /// The wait before the first restart; it doubles with each death in a row.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// A piece of configuration is not longer than this, bytes.
@@ -175,7 +177,17 @@ impl Supervisor {
         let mut announced = false;
         let mut deaths = 0;
         loop {
-            let mut process = self.start()?;
+            let mut process = match self.start() {
+                // A disk that is full has no room for the configuration either.
+                Err(error) if announced => {
+                    tracing::error!("the engine cannot be started again yet: {error:#}");
+                    tokio::select! {
+                        () = sleep(UNSTARTED_WAIT) => continue,
+                        () = stop.asked() => return Ok(()),
+                    }
+                }
+                process => process?,
+            };
             let started = Instant::now();
             let configuration = &self.engine.configuration;
             let ready = process.ready(configuration.http, configuration.tcp_port, self.engine.start);

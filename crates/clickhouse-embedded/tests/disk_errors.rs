@@ -84,7 +84,9 @@ async fn a_write_to_a_full_disk_is_not_taken_for_done() {
     let answer = tokio::spawn(Engine::send_or_not(asked));
     let rows = disk.0.join("user_files/rows.tsv");
     let is_full = || rustix::fs::statvfs(&disk.0).is_ok_and(|disk| disk.f_bavail == 0);
+    let begun = std::time::Instant::now();
     while !(is_full() && rows.exists()) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the disk is not full yet");
         assert!(!answer.is_finished(), "it was acknowledged");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

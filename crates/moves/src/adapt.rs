@@ -46,6 +46,9 @@ impl<W: World> Mover<W> {
     pub(crate) async fn compare_heads(&self, record: &Move, what: &str) -> Result<(), StepError> {
         let head = self.world.head();
         let look = head.look(&record.table).await?;
+        if look.is_head_of(record) {
+            return Err(Wait::pause(0));
+        }
         // Only then do numbers that are looked at stay what they are.
         head.keep_block_numbers(&record.table).await?;
         let watermark = head.watermark(&record.table, record.rows.window).await?;
@@ -60,11 +63,15 @@ impl<W: World> Mover<W> {
             (MoveState::Published, _) if same => self.again(record, what),
             (MoveState::Planned | MoveState::Published, Some(Decision::KeepHot)) => self.again(record, what),
             (MoveState::Reclaiming, _) if now.is_empty() => self.reclaimed(record),
+            // It was put back to an older state: what was deleted is there again.
+            (MoveState::Reclaiming, _) if same => self.adopt(record, look, rows, now),
             // The archive is what is left. Before publishing, what else was done to them is not known.
             (MoveState::Published, decision) if now.is_empty() && (!deleted || decision.is_some()) => {
                 self.adopt(record, look, rows, now)
             }
-            (_, Some(Decision::KeepCold)) if look.place == record.place => {
+            (state, Some(Decision::KeepCold))
+                if look.place == record.place && state != MoveState::Reclaiming =>
+            {
                 self.advance(record, [], |m| m.decision = None)?;
                 Err(counts_again(record, what))
             }
@@ -125,12 +132,16 @@ impl<W: World> Mover<W> {
 
 fn counts_again(record: &Move, what: &str) -> StepError {
     let (database, table) = &record.table.head;
+    let (window, id) = (record.rows.window, record.id);
+    let then = match record.state {
+        MoveState::Reclaiming => format!("then `storagectl move keep-cold {id}`"),
+        _ => format!("or keep those of {database}.{table} with `storagectl move keep-hot {id}`"),
+    };
     StepError::Wait(Wait {
         what: format!("{what}, and has not the rows that were sent"),
         help: format!(
-            "move the rows of {} out of {database}.{table} to keep the archive's, and insert them again afterwards; \
-             or keep those of {database}.{table} with `storagectl move keep-hot ID`",
-            record.rows.window
+            "to keep the archive's rows of {window} move those of {database}.{table} out, and insert what is new of \
+             them again afterwards; {then}"
         ),
         operator: true,
         unsafe_to_read: record.state != MoveState::Planned,

@@ -511,6 +511,7 @@ impl<W: World> Mover<W> {
             changed_in: 0,
             deleted_in: 0,
             published_at: 0,
+            reclaimed_at: 0,
             sent: None,
             told: false,
             cancelled: false,

@@ -82,10 +82,10 @@ impl<W: World> Mover<W> {
 
     /// The head's parts with rows of the move, hashed. They are only counted where they are the parts that the
     /// batches were read from: a part never changes. What is changed has another name, unless a lightweight UPDATE
-    /// has laid a patch beside it.
+    /// has laid a patch beside it, or a default stands for a column that it has not.
     async fn last_look(&self, record: &Move, batches: &[Batch], changes: &Changes) -> Answer<Vec<PartLook>> {
         let head = self.world.head();
-        if changes.latest == 0 || !holds(Rule::Patches) {
+        if (changes.latest == 0 && !changes.defaults) || !holds(Rule::Patches) {
             let counted = head.parts(&record.table, record.rows, false).await?;
             if let Some(looks) = as_read(counted, batches) {
                 return Ok(looks);

@@ -105,7 +105,8 @@ impl<'a> Deletable<'a> {
         }
         let mut found = record.difference(now, changes);
         if record.state == MoveState::Reclaiming {
-            found.grown |= found != Difference::NONE && !is_rest(&record.parts, now);
+            found.grown |=
+                found != Difference::NONE && !is_rest(&record.parts, now, !record.table.time_is_fixed());
             found.changed = false;
         }
         let spoils = found.grown || found.changed;

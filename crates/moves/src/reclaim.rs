@@ -234,8 +234,10 @@ impl<W: World> Mover<W> {
     }
 
     pub(crate) fn reclaimed(&self, record: &Move) -> Result<(), StepError> {
+        let now = self.now();
         self.advance(record, [], |m| {
             m.state = MoveState::Reclaimed;
+            m.reclaimed_at = now;
             m.parts = Vec::new();
         })?;
         let rows = record.sent.map_or(0, |sent| sent.rows);

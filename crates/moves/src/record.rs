@@ -159,6 +159,9 @@ pub struct Move {
     /// Unix seconds of its publishing.
     #[serde(default)]
     pub published_at: i64,
+    /// Unix seconds when the head's rows were found deleted; 0: they were not.
+    #[serde(default)]
+    pub reclaimed_at: i64,
     /// What its batches count and hash to, once all of them are proven.
     #[serde(default)]
     pub sent: Option<Proof>,

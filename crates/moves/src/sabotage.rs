@@ -50,7 +50,7 @@ pub enum Rule {
     Expires,
     /// Parts whose names are what they were may have been changed by patches.
     Patches,
-    /// A catalog that does not know what was deleted from the head learns it first.
+    /// A catalog that does not know what was moved learns it first.
     Witness,
     /// The gateway's sender is replaced only by who knows all of its batches.
     Sender,

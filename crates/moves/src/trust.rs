@@ -69,7 +69,8 @@ pub fn restored(
     now_s: i64,
 ) -> Vec<Change> {
     let published = facts.iter().find(|f| f.state == OnNas::Published);
-    if known.is_some_and(|known| known.state.is_visible_in_cold()) {
+    // What is over, or under way, is known better here than on the NAS.
+    if known.is_some_and(|known| known.state.is_visible_in_cold() || known.state == MoveState::Withdrawn) {
         return Vec::new();
     }
     // Batches of an earlier opening of the same move were read up to another watermark.
@@ -116,6 +117,7 @@ pub fn restored(
             changed_in: 0,
             deleted_in: 0,
             published_at: now_s,
+            reclaimed_at: 0,
             sent: Some(sent),
             told: false,
             cancelled: false,
@@ -157,6 +159,51 @@ mod tests {
             (own(4), Some(5), Verdict::LookAgain { since: 4 }),
         ] {
             assert_eq!(verdict(witness, noted, 1, 7), wanted, "{witness:?}, noted {noted:?}");
+        }
+    }
+
+    fn published() -> BatchFacts {
+        let manifest = serde_json::json!({
+            "version": 2, "batch": "7", "move_id": "1", "table": "t", "cold_database": "cold", "cold_table": "t",
+            "columns": [], "schema_hash": "", "time_column": "ts", "range": {"lo": 0, "hi": 1}, "partition_ids": [],
+            "origin": {"server": "s", "head": "h", "window": {"lo": 0, "hi": 9}, "watermark": 5},
+            "proof": {"rows": 1, "content_hash": "7"}, "raw_bytes": 1, "encoded_bytes": 1, "blake3": "",
+            "codec": "", "engine_version": "", "chunk_bytes": 1, "chunks": []
+        });
+        BatchFacts { state: OnNas::Published, manifest: serde_json::from_value(manifest).unwrap() }
+    }
+
+    #[test]
+    fn what_the_catalog_knows_of_a_move_that_is_published_or_over_is_not_learnt_anew() {
+        let table = ManagedTable {
+            logical: "t".into(),
+            head: ("hot".into(), "t".into()),
+            cold: ("cold".into(), "t".into()),
+            time_column: "ts".into(),
+            time_type: "DateTime".into(),
+            columns: Vec::new(),
+            partition_key: String::new(),
+            sorting_key: String::new(),
+            cold_sorting_key: String::new(),
+        };
+        let learnt = |known: Option<&Move>| {
+            let (id, migration) = (MoveId::from_u64(1).unwrap(), MigrationId::from_u64(2).unwrap());
+            restored(known, id, migration, &table, &[published()], 100)
+        };
+        let changes = learnt(None);
+        let Some(Change::Move(found)) = changes.last() else { panic!("{changes:?}") };
+        assert_eq!((found.state, found.rows.watermark, changes.len()), (MoveState::Published, 5, 2));
+        for (state, news) in [
+            (MoveState::Planned, 2),
+            (MoveState::Withdrawing, 2),
+            (MoveState::Published, 0),
+            (MoveState::Reclaiming, 0),
+            (MoveState::Reclaimed, 0),
+            // An operator may have kept the head: the NAS has the batches as published still.
+            (MoveState::Withdrawn, 0),
+        ] {
+            let known = Move { state, ..Move::clone(found) };
+            assert_eq!(learnt(Some(&known)).len(), news, "{state:?}");
         }
     }
 }

@@ -44,6 +44,9 @@ impl HeadLook {
 pub struct Changes {
     /// A mutation that is not ours and not done, in the engine's words.
     pub pending: Option<String>,
+    /// Columns have default expressions: what is read of a part that has not such a column changes with the table's
+    /// definition, and the part does not.
+    pub defaults: bool,
     /// A mutation that is not ours and deletes rows came after the watermark, or may have.
     pub deletes: bool,
     /// The table has a TTL that deletes rows, or had one.
@@ -94,7 +97,7 @@ pub struct Witness {
     pub catalog: u64,
     /// Its version then.
     pub version: u64,
-    /// No row at or after this second was ever deleted.
+    /// Nothing was done with rows at or after this second.
     pub before: i64,
 }
 
@@ -133,7 +136,7 @@ pub trait Head: Sync {
     ) -> impl Future<Output = Answer<Vec<PartLook>>> + Send;
     /// What others did since the watermark.
     fn changes(&self, table: &ManagedTable, watermark: u64) -> impl Future<Output = Answer<Changes>> + Send;
-    /// Notes, durably on the hot server, what is about to be deleted.
+    /// Notes it durably on the hot server.
     fn witness(&self, witness: Witness) -> impl Future<Output = Answer<()>> + Send;
     /// Deletes a move's rows, or begins to, after a look at whether the table is still the one in the move's place.
     fn delete(&self, what: Deletable<'_>) -> impl Future<Output = Answer<()>> + Send;

@@ -117,7 +117,7 @@ pub fn copy(state: &mut State) {
 /// The file is lost, or put back to how it stood once; the process dies with it.
 pub fn lose(state: &mut State) {
     // What a copy that goes on makes, and what was made before, cannot be told apart once it is lost too.
-    if state.truth.put_back {
+    if state.truth.put_back || state.hot.counts_again {
         return;
     }
     match state.catalog_backup.take() {

@@ -48,6 +48,8 @@
 //! - A row that users dropped from the head while it was in batches that are forgotten: those of a catalog that was lost,
 //!   or put back, before the gateway was told that they are published.
 //! - Rows of batches that an older copy of the catalog made, when that is lost as well (the model does not try it).
+//! - A table that lost all its parts and counts from 1 passes the watermark of a move before that looks at it, or while
+//!   the catalog is lost: what has the old numbers then is taken for the move's rows (the model does not try it).
 //! - A row whose operator chose `keep-cold` while it was in the head only, or `keep-hot` while in cold only.
 //!
 //! # What it asks of the implementation

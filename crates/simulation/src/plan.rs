@@ -42,7 +42,7 @@ pub struct Plan {
     pub removal: Removal,
     /// The table had no block numbers before moves came.
     pub numbers_before: bool,
-    /// Partitions that go leave empty parts, by which the table counts on.
+    /// Partitions that are moved to another table leave empty parts, by which the table counts on.
     pub leaves_empty: bool,
 }
 

@@ -80,6 +80,7 @@ impl Table {
         let patches = self.parts.iter().filter_map(|part| part.patch).map(|patch| patch.number);
         let latest = foreign().map(|m| m.number).chain(patches).filter(|number| *number > watermark).max();
         Changes {
+            defaults: false,
             pending: foreign().find(|m| !m.done).map(|m| format!("mutation {}", m.number)),
             expires,
             deletes: unknown.is_some()

@@ -57,12 +57,12 @@ impl Table {
         number
     }
 
-    /// The parts of a partition, taken out; `leaves`: empty ones in their place, where these are kept.
-    pub fn take_partition(&mut self, wanted: i64, leaves: bool) -> Vec<Part> {
+    /// The parts of a partition, taken out.
+    pub fn take_partition(&mut self, wanted: i64) -> Vec<Part> {
         let (taken, kept): (Vec<Part>, _) =
             std::mem::take(&mut self.parts).into_iter().partition(|part| part.partition == wanted);
         self.parts = kept;
-        if leaves { self.all_emptied(taken) } else { taken }
+        self.all_emptied(taken)
     }
 
     /// Every part, taken out.

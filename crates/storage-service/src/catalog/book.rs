@@ -120,15 +120,15 @@ impl Catalog {
         })
     }
 
-    /// Moves whose rows were deleted from the head in a version above `since`, oldest first.
-    pub fn reclaimed_since(&self, since: u64) -> Result<Vec<Move>, CatalogError> {
+    /// The wanted ones of the moves whose rows were deleted from the head, oldest first.
+    pub fn reclaimed(&self, wanted: impl Fn(&Move) -> bool) -> Result<Vec<Move>, CatalogError> {
         let db = self.db();
         let mut read = db.prepare("SELECT record FROM moves WHERE state = 'reclaimed' ORDER BY id")?;
         let found = read.query_map([], |row| row.get::<_, String>(0))?;
         let mut moves = Vec::new();
         for text in found {
             let record: Move = decode(&text?)?;
-            if record.deleted_in > since {
+            if wanted(&record) {
                 moves.push(record);
             }
         }

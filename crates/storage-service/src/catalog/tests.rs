@@ -49,6 +49,7 @@ fn record() -> Move {
         changed_in: 0,
         deleted_in: 0,
         published_at: 0,
+        reclaimed_at: 0,
         sent: None,
         told: false,
         cancelled: false,

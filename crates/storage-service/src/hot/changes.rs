@@ -25,6 +25,8 @@ pub struct Changes {
     /// Commands of mutations that are not ours and not done yet, at most 100. Those asked for before the
     /// watermark too: they are still to change what is below it.
     pub pending: Vec<String>,
+    /// Columns have default expressions: parts that are older than such a column read by them.
+    pub defaults: bool,
     /// Something above the watermark that is not ours deletes rows, or may: what it was is no longer known (a
     /// mutation that was killed, an UPDATE whose patch is merged), or the engine may have forgotten it
     /// (`finished_mutations_to_keep`).
@@ -53,6 +55,7 @@ struct Mutations {
 
 #[derive(Deserialize)]
 struct Parts {
+    defaults: u64,
     changed: u64,
     latest: u64,
 }
@@ -71,6 +74,7 @@ impl Hot {
         let deleting = mutations.deleting > 0 || self.has_deleting_patch(table).await?;
         Ok(Changes {
             pending,
+            defaults: parts.defaults > 0,
             deletes: deleting || parts.changed > 0 || forgotten,
             expires: engine.is_some_and(|engine| engine.ttl.is_some()),
             latest: mutations.latest.max(parts.latest),
@@ -113,7 +117,8 @@ impl Hot {
         const WHAT: &str = "look for changed parts";
         // A part that nothing has changed says its lowest block number for its version.
         let sql = format!(
-            "SELECT countIf(is_changed) AS changed, greatest(maxIf(data_version, is_changed), maxIf(toUInt64(max_block_number), is_new_patch)) AS latest \
+            "SELECT (SELECT count() FROM system.columns WHERE {this} AND default_kind = 'DEFAULT') AS defaults, \
+             countIf(is_changed) AS changed, greatest(maxIf(data_version, is_changed), maxIf(toUInt64(max_block_number), is_new_patch)) AS latest \
              FROM (SELECT data_version, max_block_number, startsWith(partition_id, 'patch-') AS is_patch, \
              is_patch AND max_block_number > {watermark} AS is_new_patch, \
              NOT is_patch AND data_version != min_block_number AND data_version > {watermark} \

@@ -1,9 +1,9 @@
 //! The head's own note of how far the catalog had got.
 //!
 //! Catalog and head are two stores, and either may be put back to an older state. The service writes the
-//! catalog's version here before it deletes rows from the head. At start they are compared: a witness above the
-//! catalog's version says that the catalog is older than what was deleted; one below, or none, that the head was
-//! restored.
+//! catalog's version here before it deletes rows from the head, once a move is published and before one is
+//! withdrawn. At start they are compared: a witness above the catalog's version says that the catalog is older than
+//! what was done; one below, or none, that the head was restored.
 
 use clickhouse_sql::TableName;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct Witness {
     pub catalog: u64,
     /// Its version.
     pub version: u64,
-    /// No row at or after this second was deleted by it.
+    /// It did nothing with rows at or after this second.
     pub before: i64,
     /// When it was written, Unix seconds.
     pub at: u32,

@@ -24,6 +24,8 @@ const RANDOM_BITS: u32 = 20;
 const MOST_EPOCHS: usize = 1_000;
 /// The sender whose batches this catalog has learnt all of.
 const SUCCEEDS: &str = "succeeds";
+/// The sender whose batches it has begun to learn, until it has all of them: what moves it has are that one's.
+const LEARNS: &str = "learns";
 
 /// Who this start of the service is: noted before it is answered.
 pub(super) fn next_sender(catalog: &Catalog) -> Result<Sender, CatalogError> {
@@ -105,7 +107,8 @@ impl Inner {
         let (catalog, sender) = (&self.world().catalog, *self.sender.lock());
         let succeeds = catalog.note(SUCCEEDS)?.and_then(|text| text.parse().ok());
         let noted = noted_epochs(catalog)?;
-        match standing(Some(known), sender, &noted, succeeds, catalog.has_moves()?) {
+        let has_moves = self.has_moves_beside(Some(known))?;
+        match standing(Some(known), sender, &noted, succeeds, has_moves) {
             Standing::Successor => Ok(None),
             Standing::OlderCopy => Ok(Some(format!(
                 "the gateway knows epoch {} of this catalog, which this file never had: it is an older copy, or \
@@ -123,11 +126,21 @@ impl Inner {
     }
 
     /// Everything that the gateway has of this sender is in the catalog.
-    pub(super) fn note_succeeds(&self, known: Option<Sender>) -> Result<(), MigrationError> {
-        if let Some(known) = known {
-            self.world().catalog.set_note(SUCCEEDS, &known.to_string())?;
-        }
-        Ok(())
+    /// Whether the catalog has moves that it has not begun to learn from this sender's batches.
+    pub(super) fn has_moves_beside(&self, known: Option<Sender>) -> Result<bool, MigrationError> {
+        let catalog = &self.world().catalog;
+        let learns = catalog.note(LEARNS)?.and_then(|text| text.parse::<Sender>().ok());
+        Ok(catalog.has_moves()? && (known.is_none() || learns != known))
+    }
+
+    pub(super) fn note_learns(&self, known: Sender) -> Result<(), MigrationError> {
+        Ok(self.world().catalog.set_note(LEARNS, &known.to_string())?)
+    }
+
+    pub(super) fn note_succeeds(&self, known: Sender) -> Result<(), MigrationError> {
+        let catalog = &self.world().catalog;
+        catalog.set_note(SUCCEEDS, &known.to_string())?;
+        Ok(catalog.set_note(LEARNS, "")?)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use moves::{
-    BatchState, Change, ManagedTable,
+    BatchState, Change, ManagedTable, Move,
     claim::may_succeed,
     trust::{self, Verdict},
     world::Witness,
@@ -20,6 +20,10 @@ use crate::{catalog::MigrationRecord, hot::head_of};
 pub(super) const WITNESSED: &str = "witnessed";
 /// Moves put into the catalog in one transaction.
 const AT_ONCE: usize = 500;
+/// What was deleted so long before the hot engine started may be there again, seconds: ClickHouse does not sync what it
+/// drops, and a power cut takes back what the kernel had not written yet. That is less than a minute; the rest is for
+/// clocks that differ, as migrations allow.
+const UNSYNCED_S: i64 = 7_200;
 
 impl Inner {
     pub(super) fn is_trusted(&self) -> bool {
@@ -53,11 +57,12 @@ impl Inner {
             before: found.before,
         });
         match trust::verdict(witness, noted, catalog.id(), version) {
-            Verdict::Trusted => {}
+            Verdict::Trusted => {
+                let started = self.world().hot.started().await?;
+                self.look_at_reclaimed(|record| may_be_back(record, started)).await?;
+            }
             Verdict::Learn { newer } => {
-                tracing::warn!(
-                    "rows were deleted from the head that this catalog does not know: the NAS is asked"
-                );
+                tracing::warn!("rows were moved that this catalog does not know of: the NAS is asked");
                 self.learn().await?;
                 catalog.adopt_witness(newer)?;
             }
@@ -65,7 +70,9 @@ impl Inner {
                 tracing::warn!(
                     "the hot server was put back to an older state: reclaimed moves are looked at again"
                 );
-                self.look_at_reclaimed(since).await?;
+                let started = self.world().hot.started().await?;
+                let is_newer = |record: &Move| record.deleted_in > since || may_be_back(record, started);
+                self.look_at_reclaimed(is_newer).await?;
             }
         }
         self.trusted.store(true, Ordering::Release);
@@ -76,9 +83,13 @@ impl Inner {
     /// Takes over every batch of the gateway that the catalog does not have, page by page. What is already there
     /// is passed over, so that a crash or a lost link only makes it go on where it was.
     pub(super) async fn learn(&self) -> Result<(), MigrationError> {
-        let (own, had_moves) = (*self.sender.lock(), self.world().catalog.has_moves()?);
+        let own = *self.sender.lock();
         let sender = self.world().gateway.gateway_status().await?.sender;
-        let sender = sender.filter(|sender| may_succeed(*sender, own, had_moves));
+        let has_moves = self.has_moves_beside(sender)?;
+        let sender = sender.filter(|sender| may_succeed(*sender, own, has_moves));
+        if let Some(sender) = sender {
+            self.note_learns(sender)?;
+        }
         let mut found: BTreeMap<MoveId, Vec<BatchFacts>> = BTreeMap::new();
         let mut after = None;
         loop {
@@ -110,9 +121,8 @@ impl Inner {
                 tracing::warn!(move_id = %id, batches = facts.len(), "batches of a table that is not configured stay unseen");
                 continue;
             };
-            let restored = catalog.read(|book| {
-                trust::restored(book.get(id).map(AsRef::as_ref), id, recovery.id, table, &facts, now())
-            });
+            let known = catalog.move_record(id)?;
+            let restored = trust::restored(known.as_ref(), id, recovery.id, table, &facts, now());
             visible += restored.iter().filter(|change| is_published(change)).count();
             changes.extend(restored);
             if changes.len() >= AT_ONCE {
@@ -120,7 +130,9 @@ impl Inner {
             }
         }
         take_over(changes)?;
-        self.note_succeeds(sender)?;
+        if let Some(sender) = sender {
+            self.note_succeeds(sender)?;
+        }
         if visible > 0 {
             tracing::warn!(batches = visible, "the catalog has been rebuilt from the gateway");
         }
@@ -128,10 +140,10 @@ impl Inner {
     }
 
     /// The head may have rows again that were deleted since: they are hidden, and deleted once more.
-    async fn look_at_reclaimed(&self, since: u64) -> Result<(), MigrationError> {
+    async fn look_at_reclaimed(&self, wanted: impl Fn(&Move) -> bool) -> Result<(), MigrationError> {
         let catalog = &self.world().catalog;
         let mut again = Vec::new();
-        for record in catalog.reclaimed_since(since)? {
+        for record in catalog.reclaimed(wanted)? {
             let head = head_of(&record.table);
             let place = self.world().hot.place(&head).await?;
             let Some(place) = place.filter(|place| trust::is_same_table(&record, place)) else { continue };
@@ -150,6 +162,11 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// See [`UNSYNCED_S`].
+fn may_be_back(record: &Move, started: i64) -> bool {
+    record.reclaimed_at.abs_diff(started) <= UNSYNCED_S.unsigned_abs()
 }
 
 fn is_published(change: &Change) -> bool {

@@ -92,6 +92,7 @@ impl Head for Real {
         let found = self.hot.changes_since(&head_of(table), watermark).await.map_err(trouble)?;
         Ok(Changes {
             pending: found.pending.into_iter().next(),
+            defaults: found.defaults,
             deletes: found.deletes,
             expires: found.expires,
             latest: found.latest,
