@@ -220,6 +220,8 @@ async fn a_deletion_that_a_power_cut_takes_back_is_done_again() {
     assert_eq!(scene.finished(id).await.state, MigrationState::Done);
     let left = "SELECT count() FROM hot.daily";
     assert_eq!(scene.sql(left).await, "2000");
+    // Starts are told apart by the second.
+    scene.until("the engine runs for a while", async |s| s.sql("SELECT uptime() > 4").await == "1").await;
 
     scene.stack.kill(Role::Hot).unwrap();
     let parts = |hot: &std::path::Path| hot.join("data/store").join(&table[..3]).join(&table);
