@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use testbed::stack::{Link, StackConfig};
 
 /// Whether disks can be mounted here.
 ///
@@ -20,6 +21,15 @@ use anyhow::{Context as _, Result, ensure};
 pub fn possible() -> Result<()> {
     let dir = tempfile::tempdir()?;
     SmallDisk::mount(&dir.path().join("disk"), 1).map(drop)
+}
+
+/// Configures a stack that has room on them.
+pub fn fits(config: &mut StackConfig) {
+    config.link = Link::Direct;
+    config.timeout_s = 5;
+    config.batch_rows = 1_000;
+    config.service_min_free = "1MiB".to_owned();
+    config.gateway_min_free = "1MiB".to_owned();
 }
 
 /// The disks of a stack, by the folder of the stack's that each stands in the place of.

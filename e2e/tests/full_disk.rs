@@ -9,11 +9,7 @@ use e2e::{
     small_disk::{self, Disks},
     waiting::{ends_by_itself, exact, waits_for},
 };
-use testbed::{
-    faults::Point,
-    fixture::Fixture,
-    stack::{Link, Role, StackConfig},
-};
+use testbed::{faults::Point, fixture::Fixture, stack::Role};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const ROWS: u64 = 3_000;
@@ -60,14 +56,7 @@ async fn a_full_disk_is_waited_for_and_nothing_is_lost() {
 async fn run(cases: &[Case]) {
     let dir = tempfile::tempdir().unwrap();
     let disks = Disks::under(dir.path()).unwrap();
-    let change = |config: &mut StackConfig| {
-        config.link = Link::Direct;
-        config.timeout_s = 5;
-        config.batch_rows = 1_000;
-        config.service_min_free = "1MiB".to_owned();
-        config.gateway_min_free = "1MiB".to_owned();
-    };
-    let fixture = Fixture::at(dir.path(), change).await.unwrap();
+    let fixture = Fixture::at(dir.path(), small_disk::fits).await.unwrap();
     let processes = Role::ALL.map(|role| fixture.stack.process(role));
     for &(disk, point, says, helps) in cases {
         let (began, what) = (Instant::now(), format!("{disk} is full at {point}"));

@@ -17,7 +17,7 @@ use e2e::{
 use testbed::{
     faults::Point,
     fixture::Fixture,
-    stack::{Link, Role, StackConfig},
+    stack::{Role, StackConfig},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -79,11 +79,7 @@ async fn run(cases: &[Case]) {
     let disks = Disks::under(dir.path()).unwrap();
     let shim = Shim::build(tools.path()).unwrap();
     let change = |config: &mut StackConfig| {
-        config.link = Link::Direct;
-        config.timeout_s = 5;
-        config.batch_rows = 1_000;
-        config.service_min_free = "1MiB".to_owned();
-        config.gateway_min_free = "1MiB".to_owned();
+        small_disk::fits(config);
         config.started_by = shim.starter();
     };
     let mut fixture = Fixture::at(dir.path(), change).await.unwrap();

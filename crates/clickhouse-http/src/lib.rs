@@ -26,6 +26,6 @@ pub mod client;
 pub mod exception;
 pub mod query_account;
 
-pub use client::{Client, Error, NodeHealth, NodeId, NodeList, Query, ResponseStream};
+pub use client::{Client, Error, NOT_ENOUGH_SPACE, NodeHealth, NodeId, NodeList, Query, ResponseStream};
 pub use exception::Exception;
 pub use storage_types::Secret;

@@ -199,6 +199,7 @@ impl<W: World> Mover<W> {
             b.manifest = None;
         })?;
         self.world.spool().remove(id);
+        self.forget_lost(id);
         if refuted < OFTEN_REFUTED {
             return Ok(());
         }

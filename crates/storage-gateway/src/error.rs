@@ -13,9 +13,6 @@ use storage_types::{
 
 use crate::journal::JournalError;
 
-/// ClickHouse's code for a disk that is full.
-const NOT_ENOUGH_SPACE: i32 = 243;
-
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -247,7 +244,7 @@ impl GatewayError {
             Self::Journal(JournalError::Sqlite(error)) => {
                 error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
             }
-            Self::Engine(error) => error.code() == Some(NOT_ENOUGH_SPACE),
+            Self::Engine(error) => error.code() == Some(clickhouse_http::NOT_ENOUGH_SPACE),
             _ => false,
         }
     }

@@ -43,7 +43,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Request};
 use hyper_util::client::legacy;
 
-pub use error::Error;
+pub use error::{Error, NOT_ENOUGH_SPACE};
 pub use node::{NodeHealth, NodeId, NodeList};
 pub use query::Query;
 pub use response::ResponseStream;

@@ -14,14 +14,11 @@ use crate::{
     migrator::trust::WITNESSED,
 };
 
-/// ClickHouse's code for a disk that is full.
-const NOT_ENOUGH_SPACE: i32 = 243;
-
 /// What a failed statement is to a move.
 pub(in crate::migrator) fn trouble(error: HotError) -> Trouble {
     let text = error.to_string();
     match error.code() {
-        Some(NOT_ENOUGH_SPACE) => Trouble::Full(format!("hot engine: {text}")),
+        Some(clickhouse_http::NOT_ENOUGH_SPACE) => Trouble::Full(format!("hot engine: {text}")),
         _ if error.is_passing() => Trouble::HotAway(text),
         _ => Trouble::HotRefuses(text),
     }
