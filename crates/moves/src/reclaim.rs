@@ -238,7 +238,6 @@ impl<W: World> Mover<W> {
         self.advance(record, [], |m| {
             m.state = MoveState::Reclaimed;
             m.reclaimed_at = now;
-            m.parts = Vec::new();
         })?;
         let rows = record.sent.map_or(0, |sent| sent.rows);
         tracing::info!(move_id = %record.id, table = record.table.logical, rows, "reclaimed");

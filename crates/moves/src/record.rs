@@ -137,7 +137,8 @@ pub struct Move {
     pub state: MoveState,
     /// Rows when it was planned.
     pub planned_rows: u64,
-    /// The head's parts with rows of it: counted when it was opened, hashed when it was published.
+    /// The head's parts with rows of it: counted when it was opened, hashed when it was published
+    /// and when their deletion began.
     #[serde(default)]
     pub parts: Vec<PartLook>,
     /// Rows that were read for it had left the head before `parts` was taken: their batches are all that is

@@ -135,9 +135,9 @@ pub fn is_same_table(record: &Move, place: &Place) -> bool {
     place.table == record.place.table
 }
 
-/// A reclaimed move whose rows the head has again: they are hidden, and deleted once more.
+/// A reclaimed move whose rows the head has again, or some of them: they are hidden, and deleted once more.
 pub fn reopened(record: Move, place: Place) -> Move {
-    Move { state: MoveState::Reclaiming, place, parts: Vec::new(), ..record }
+    Move { state: MoveState::Reclaiming, place, ..record }
 }
 
 #[cfg(test)]

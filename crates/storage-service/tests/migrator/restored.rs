@@ -210,6 +210,13 @@ async fn a_hot_server_put_back_to_an_older_state_doubles_nothing() {
 /// A power cut takes back what was deleted last, and nothing else: the witness is there, so that nothing looks put back.
 #[tokio::test]
 async fn a_deletion_that_a_power_cut_takes_back_is_done_again() {
+    // All of it, or some of it.
+    taken_back(&[]).await;
+    taken_back(&["20260111"]).await;
+}
+
+/// All but these partitions are what they were before the deletion.
+async fn taken_back(but: &[&str]) {
     let mut scene = Scene::start().await;
     scene.fill("daily", 0, 4_000, 0, 4).await;
     let id = scene.hold("daily", 2, Point::MoveDeleteBeforeEffect).await;
@@ -226,6 +233,19 @@ async fn a_deletion_that_a_power_cut_takes_back_is_done_again() {
     scene.stack.kill(Role::Hot).unwrap();
     let parts = |hot: &std::path::Path| hot.join("data/store").join(&table[..3]).join(&table);
     let (now, then) = (parts(&scene.stack.dir().join("hot")), parts(&before));
+    for partition in but {
+        for (from, to) in [(&then, None), (&now, Some(&then))] {
+            let parts = std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path());
+            let is_of =
+                |part: &std::path::Path| part.file_name().unwrap().to_str().unwrap().starts_with(partition);
+            for part in parts.filter(|part| is_of(part)) {
+                match to {
+                    Some(to) => copy_folder(&part, to),
+                    None => std::fs::remove_dir_all(&part).unwrap(),
+                }
+            }
+        }
+    }
     std::fs::remove_dir_all(&now).unwrap();
     copy_folder(&then, &now);
     scene.stack.restart(Role::Hot).await.unwrap();
