@@ -95,8 +95,7 @@ impl<W: World> Mover<W> {
         let batches = self.batches(record.id);
         let live = batches.into_iter().filter(|batch| batch.state != BatchState::Dropped);
         let (proven, others): (Vec<Batch>, Vec<Batch>) = live.partition(|batch| batch.proven);
-        let sent =
-            proven.iter().filter_map(|b| b.proof).fold(storage_types::Proof::default(), |s, p| s.plus(p));
+        let sent = proven.iter().filter_map(|batch| batch.proof).sum();
         let published = record.state == MoveState::Planned;
         if published && is_cut_by_content(&proven) && holds(Rule::Slices) {
             return self.keep_hot(record, "rows that are cut by content have left with their table");

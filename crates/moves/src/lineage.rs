@@ -92,12 +92,10 @@ pub fn is_rest(then: &[PartLook], now: &[PartLook], shifts: bool) -> bool {
     now.iter().all(|part| {
         let spanned = then.iter().filter(|old| same_partition(old, part) && within(old.blocks, part.blocks));
         let spanned: Vec<Proof> = spanned.map(|old| old.proof).collect();
-        let whole = spanned.iter().fold(Proof::default(), |sum, proof| sum.plus(*proof));
-        match spanned.len() <= MANY_PARTS {
-            _ if whole == part.proof => true,
-            true => some_add_up(&spanned, part.proof),
-            false => !shifts && part.proof.rows <= whole.rows,
-        }
+        let whole: Proof = spanned.iter().copied().sum();
+        let few = spanned.len() <= MANY_PARTS;
+        let fits = !shifts && part.proof.rows <= whole.rows;
+        whole == part.proof || if few { some_add_up(&spanned, part.proof) } else { fits }
     })
 }
 
@@ -105,7 +103,7 @@ pub fn is_rest(then: &[PartLook], now: &[PartLook], shifts: bool) -> bool {
 fn some_add_up(proofs: &[Proof], sum: Proof) -> bool {
     (0_u32..1 << proofs.len()).any(|some| {
         let chosen = proofs.iter().enumerate().filter(|(n, _)| some >> n & 1 == 1);
-        chosen.fold(Proof::default(), |sum, (_, proof)| sum.plus(*proof)) == sum
+        chosen.map(|(_, proof)| *proof).sum::<Proof>() == sum
     })
 }
 

@@ -344,28 +344,23 @@ impl<W: World> Mover<W> {
             let waiting = wait.map(|wait| waiting(wait, since));
             Ok(vec![Move { waiting, ..Move::clone(record) }.into()])
         });
-        let mut memory = self.memory.lock();
-        let unsaid = &mut memory.unsaid;
-        match (written, wait) {
-            (Err(StepError::Wait(_)) | Ok(_), None) | (Err(StepError::Wait(_)), Some(_)) => {
-                unsaid.remove(&id);
-            }
-            (Ok(_), Some(wait)) => {
-                unsaid.remove(&id);
+        let unsaid = &mut self.memory.lock().unsaid;
+        let Err(StepError::Trouble(error)) = written else {
+            unsaid.remove(&id);
+            if let (Ok(_), Some(wait)) = (written, wait) {
                 tracing::warn!(move_id = %id, help = wait.help, "the move waits: {}", wait.what);
             }
-            // That it waits no more will be journalled with its next step.
-            (Err(StepError::Trouble(_)), None) => {}
-            (Err(StepError::Trouble(error)), Some(wait)) => {
-                let known = unsaid.get(&id);
-                if known.is_none_or(|known| known.what != wait.what) {
-                    let help = &wait.help;
-                    tracing::error!(move_id = %id, %error, help, "the move waits, which cannot be journalled: {}", wait.what);
-                }
-                let since = known.map_or(now, |known| known.since);
-                unsaid.insert(id, waiting(wait, since));
-            }
+            return;
+        };
+        // That it waits no more will be journalled with its next step.
+        let Some(wait) = wait else { return };
+        let known = unsaid.get(&id);
+        if known.is_none_or(|known| known.what != wait.what) {
+            let help = &wait.help;
+            tracing::error!(move_id = %id, %error, help, "the move waits, which cannot be journalled: {}", wait.what);
         }
+        let since = known.map_or(now, |known| known.since);
+        unsaid.insert(id, waiting(wait, since));
     }
 
     pub(crate) fn record(&self, id: MoveId) -> Option<Move> {
@@ -432,9 +427,10 @@ impl<W: World> Mover<W> {
         }
         if !look.is_head_of(record) {
             let (database, table) = &record.table.head;
-            let what = match look.place == record.place {
-                true => "has lost all its parts, and counts from a lower number",
-                false => "is not the table that the move was opened on",
+            let what = if look.place == record.place {
+                "has lost all its parts, and counts from a lower number"
+            } else {
+                "is not the table that the move was opened on"
             };
             return Err(Trouble::HeadReplaced(format!("{database}.{table} {what}")));
         }

@@ -132,7 +132,7 @@ impl<W: World> Mover<W> {
 fn as_read(counted: Vec<PartLook>, batches: &[Batch]) -> Option<Vec<PartLook>> {
     let mut read = HashMap::<&str, Proof>::new();
     for batch in batches {
-        let by_part = batch.read_from.iter().fold(Proof::default(), |sum, part| sum.plus(part.proof));
+        let by_part = batch.read_from.iter().map(|part| part.proof).sum();
         if batch.proof != Some(by_part) {
             return None;
         }

@@ -291,5 +291,5 @@ mod shared_option {
 
 /// Sum of the parts' proofs.
 pub fn sum(parts: &[PartLook]) -> Proof {
-    parts.iter().fold(Proof::default(), |sum, part| sum.plus(part.proof))
+    parts.iter().map(|part| part.proof).sum()
 }

@@ -220,7 +220,7 @@ impl<W: World> Mover<W> {
         let mut live = self.batches(record.id);
         live.retain(|batch| batch.state != BatchState::Dropped);
         let proven = live.iter().all(|b| matches!(b.state, BatchState::Proven | BatchState::Published));
-        let sent = live.iter().filter_map(|batch| batch.proof).fold(Proof::default(), Proof::plus);
+        let sent = live.iter().filter_map(|batch| batch.proof).sum();
         proven.then_some((live, sent))
     }
 }

@@ -6,8 +6,6 @@
 
 use std::collections::HashMap;
 
-use storage_types::Proof;
-
 use crate::{
     adapt::everything,
     book::Change,
@@ -127,7 +125,7 @@ impl<W: World> Mover<W> {
             return Err(Wait::passing(what, "bring back the columns that the move was opened with"));
         }
         let now = head.parts(&record.table, everything(record), true).await?;
-        let sent = proven.iter().filter_map(|b| b.proof).fold(Proof::default(), |sum, p| sum.plus(p));
+        let sent = proven.iter().filter_map(|batch| batch.proof).sum();
         Ok(HeadWhole::from_another(sent, &now))
     }
 

@@ -74,6 +74,12 @@ impl Proof {
     }
 }
 
+impl std::iter::Sum for Proof {
+    fn sum<I: Iterator<Item = Self>>(proofs: I) -> Self {
+        proofs.fold(Self::default(), Self::plus)
+    }
+}
+
 /// One numbered chunk of the encoded batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkEntry {

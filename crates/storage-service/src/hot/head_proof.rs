@@ -7,7 +7,7 @@ use moves::{ManagedTable, RowSet};
 use serde::Deserialize;
 use storage_types::{Proof, hash_sql};
 
-use super::{Hot, HotError, METADATA, ROWS, column_list, head_of, in_system_table, predicate, row_set};
+use super::{Hot, HotError, METADATA, column_list, head_of, in_system_table, predicate, row_set};
 
 /// The rows of a set that are in one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Hot {
             predicate(table, rows),
             row_set::SETTINGS
         );
-        let found: Vec<ProofRow> = self.rows(WHAT, sql, ROWS).await?;
+        let found: Vec<ProofRow> = self.read(WHAT, sql).await?;
         let sizes = self.part_rows(&head).await?;
         found
             .into_iter()

@@ -111,10 +111,13 @@ impl Hot {
         sql: String,
         deadline: Duration,
     ) -> Result<Vec<T>, HotError> {
-        let mut query = self.client.query(sql).deadline(deadline);
-        if deadline == ROWS {
-            query = giving_way(query);
-        }
+        let query = self.client.query(sql).deadline(deadline);
+        query.rows().await.map_err(|source| HotError::Engine { what, source })
+    }
+
+    /// Likewise of the table's rows, which may take long and gives way.
+    async fn read<T: DeserializeOwned>(&self, what: &'static str, sql: String) -> Result<Vec<T>, HotError> {
+        let query = giving_way(self.client.query(sql).deadline(ROWS));
         query.rows().await.map_err(|source| HotError::Engine { what, source })
     }
 

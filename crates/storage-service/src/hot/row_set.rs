@@ -9,7 +9,7 @@ use moves::{ManagedTable, RowSet};
 use serde::Deserialize;
 use storage_types::{ContentHash, Proof, TimeRange, time_sql};
 
-use super::{Hot, HotError, ROWS, head_of};
+use super::{Hot, HotError, head_of};
 
 /// What statements about a [`RowSet`] end with.
 pub(super) const SETTINGS: &str = "SETTINGS optimize_use_projections = 0, max_threads = 1";
@@ -41,7 +41,7 @@ impl Hot {
             head_of(table),
             predicate(table, rows)
         );
-        let found: Vec<Row> = self.rows("count rows", sql, ROWS).await?;
+        let found: Vec<Row> = self.read("count rows", sql).await?;
         Ok(found.first().map_or(0, |row| row.rows))
     }
 
@@ -70,7 +70,7 @@ impl Hot {
             head_of(table),
             predicate(table, rows)
         );
-        let found: Vec<Row> = self.rows("count rows by time", sql, ROWS).await?;
+        let found: Vec<Row> = self.read("count rows by time", sql).await?;
         let slice = |row: Row| {
             let lo = row.bucket.saturating_mul(seconds);
             let range = TimeRange::new(lo, lo.saturating_add(seconds)).intersect(rows.window);

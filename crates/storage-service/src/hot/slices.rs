@@ -22,7 +22,7 @@ pub struct SliceProof {
 impl SliceProof {
     /// Of all its rows.
     pub fn proof(&self) -> Proof {
-        self.parts.iter().fold(Proof::default(), |sum, part| sum.plus(part.proof))
+        self.parts.iter().map(|part| part.proof).sum()
     }
 }
 
@@ -72,7 +72,7 @@ impl Hot {
             predicate(table, rows),
             row_set::SETTINGS
         );
-        let found: Vec<Row> = self.rows("count rows by content", sql, ROWS).await?;
+        let found: Vec<Row> = self.read("count rows by content", sql).await?;
         let mut classes = vec![0; usize::try_from(divisor).unwrap_or(0)];
         for row in found {
             if let Some(class) = classes.get_mut(usize::try_from(row.class).unwrap_or(usize::MAX)) {
@@ -111,7 +111,7 @@ impl Hot {
             source = slice_source(table, rows, slice),
             settings = row_set::SETTINGS
         );
-        let found: Vec<Row> = self.rows(WHAT, sql, ROWS).await?;
+        let found: Vec<Row> = self.read(WHAT, sql).await?;
         let mut slice = SliceProof::default();
         for row in found {
             let proof = row_set::parse_proof(WHAT, row.rows, &row.hash)?;

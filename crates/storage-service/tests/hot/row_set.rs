@@ -28,7 +28,7 @@ async fn a_row_set_is_counted_cut_and_proven_and_never_grows() {
         engine.insert("t", 20).await;
         for _ in 0..2 {
             let parts = engine.hot.head_proof(&table, &all, true).await.unwrap();
-            let sum = parts.iter().fold(Proof::default(), |sum, part| sum.plus(part.proof));
+            let sum: Proof = parts.iter().map(|part| part.proof).sum();
             assert_eq!(sum, whole);
             assert!(parts.iter().all(|part| part.partition_id == "202601"));
             let counts = engine.hot.head_proof(&table, &half, false).await.unwrap();
